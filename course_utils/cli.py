@@ -1,0 +1,187 @@
+"""The `course` command. Heavy imports happen inside the commands, so that `course --help` answers at once.
+
+Exit codes: 0 done, 1 a notebook or a check failed, 2 something in the command was wrong (one line says what), 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from course_utils import __version__
+from course_utils.errors import CourseError
+
+FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        """Prints one line instead of the whole usage."""
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code of one `course` command."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except CourseError as error:
+        print(f"course {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"course {options.command}: stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="course", description="Generative models for images: train, sample and run the course.")
+    parser.add_argument("--version", action="version", version=f"course {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    command = commands.add_parser("doctor", help="report what this machine has, and what to do about each problem")
+    command.set_defaults(run=_doctor)
+
+    command = commands.add_parser("lab", help="open the course in JupyterLab")
+    command.set_defaults(run=_lab)
+
+    command = commands.add_parser("train", help="train a model family", description="Train a family and save the run directory.")
+    command.add_argument("family", metavar="FAMILY", help="vae, classifier, ...; an unknown name lists all")
+    command.add_argument("--dataset", default="auto", help="auto, mnist, fashion, strokes or folder:PATH (default: auto)")
+    command.add_argument("--image-size", type=int, default=28, metavar="PIXELS", help="side of the images of folder:PATH (default: 28)")
+    command.add_argument("--budget", help="smoke, laptop or gpu (default: by the device, or COURSE_BUDGET)")
+    command.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="a setting, such as model.latent_dim=8")
+    command.add_argument("--seed", type=int, help="seed of weights, order and noise (default: 0)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: one under runs/ named by the settings)")
+    command.add_argument("--resume", action="store_true", help="go on with a training that was cut off")
+    command.add_argument("--half", action="store_true", help="store the weights as float16")
+    command.add_argument("--dry-run", action="store_true", help="print the resolved experiment as JSON and stop")
+    command.set_defaults(run=_train)
+
+    command = commands.add_parser("sample", help="draw new images from a trained model")
+    command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
+    command.add_argument("--num", type=int, default=100, metavar="N", help="how many images (default: 100)")
+    command.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.npz|FILE.png")
+    command.set_defaults(run=_sample)
+
+    command = commands.add_parser("reconstruct", help="test images and what the model makes of them, row by row")
+    command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
+    command.add_argument("--dataset", help="default: the one it was trained on")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    command.set_defaults(run=_reconstruct)
+
+    command = commands.add_parser("run-notebooks", help="execute the notebooks in order and write browsable copies")
+    command.add_argument("names", nargs="*", metavar="NAME", help="such as 04; default: all")
+    command.add_argument("--out", type=Path, default=Path("build/course"), metavar="DIR", help="for the copies (default: build/course)")
+    command.add_argument("--refresh", action="store_true", help="write the outputs back into notebooks/ as well")
+    command.set_defaults(run=_run_notebooks)
+    return parser
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from course_utils.doctor import examine
+
+    problems = examine()
+    return 1 if problems else 0
+
+
+def _lab(options: argparse.Namespace) -> int:
+    import subprocess
+
+    from course_utils.files import course_root
+
+    first = course_root() / FIRST_NOTEBOOK
+    if not first.exists():
+        raise CourseError(f"{first} is not there; run `course lab` from a checkout of the course.")
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(first)], cwd=course_root())
+
+
+def _train(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from course_utils.config import override, parse_assignments
+    from course_utils.presets import preset
+
+    experiment = preset(options.family, options.budget)
+    if options.seed is not None:
+        experiment = replace(experiment, seed=options.seed)
+    experiment = override(experiment, parse_assignments(options.changes))
+    if options.dry_run:
+        print(json.dumps(replace(experiment, dataset=options.dataset).as_dict(), indent=2))
+        return 0
+    from course_utils.checkpoint import STATE
+    from course_utils.data import load_dataset
+    from course_utils.experiment import default_folder, run
+
+    dataset = load_dataset(options.dataset, image_size=options.image_size)
+    folder = options.out or default_folder(experiment.fitted_to(dataset), dataset)
+    if (folder / STATE).exists() and not options.resume:
+        raise CourseError(f"{folder}: holds a training that was cut off; add --resume to go on with it, or choose another --out.")
+    result = run(experiment, dataset, folder, resume=options.resume, half=options.half)
+    if not result.record["finished"]:
+        print(f"not finished: go on with the same command and --resume ({folder})")
+        return 130
+    print(f"{folder}: {result.history.num_epochs} epochs in {result.record['training_seconds']:.1f} s of training")
+    for name, metric in result.record["metrics"].items():
+        print(f"  test {name}: {metric['value']:.4f} ± {metric['standard_error']:.4f} (standard error, {metric['num_images']:,} images)")
+    return 0
+
+
+def _sample(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from course_utils.checkpoint import resolve
+    from course_utils.device import make_rng
+    from course_utils.files import atomic_path
+    from course_utils.images import save_png, signed_to_uint8
+
+    if options.out.suffix not in (".npz", ".png"):
+        raise CourseError(f"--out: expected a name that ends in .npz or .png, got {options.out}.")
+    if options.seed < 0:
+        raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")
+    images = signed_to_uint8(resolve(options.source).model.sample(options.num, rng=make_rng(options.seed))).cpu()
+    if options.out.suffix == ".png":
+        save_png(images, options.out)
+    else:
+        with atomic_path(options.out) as partial:
+            np.savez_compressed(partial, images=images.numpy())
+    print(f"{options.out}: {len(images)} images, {options.source}, seed {options.seed}")
+    return 0
+
+
+def _reconstruct(options: argparse.Namespace) -> int:
+    import torch
+
+    from course_utils.checkpoint import resolve
+    from course_utils.data import load_dataset
+    from course_utils.images import save_png, signed_to_uint8, uint8_to_signed
+
+    run = resolve(options.source, family="vae")
+    dataset = load_dataset(options.dataset or run.experiment.dataset, image_size=run.experiment.model.image_size)
+    images = dataset.subset(num_test=min(50, len(dataset.test_images))).test_images
+    with torch.no_grad():
+        recovered = signed_to_uint8(run.model.reconstruct(uint8_to_signed(images).to(run.model.device))).cpu()
+    rows = [pair for start in range(0, len(images), 10) for pair in (images[start : start + 10], recovered[start : start + 10])]
+    save_png(torch.cat(rows), options.out)
+    print(f"{options.out}: rows alternate between test images of {dataset.name} and their reconstructions")
+    return 0
+
+
+def _run_notebooks(options: argparse.Namespace) -> int:
+    from course_utils.execute import notebook_paths, run_notebooks
+    from course_utils.files import course_root
+
+    paths = notebook_paths(course_root() / "notebooks")
+    chosen = [path for path in paths if not options.names or any(path.name.startswith(name) for name in options.names)]
+    if not chosen:
+        raise CourseError(f"no notebook starts with {' or '.join(options.names)}; there are {', '.join(path.stem for path in paths)}.")
+    results = run_notebooks(chosen, out_dir=options.out, refresh=options.refresh)
+    return 0 if all(result.ok for result in results) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,231 @@
+"""The embedded dataset `strokes`: ten digits written by a program, so that the course needs no download.
+
+A renderer is a generative model whose prior was written by hand: draw factors z from `draw_factors`, draw an image x given z with
+`render`. Nothing is learned, any amount of fresh data is one call away, and the factors behind each image are known. An image is a
+pen's path (`glyphs.py`) that is bent like handwriting, drawn with an anti-aliased edge, scaled and centred like MNIST's.
+
+Equal seeds give equal images, on every machine: positions are rounded to 1/64 pixel before anything is drawn, so that the
+distances between them are exact in float32 and no order of additions can change a grey value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_utils.data.curves import NUM_PATH_POINTS, style_table
+from course_utils.data.glyphs import GLYPHS
+from course_utils.errors import CourseError
+
+# The prior over factors. digit: uniform over 0..9. style: uniform over the digit's styles. The others are normal, cut off at limits:
+#                  mean, standard deviation, lowest, highest
+PRIOR = {
+    "slant":      (9.0, 12.0, -20.0, 38.0),  # degrees, + = leaning right
+    "rotation":   (0.0, 5.0, -12.0, 12.0),   # degrees, + = clockwise
+    "width":      (1.05, 0.18, 0.70, 1.45),  # horizontal scale, relative to the style's own
+    "thickness":  (2.60, 0.62, 1.30, 4.30),   # width of the line in pixels
+    "sloppiness": (1.0, 0.35, 0.30, 1.80),   # scale of every random bend below; 0 would draw the bare style
+}  # fmt: skip
+
+# How far one unit of sloppiness bends the path (standard deviations, as a share of the digit's height unless said otherwise).
+JITTER = 0.016  # each control point
+OVERSHOOT = 0.040  # the ends of each stroke, along the stroke
+FIELD = 0.023  # each wave of a smooth displacement of the plane
+WAIST = 0.045  # the middle, up or down
+TAPER = 0.12  # the top's width against the bottom's (relative)
+PRESSURE = 0.06  # each wave of the line's width along the path (relative)
+
+IMAGE_SIZE = 28
+BOX_SIZE = 20  # the longer side of the ink, in pixels
+EDGE = 1.3  # width of the grey edge, in pixels
+SUBPIXEL = 64  # positions are whole multiples of 1/64 pixel
+CHUNK = 256  # images drawn at once; has no influence on what is drawn
+WAVES = 2 * np.pi * np.array([[0.8, 0.0], [0.0, 0.8], [0.6, 0.6], [0.6, -0.6]])  # (x, y) frequencies of the displacement
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What each image was drawn from, one entry an image.
+
+    Attributes:
+        digit: int64 `[N]`, 0 to 9.
+        style: int64 `[N]`, which of the digit's ways of writing, from 0.
+        slant: float32 `[N]`, degrees, + = leaning right.
+        rotation: float32 `[N]`, degrees, + = clockwise.
+        width: float32 `[N]`, horizontal scale relative to the style's own.
+        thickness: float32 `[N]`, width of the line in pixels.
+        sloppiness: float32 `[N]`, scale of the random bends; 0 draws the bare style.
+    """
+
+    digit: Tensor
+    style: Tensor
+    slant: Tensor
+    rotation: Tensor
+    width: Tensor
+    thickness: Tensor
+    sloppiness: Tensor
+
+    def __len__(self) -> int:
+        return len(self.digit)
+
+
+def num_styles(digit: int) -> int:
+    """Returns how many ways of writing `digit` (0 to 9) there are."""
+    return len(GLYPHS[digit])
+
+
+def make_strokes(num_train: int = 60_000, num_test: int = 10_000, seed: int = 0) -> tuple[Tensor, Factors, Tensor, Factors]:
+    """Returns train images, train factors, test images and test factors; equal arguments give equal images.
+
+    Args:
+        num_train, num_test: numbers of images, 0 or more. The first n images of a split do not depend on how many follow.
+        seed: 0 or more; train and test draw from different streams of it.
+
+    Raises:
+        CourseError: a number that is negative or not whole.
+    """
+    for name, value in (("num_train", num_train), ("num_test", num_test), ("seed", seed)):
+        _check_count(name, value)
+    result = []
+    for num_images, stream in zip((num_train, num_test), np.random.SeedSequence(seed).spawn(2)):
+        factor_rng, render_rng = (np.random.default_rng(child) for child in stream.spawn(2))
+        factors = draw_factors(num_images, factor_rng)
+        result += [render(factors, render_rng), factors]
+    return tuple(result)
+
+
+def draw_factors(num_images: int, rng: np.random.Generator, digits: Tensor | None = None) -> Factors:
+    """Returns factors drawn from the prior.
+
+    Args:
+        num_images: 0 or more.
+        rng: source of all randomness.
+        digits: whole numbers `[num_images]` from 0 to 9 to be used in place of uniform draws.
+
+    Raises:
+        CourseError: a negative number, or digits of another length or outside 0 to 9.
+    """
+    _check_count("num_images", num_images)
+    uniform_rng, normal_rng = rng.spawn(2)
+    draws = uniform_rng.random((num_images, 2))
+    normals = normal_rng.standard_normal((num_images, len(PRIOR)))
+    digit = np.floor(10 * draws[:, 0]).astype(np.int64) if digits is None else _checked_digits(digits, num_images)
+    style = np.floor(draws[:, 1] * style_table().num_styles[digit]).astype(np.int64)
+    values = {"digit": torch.from_numpy(digit), "style": torch.from_numpy(style)}
+    for column, (name, (mean, std, lowest, highest)) in enumerate(PRIOR.items()):
+        value = np.clip(mean + std * normals[:, column], lowest, highest)
+        values[name] = torch.from_numpy(value.astype(np.float32))
+    return Factors(**values)
+
+
+def render(factors: Factors, rng: np.random.Generator) -> Tensor:
+    """Returns the images of `factors`, uint8 `[N, 1, 28, 28]`, 0 = paper and 255 = ink.
+
+    Args:
+        factors: what to draw, as `draw_factors` returns it or edited with `dataclasses.replace`.
+        rng: source of the bends that the factors leave open; equal factors and an equally seeded rng give equal images.
+
+    Raises:
+        CourseError: factors of unequal lengths, a digit or style that does not exist, a thickness or width that is not positive.
+    """
+    _check_factors(factors)
+    images = np.empty((len(factors), 1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    for start in range(0, len(factors), CHUNK):
+        part = {f.name: getattr(factors, f.name)[start : start + CHUNK].double().numpy() for f in fields(Factors)}
+        paths, pressure = _paths(part, rng)
+        images[start : start + CHUNK, 0] = _centred(_ink(paths, 0.5 * part["thickness"], pressure))
+    return torch.from_numpy(images)
+
+
+def _paths(part: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Returns path points in pixels from the image's centre `[N, P, 2]` and the relative width of the line there `[N, P]`."""
+    table = style_table()
+    row = table.first_row[part["digit"].astype(np.int64)] + part["style"].astype(np.int64)
+    num_controls = table.controls.shape[1]
+    normals = part["sloppiness"][:, None] * np.clip(rng.standard_normal((len(row), 3 * num_controls + 4 * len(WAVES) + 6)), -2, 2)
+    jitter, overshoot, field, rest = np.split(normals, np.cumsum([2 * num_controls, num_controls, 4 * len(WAVES)]), axis=1)
+
+    controls = table.controls[row] + JITTER * jitter.reshape(-1, num_controls, 2)
+    controls += OVERSHOOT * overshoot[:, :, None] * table.ends[row]
+    xy = table.curves[row] @ controls - 0.5  # [N, P, 2], about -0.5 to 0.5, y down
+    angle = xy @ WAVES.T
+    xy += FIELD * np.concatenate([np.sin(angle), np.cos(angle)], axis=2) @ field.reshape(-1, 2 * len(WAVES), 2)
+    xy[:, :, 1] += WAIST * rest[:, 0:1] * (1 - 4 * xy[:, :, 1] ** 2)
+    xy[:, :, 0] *= 1 + 2 * TAPER * rest[:, 1:2] * xy[:, :, 1]
+
+    time = np.linspace(0, 2 * np.pi, NUM_PATH_POINTS)
+    waves = np.stack([np.sin(time), np.cos(time), np.sin(2 * time), np.cos(2 * time)])
+    pressure = np.clip(1 + PRESSURE * rest[:, 2:6] @ waves, 0.75, 1.3)
+    return _framed(_leaned(xy, part), part["thickness"], pressure), pressure
+
+
+def _leaned(xy: np.ndarray, part: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns the points `[N, P, 2]` after the factors width, slant and rotation, in this order."""
+    slant, rotation = np.radians(part["slant"])[:, None], np.radians(part["rotation"])[:, None]
+    x = part["width"][:, None] * xy[:, :, 0] - np.tan(slant) * xy[:, :, 1]
+    y = xy[:, :, 1]
+    return np.stack([np.cos(rotation) * x - np.sin(rotation) * y, np.sin(rotation) * x + np.cos(rotation) * y], axis=2)
+
+
+def _framed(xy: np.ndarray, thickness: np.ndarray, pressure: np.ndarray) -> np.ndarray:
+    """Returns the points in pixels: the ink's longer side is 20 pixels and its centre of mass is the origin, as in MNIST."""
+    extent = (xy.max(axis=1) - xy.min(axis=1)).max(axis=1)
+    xy = xy * ((BOX_SIZE - EDGE / 2 - thickness) / extent)[:, None, None]
+    return xy - (pressure[:, :, None] * xy).sum(axis=1, keepdims=True) / pressure.sum(axis=1)[:, None, None]
+
+
+def _ink(paths: np.ndarray, radius: np.ndarray, pressure: np.ndarray) -> np.ndarray:
+    """Returns uint8 images `[N, 28, 28]`: each pixel's grey follows from its distance to the edge of the line."""
+    paths = np.rint(SUBPIXEL * np.clip(paths, -20, 20)).transpose(1, 2, 0).astype(np.float32)  # [P, 2, N], whole numbers
+    local = np.rint((SUBPIXEL * radius[:, None] * pressure) ** 2).T.astype(np.float32)  # [P, N], whole numbers
+    pixels = (SUBPIXEL * (np.arange(IMAGE_SIZE) - (IMAGE_SIZE - 1) / 2)).astype(np.float32)[:, None]  # [28, 1]
+    power = np.full((IMAGE_SIZE, IMAGE_SIZE, len(radius)), -np.inf, np.float32)  # max over points of (radius^2 - distance^2)
+    scratch = np.empty_like(power)
+    for point, square in zip(paths, local):
+        across, down = (pixels - point[0]) ** 2, square - (pixels - point[1]) ** 2  # [28, N] each
+        np.subtract(down[:, None], across[None], out=scratch)
+        np.maximum(power, scratch, out=power)
+    radius = radius.astype(np.float32)
+    inside = radius - np.sqrt(np.maximum(radius**2 - power / SUBPIXEL**2, 0))  # pixels from the edge of the line, > 0 in the ink
+    grey = np.clip(0.5 + inside / EDGE, 0, 1)
+    grey = grey * grey * (3 - 2 * grey)
+    return np.rint(255 * grey).astype(np.uint8).transpose(2, 0, 1)
+
+
+def _centred(images: np.ndarray) -> np.ndarray:
+    """Returns the images `[N, 28, 28]` moved by whole pixels, so that the centre of mass is at most half a pixel off the centre."""
+    position = np.arange(IMAGE_SIZE)
+    mass = images.sum(axis=(1, 2), dtype=np.int64)
+    down = np.rint(images.sum(axis=2, dtype=np.int64) @ position / mass - (IMAGE_SIZE - 1) / 2).astype(np.int64)
+    across = np.rint(images.sum(axis=1, dtype=np.int64) @ position / mass - (IMAGE_SIZE - 1) / 2).astype(np.int64)
+    rows, columns = (position + down[:, None]) % IMAGE_SIZE, (position + across[:, None]) % IMAGE_SIZE
+    return images[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _checked_digits(digits: Tensor, num_images: int) -> np.ndarray:
+    digit = torch.as_tensor(digits)
+    whole = not (digit.is_floating_point() or digit.is_complex() or digit.dtype == torch.bool)
+    if not whole or digit.shape != (num_images,) or (num_images and (digit.min() < 0 or digit.max() > 9)):
+        raise CourseError(f"digits: expected {num_images} whole numbers from 0 to 9, got {digits!r}.")
+    return digit.numpy().astype(np.int64)
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
+        raise CourseError(f"{name}: expected a whole number, 0 or more, got {value!r}.")
+
+
+def _check_factors(factors: Factors) -> None:
+    values = {field.name: getattr(factors, field.name) for field in fields(Factors)}
+    if any(value.shape != (len(factors),) for value in values.values()):
+        raise CourseError(f"factors: expected one number an image, got {({name: list(value.shape) for name, value in values.items()})}.")
+    _checked_digits(factors.digit, len(factors))
+    most = style_table().num_styles[factors.digit.numpy()]
+    if bool(((factors.style.numpy() < 0) | (factors.style.numpy() >= most)).any()):
+        raise CourseError("factors: a style does not exist; num_styles(digit) says how many a digit has, counted from 0.")
+    for name in ("width", "thickness"):
+        if len(factors) and not values[name].min() > 0:
+            raise CourseError(f"factors: expected a positive {name}, got {values[name].min().item():g}.")

@@ -1,0 +1,75 @@
+"""What every model of the course is: `loss` and `sample`, nothing else that the training loop has to know."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from course_utils.errors import CourseError
+
+
+class Batch(NamedTuple):
+    """What a training step sees: signed images `[B, C, H, W]` in [-1, 1] and int64 labels `[B]`."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class Model(nn.Module):
+    """Base class of all families. A family writes `loss` and, if it is generative, `sample`.
+
+    Attributes:
+        family: the name that presets, checkpoints and the command line use.
+        config: the frozen dataclass that the model was built from.
+    """
+
+    family: str
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are; noise and batches go there."""
+        return next(self.parameters()).device
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def trainable_parts(self) -> dict[str, nn.Module]:
+        """Returns the sub-modules that are updated one after the other in each step, in that order, each by its own optimizer."""
+        return {"model": self}
+
+    def loss(self, batch: Batch, part: str, *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Returns per-image terms `[B]`; `"loss"` is what training minimises for `part`, the others are its named terms.
+
+        Args:
+            batch: signed images and labels.
+            part: a key of `trainable_parts()`.
+            rng: source of all randomness inside; None uses torch's global one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define loss()")
+
+    def sample(self, n: int, *, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
+        """Returns `n` new images `[n, C, H, W]` in [-1, 1], for the given labels `[n]` where the family is conditional.
+
+        Raises:
+            CourseError: the family cannot sample, because it models p(label | image) and not p(image).
+        """
+        raise CourseError(f"a {self.family} cannot sample: it models p(label | image), never p(image). Use a generative family.")
+
+
+def check_num_samples(n: int) -> None:
+    """Raises CourseError unless `n` is a whole number of images, at least 1."""
+    if not isinstance(n, int) or n < 1:
+        raise CourseError(f"number of samples: expected a whole number of at least 1, got {n!r}.")
+
+
+def check_unconditional(family: str, labels: Tensor | None) -> None:
+    """Raises CourseError where labels are given to a model that was not trained with any."""
+    if labels is not None:
+        raise CourseError(f"this {family} is not class-conditional: expected labels=None, got labels. It samples p(image), not p(image | label).")

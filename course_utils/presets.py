@@ -1,0 +1,102 @@
+"""The settings that the course uses: `PRESETS[family][budget]`, an `Experiment` each.
+
+`smoke` takes a few steps and proves only that the code runs; `laptop` is measured on 2 CPU cores without a GPU; `gpu` trains longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from course_utils.config import from_dict, override, require, to_dict
+from course_utils.data.base import Dataset
+from course_utils.device import BUDGETS, budget
+from course_utils.errors import CourseError, unknown
+from course_utils.models import REGISTRY, ClassifierConfig, VAEConfig, config_class
+from course_utils.training_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides the outcome of a training, besides the pixels: equal experiments on equal data are the same run."""
+
+    family: str
+    dataset: str
+    seed: int
+    model: Any  # the family's config
+    train: TrainConfig
+
+    def __post_init__(self) -> None:
+        expected = config_class(self.family)
+        if type(self.model) is not expected:
+            raise CourseError(f"experiment: family {self.family!r} needs a {expected.__name__}, got {type(self.model).__name__}.")
+        require(self.seed >= 0, "seed", "0 or more", self.seed)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Experiment:
+        """Returns the experiment that `to_dict` wrote.
+
+        Raises:
+            CourseError: an unknown family, setting or type.
+        """
+        missing = {"family", "dataset", "seed", "model", "train"} - set(values)
+        if missing:
+            raise CourseError(f"experiment: {', '.join(sorted(missing))} missing; expected the experiment of a run that this course wrote.")
+        model = from_dict(config_class(values["family"]), values["model"])
+        return cls(values["family"], values["dataset"], values["seed"], model, from_dict(TrainConfig, values["train"]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns nested dicts and lists that JSON can hold."""
+        return to_dict(self)
+
+    def changed(self, **changes: Any) -> Experiment:
+        """Returns a copy with dotted settings changed, dots written as double underscores: `changed(model__latent_dim=2)`."""
+        return override(self, {name.replace("__", "."): value for name, value in changes.items()})
+
+    def fitted_to(self, dataset: Dataset) -> Experiment:
+        """Returns a copy whose model takes this dataset's image size, channels and number of classes."""
+        channels, height, width = dataset.image_shape
+        if height != width:
+            raise CourseError(f"expected square images, got {height} by {width} pixels.")
+        fields = {"image_channels": channels, "image_size": height}
+        if hasattr(self.model, "num_classes"):
+            fields["num_classes"] = dataset.num_classes
+        return replace(self, dataset=dataset.name, model=replace(self.model, **fields))
+
+
+def smoke_version(experiment: Experiment) -> Experiment:
+    """Returns the experiment cut down to four steps of one epoch."""
+    num_images = 4 * experiment.train.batch_size
+    return replace(experiment, train=replace(experiment.train, num_epochs=1, num_train_images=num_images, num_validation_images=200))
+
+
+def _experiment(family: str, model: Any, train: TrainConfig) -> Experiment:
+    return Experiment(family, "auto", 0, model, train)
+
+
+def _budgets(family: str, model: Any, laptop: TrainConfig, gpu: TrainConfig) -> dict[str, Experiment]:
+    trained = {"laptop": _experiment(family, model, laptop), "gpu": _experiment(family, model, gpu)}
+    return {"smoke": smoke_version(trained["laptop"]), **trained}
+
+
+_VAE = TrainConfig(num_epochs=10, batch_size=128, learning_rate=3e-3)
+_CLASSIFIER = TrainConfig(num_epochs=8, batch_size=128, learning_rate=4e-3, weight_decay=1e-2, augmentation="affine", ema_decay=0.995)
+
+PRESETS: dict[str, dict[str, Experiment]] = {
+    "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),
+    "classifier": _budgets("classifier", ClassifierConfig(), _CLASSIFIER, replace(_CLASSIFIER, num_epochs=20)),
+}
+
+
+def preset(family: str, name: str | None = None) -> Experiment:
+    """Returns the preset of a family for a budget (None: the current one).
+
+    Raises:
+        CourseError: an unknown family or budget.
+    """
+    if family not in PRESETS:
+        raise unknown("family", family, REGISTRY)
+    name = name or budget()
+    if name not in BUDGETS:
+        raise unknown("budget", name, BUDGETS)
+    return PRESETS[family][name]
