@@ -19,12 +19,14 @@ from torch import Tensor
 
 from course_utils.device import pick_device
 from course_utils.errors import CourseError, unknown
-from course_utils.files import atomic_path, file_sha256, read_json, write_json
+from course_utils.files import atomic_path, file_sha256, read_json, write_json, write_text
 from course_utils.history import History
+from course_utils.model_card import model_card
 from course_utils.models import Model, build
 from course_utils.presets import Experiment
 
 WEIGHTS, RECORD, HISTORY, STATE = "model.safetensors", "experiment.json", "history.jsonl", "state.safetensors"
+CARD = "README.md"
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
@@ -74,7 +76,9 @@ def save_run(folder: Path | str, model: Model, experiment: Experiment, history: 
     packages = ("torch", "numpy", "accelerate", "safetensors")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     checks = {"weights_sha256": file_sha256(folder / WEIGHTS), "weights_dtype": "float16" if half else "float32", "versions": versions}
-    write_json(folder / RECORD, {"experiment": experiment.as_dict(), **record, **checks})
+    record = {"experiment": experiment.as_dict(), **record, **checks}
+    write_text(folder / CARD, model_card(record))
+    write_json(folder / RECORD, record)
 
 
 def to_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:

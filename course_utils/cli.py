@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,7 +122,7 @@ def _train(options: argparse.Namespace) -> int:
     folder = options.out or default_folder(experiment.fitted_to(dataset), dataset)
     if (folder / STATE).exists() and not options.resume:
         raise CourseError(f"{folder}: holds a training that was cut off; add --resume to go on with it, or choose another --out.")
-    result = run(experiment, dataset, folder, resume=options.resume, half=options.half)
+    result = run(experiment, dataset, folder, resume=options.resume, half=options.half, command=_command_line(options))
     if not result.record["finished"]:
         print(f"not finished: go on with the same command and --resume ({folder})")
         return 130
@@ -129,6 +130,15 @@ def _train(options: argparse.Namespace) -> int:
     for name, metric in result.record["metrics"].items():
         print(f"  test {name}: {metric['value']:.4f} ± {metric['standard_error']:.4f} (standard error, {metric['num_images']:,} images)")
     return 0
+
+
+def _command_line(options: argparse.Namespace) -> str:
+    """Returns the shortest command that trains the same again, without the places of files."""
+    words = ["course", "train", options.family, "--dataset", options.dataset]
+    words += ["--budget", options.budget] if options.budget else []
+    words += [word for change in options.changes for word in ("--set", change)]
+    words += ["--seed", str(options.seed)] if options.seed is not None else []
+    return shlex.join(words + (["--half"] if options.half else []))
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -179,6 +189,12 @@ def _run_notebooks(options: argparse.Namespace) -> int:
     chosen = [path for path in paths if not options.names or any(path.name.startswith(name) for name in options.names)]
     if not chosen:
         raise CourseError(f"no notebook starts with {' or '.join(options.names)}; there are {', '.join(path.stem for path in paths)}.")
+    if options.refresh:
+        from course_utils.bootstrap import stamp_readme
+        from course_utils.files import write_text
+
+        readme = course_root() / "README.md"
+        write_text(readme, stamp_readme(readme.read_text(encoding="utf-8")))
     results = run_notebooks(chosen, out_dir=options.out, refresh=options.refresh)
     return 0 if all(result.ok for result in results) else 1
 

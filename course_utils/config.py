@@ -75,14 +75,17 @@ def _override_one(config: Any, path: list[str], value: Any, full_name: str) -> A
     return dataclasses.replace(config, **{head: convert(value, get_type_hints(type(config))[head], full_name)})
 
 
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Returns `{dotted name: value}` of every setting in a config, in order."""
+def flatten_dict(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns `{dotted name: value}` of nested dicts, in order."""
     flat: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        name = prefix + field.name
-        flat.update(flatten(value, name + ".") if dataclasses.is_dataclass(value) else {name: value})
+    for name, value in values.items():
+        flat |= flatten_dict(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return flat
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Returns `{dotted name: value}` of every setting in a config, in order."""
+    return flatten_dict(dataclasses.asdict(config))
 
 
 def _dotted_names(config: Any) -> list[str]:

@@ -45,7 +45,8 @@ def examine() -> list[Finding]:
 def python() -> Finding:
     """Returns the version of Python."""
     too_old = sys.version_info < MIN_PYTHON
-    return Finding("Python", f"{platform.python_version()} on {platform.system()}", "Install Python 3.10 or newer, then `make setup`." if too_old else "")
+    remedy = "Install Python 3.10 or newer, then `make setup`." if too_old else ""
+    return Finding("Python", f"{platform.python_version()} on {platform.system()}", remedy)
 
 
 def packages() -> Finding:

@@ -28,6 +28,7 @@ from course_utils.notebook_files import (
 __all__ = ["RunResult", "notebook_paths", "run_notebooks", "stale_cells"]
 
 DEFAULT_TIMEOUT_SECONDS = 3600.0
+STARTUP_TIMEOUT_SECONDS = 180  # a kernel starts in 2 seconds, on a busy machine in 20
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def _execute(notebook: Any, folder: Path, timeout_seconds: float) -> str | None:
         notebook,
         km=manager,
         timeout=timeout_seconds,
+        startup_timeout=STARTUP_TIMEOUT_SECONDS,
         record_timing=False,
         extra_arguments=["--log-level=ERROR"],  # not the warning that a kernel talks to its own machine unencrypted
         resources={"metadata": {"path": str(folder)}},

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.checkpoint import PRETRAINED, RECORD, STATE, Run, load_run, save_run, to_half
-from course_utils.config import override
+from course_utils.config import flatten_dict, override
 from course_utils.data.base import Dataset
 from course_utils.device import budget, describe_device
 from course_utils.errors import CourseError
@@ -30,6 +30,7 @@ def run(
     *,
     resume: bool = True,
     half: bool = False,
+    command: str = "",
     on_epoch: Callable[[Model, History], None] | None = None,
 ) -> Run:
     """Returns the finished run of an experiment, training it where it has not been trained yet.
@@ -43,6 +44,7 @@ def run(
         folder: run directory; None picks one under `runs/` from the experiment itself.
         resume: go on from a state that is there; False starts anew.
         half: store the weights as float16.
+        command: what was typed to start it, for the record.
         on_epoch: passed to `fit`.
 
     Raises:
@@ -58,12 +60,12 @@ def run(
     if not resume:
         state_path.unlink(missing_ok=True)
     model = build(experiment.model, experiment.seed)
-    identity = {**_flat(experiment.as_dict()), "dataset_sha256": dataset.sha256}
+    identity = {**flatten_dict(experiment.as_dict()), "dataset_sha256": dataset.sha256}
     history = fit(model, dataset, experiment.train, seed=experiment.seed, state_path=state_path, identity=identity, on_epoch=on_epoch)
     finished = history.num_epochs == experiment.train.num_epochs
     if half:  # first round, then measure: the metrics are those of the weights that are stored
         model.load_state_dict(to_half(model.state_dict()))
-    record = describe(model, dataset, history, finished)
+    record = {"command": command, **describe(model, dataset, history, finished)}
     if finished:
         save_run(folder, model, experiment, history, record, half)
         state_path.unlink(missing_ok=True)
@@ -175,10 +177,3 @@ def find_shipped(experiment: Experiment) -> Path | None:
     """
     folders = sorted(path.parent for path in PRETRAINED.glob(f"*/{RECORD}"))
     return next((folder for folder in folders if is_run_of(folder, experiment)), None)
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

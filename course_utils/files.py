@@ -55,7 +55,8 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     finally:
         if partial.is_dir():
             shutil.rmtree(partial)
-        partial.unlink(missing_ok=True)
+        elif partial.exists():
+            partial.unlink()
 
 
 def write_text(target: Path | str, text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import mimetypes
 import os
 import re
 from collections.abc import Collection
@@ -10,15 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from xml.etree import ElementTree
 
 from course_utils.errors import CourseError
 from course_utils.files import write_text
 from course_utils.html_style import PAGE_CSS, SITE_TITLE
+from course_utils.mathml import latex_to_mathml
 
 REMOTE = re.compile(r"^(https?:)?//", re.IGNORECASE)
 LOADING_ATTRIBUTES = {"script": "src", "link": "href", "iframe": "src", "img": "src", "source": "src", "video": "src", "audio": "src", "embed": "src"}
-ALIGNED = re.compile(r"\\(begin|end)\{aligned\}")
 
 
 def write_page(notebook: Any, folder: Path, target: Path, site_names: Collection[str]) -> None:
@@ -34,10 +35,12 @@ def write_page(notebook: Any, folder: Path, target: Path, site_names: Collection
     """
     from bs4 import BeautifulSoup
 
-    body, _ = _exporter(target.stem).from_notebook_node(notebook, resources={"metadata": {"path": str(folder), "name": target.stem}})
+    body, _ = _exporter(target.stem).from_notebook_node(notebook, resources={"metadata": {"name": target.stem}})
     soup = BeautifulSoup(body, "html.parser")
     for link in soup.select("a[href]"):
         link["href"] = _local_link(link["href"], folder, target.parent, site_names)
+    for image in soup.select("img[src]"):
+        image["src"] = _embedded(image["src"], folder, target.stem)
     for element in soup.select(".output_html table, table.dataframe"):
         element["tabindex"] = "0"  # wide tables scroll: let the keyboard reach them
     _refuse_network(soup, target.stem)
@@ -73,7 +76,7 @@ def title_and_summary(notebook: Any, name: str) -> tuple[str, str]:
         link.unwrap()
     heading = soup.find("h1")
     paragraph = heading.find_next("p") if heading else soup.find("p")
-    return (heading.get_text(" ", strip=True) if heading else name), (paragraph.decode_contents() if paragraph else "")
+    return (" ".join(heading.get_text().split()) if heading else name), (paragraph.decode_contents() if paragraph else "")
 
 
 def markdown_to_html(source: str, name: str) -> str:
@@ -81,29 +84,6 @@ def markdown_to_html(source: str, name: str) -> str:
     from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
     return MarkdownWithMath(renderer=_renderer_class(name)(escape=False)).render(source)
-
-
-def latex_to_mathml(latex: str, name: str, display: str = "inline") -> str:
-    """Returns a LaTeX formula as MathML.
-
-    Raises:
-        CourseError: the converter does not know a command or the formula is malformed.
-    """
-    from latex2mathml.converter import convert
-
-    try:
-        # The converter knows split, which is laid out in the same way, but not aligned.
-        mathml = convert(ALIGNED.sub(r"\\\1{split}", latex.strip()), display=display)
-        texts = "".join(ElementTree.fromstring(mathml).itertext())
-    except Exception as error:  # the converter raises whatever its parser stumbled over, StopIteration included
-        reason = f"{type(error).__name__} {error}".strip()
-    else:
-        unknown_command = re.search(r"\\[A-Za-z]+", texts)
-        depth = len(re.findall(r"(?<!\\)\{", latex)) - len(re.findall(r"(?<!\\)\}", latex))
-        if not unknown_command and depth == 0:
-            return mathml
-        reason = f"it does not know {unknown_command[0]}" if unknown_command else "its braces do not match"
-    raise CourseError(f"{name}: expected a formula that latex2mathml can convert, got ${latex.strip()}$ ({reason}); write it with other commands.")
 
 
 @cache
@@ -134,11 +114,9 @@ def _exporter(name: str) -> Any:
         @pass_context
         def markdown2html(self, context: Any, source: str) -> str:
             attachments = context.get("cell", {}).get("attachments", {})
-            path = context.get("resources", {}).get("metadata", {}).get("path", "")
-            renderer = _renderer_class(name)(escape=False, attachments=attachments, embed_images=True, path=path)
-            return MarkdownWithMath(renderer=renderer).render(source)
+            return MarkdownWithMath(renderer=_renderer_class(name)(escape=False, attachments=attachments)).render(source)
 
-    exporter = PageExporter(template_name="basic", embed_images=True)
+    exporter = PageExporter(template_name="basic")
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = exporter.jupyter_widgets_base_url = ""
     return exporter
@@ -154,6 +132,17 @@ def _local_link(href: str, folder: Path, site: Path, site_names: Collection[str]
     if linked.suffix == ".ipynb" and linked.parent == folder.resolve() and linked.stem in site_names:
         return f"{linked.stem}.html{anchor}"
     return Path(os.path.relpath(linked, site.resolve())).as_posix() + anchor if linked.exists() else href
+
+
+def _embedded(source: str, folder: Path, name: str) -> str:
+    """Returns a picture's address as a data URI; one that is no file of the course comes back as it is."""
+    if source.startswith("data:") or REMOTE.match(source):
+        return source
+    file = folder / unquote(source)
+    kind, _ = mimetypes.guess_type(file.name)
+    if not file.is_file() or not kind:
+        raise CourseError(f"{name}: expected a picture at {source}, got none; write its path relative to the notebook.")
+    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
 
 
 def _refuse_network(soup: Any, name: str) -> None:

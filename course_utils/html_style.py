@@ -27,11 +27,14 @@ pre code { background: none; padding: 0; font: inherit; }
 .prompt { display: none; }
 table { border-collapse: collapse; margin: 0.8rem 0; display: block; max-width: 100%; overflow-x: auto; font-size: 0.95rem;
   font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid #d0d7de; padding: 0.3rem 0.7rem; text-align: right; } th { background: #f6f8fa; }
+table, th, td { border: 0; } th, td { border-bottom: 1px solid #d0d7de; padding: 0.3rem 0.7rem; text-align: right; } th { background: #f6f8fa; }
 .text_cell_render td, .text_cell_render th { text-align: left; }
 blockquote { margin: 1rem 0; padding: 0.1rem 1rem; border-left: 4px solid #0550ae; background: #f3f7fc; }
 details { border: 1px solid #d0d7de; border-radius: 6px; padding: 0.5rem 0.9rem; margin: 0.8rem 0; } summary { cursor: pointer; font-weight: 600; }
-math { font-size: 1.08em; } math[display="block"] { display: block math; margin: 0.8rem 0; overflow-x: auto; overflow-y: hidden; padding: 0.2rem 0; }
+math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "Noto Sans Math", "DejaVu Math TeX Gyre", math; font-size: 1.08em; }
+math[display="block"] { display: block math; margin: 0.8rem 0; overflow-x: auto; overflow-y: hidden; padding: 0.2rem 0; }
+mtable[displaystyle="true"] > mtr > mtd { padding: 0.3ex 0; }
+mtd[columnalign="right"] { text-align: right; } mtd[columnalign="left"] { text-align: left; }
 mi[mathvariant="bold-italic"] { font-weight: bold; font-style: italic; }
 .ansi-red-fg, .ansi-red-intense-fg { color: #a40e26; } .ansi-green-fg, .ansi-green-intense-fg { color: #116329; } .ansi-bold { font-weight: bold; }
 ol.index { padding-left: 1.4rem; } ol.index h2 { font-size: 1.15rem; margin: 1.4rem 0 0.2rem; } ol.index p { margin: 0.2rem 0; }

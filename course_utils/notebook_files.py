@@ -159,7 +159,10 @@ def _relativise(output: Any, folder: Path, place: str) -> None:
 
 
 def _is_progress_bar(output: Any) -> bool:
-    return output.output_type == "stream" and output.name == "stderr" and bool(re.search(r"\r|\d+%\|", output.text))
+    """Returns whether an output is a tqdm bar: text on stderr, or the text that stands in for tqdm's widget."""
+    if output.output_type == "stream":
+        return output.name == "stderr" and bool(re.search(r"\r|\d+%\|", output.text))
+    return bool(re.search(r"^[^\n]*\d+%\|.*\|", output.get("data", {}).get("text/plain", "")))
 
 
 def _merge_streams(outputs: Iterator[Any]) -> list:

@@ -79,8 +79,10 @@ def _budgets(family: str, model: Any, laptop: TrainConfig, gpu: TrainConfig) -> 
     return {"smoke": smoke_version(trained["laptop"]), **trained}
 
 
-_VAE = TrainConfig(num_epochs=10, batch_size=128, learning_rate=3e-3)
-_CLASSIFIER = TrainConfig(num_epochs=8, batch_size=128, learning_rate=4e-3, weight_decay=1e-2, augmentation="affine", ema_decay=0.995)
+_VAE = TrainConfig(num_epochs=8, batch_size=128, learning_rate=3e-3, adam_betas=(0.9, 0.95))
+_CLASSIFIER = TrainConfig(
+    num_epochs=8, batch_size=128, learning_rate=4e-3, weight_decay=1e-2, augmentation="affine", ema_decay=0.995, channels_last=True
+)
 
 PRESETS: dict[str, dict[str, Experiment]] = {
     "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),

@@ -89,7 +89,8 @@ class _Trainer:
         if self.accelerator.num_processes > 1:
             raise CourseError(f"fit trains in one process, got {self.accelerator.num_processes}; start it without a launcher.")
         device = self.accelerator.device
-        model.to(device)
+        self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+        model.to(device, memory_format=self.memory_format)
         num_train = min(config.num_train_images or len(dataset.train_images), len(dataset.train_images))
         num_validation = min(max(1, config.num_validation_images), len(dataset.test_images))
         self.data = dataset.subset(num_train, num_validation, seed)
@@ -144,6 +145,7 @@ class _Trainer:
             for step in range(num_steps):
                 index = order[step * self.batch_size : (step + 1) * self.batch_size]
                 images = augment(uint8_to_signed(self.train_images[index]), self.config.augmentation, rng)
+                images = images.contiguous(memory_format=self.memory_format)
                 progress = (epoch - 1 + step / num_steps) / self.config.num_epochs
                 self._step(Batch(images, self.train_labels[index]), learning_rate_at(progress, self.config), rng, meter, step)
                 if (step + 1) % CHECK_EVERY_STEPS == 0 or step + 1 == num_steps:
@@ -181,32 +183,35 @@ class _Trainer:
 
 
 class _Meter:
-    """Sums of the loss terms, kept on the device until they are asked for."""
+    """The mean of every loss term at every step, kept on the device until it is asked for."""
 
     def __init__(self, num_steps: int, device: torch.device, epoch: int) -> None:
         self.num_steps, self.device, self.epoch = num_steps, device, epoch
-        self.losses: dict[str, Tensor] = {}
-        self.sums: dict[str, dict[str, Tensor]] = {}
+        self.names: dict[str, list[str]] = {}
+        self.values: dict[str, Tensor] = {}  # part -> [num_steps, number of terms]
         self.checked = 0
 
     def add(self, part: str, terms: dict[str, Tensor], step: int) -> None:
-        sums = self.sums.setdefault(part, {name: torch.zeros((), device=self.device) for name in terms})
-        for name, values in terms.items():
-            sums[name] += values.detach().float().mean()
-        self.losses.setdefault(part, torch.zeros(self.num_steps, device=self.device))[step] = terms["loss"].detach().mean()
+        if part not in self.values:
+            self.names[part] = list(terms)
+            self.values[part] = torch.zeros(self.num_steps, len(terms), device=self.device)
+        self.values[part][step] = torch.stack([term.detach().float() for term in terms.values()]).mean(1)
 
     def check(self, step: int) -> dict[str, str]:
         """Returns the latest losses as text for the progress bar; raises TrainingDiverged where one since the last check is not finite."""
-        for part, losses in self.losses.items():
-            bad = torch.nonzero(~torch.isfinite(losses[self.checked : step + 1]))
+        latest = {}
+        for part, values in self.values.items():
+            losses = values[self.checked : step + 1, self.names[part].index("loss")].cpu()
+            bad = torch.nonzero(~torch.isfinite(losses))
             if len(bad):
-                first = self.checked + int(bad[0])
+                first = int(bad[0])
                 raise TrainingDiverged(
-                    f"the loss of {part!r} is {losses[first].item()} at step {first + 1} of epoch {self.epoch}; the weights are back at "
-                    "the start of this epoch. Lower train.learning_rate, or set train.max_grad_norm=1."
+                    f"the loss of {part!r} is {losses[first].item()} at step {self.checked + first + 1} of epoch {self.epoch}; the weights are "
+                    "back at the start of this epoch. Lower train.learning_rate, or set train.max_grad_norm=1."
                 )
+            latest["loss" if len(self.values) == 1 else part] = f"{losses[-1].item():.4g}"
         self.checked = step + 1
-        return {("loss" if len(self.losses) == 1 else part): f"{losses[step].item():.4g}" for part, losses in self.losses.items()}
+        return latest
 
     def means(self) -> dict[str, dict[str, float]]:
-        return {part: {name: total.item() / self.num_steps for name, total in sums.items()} for part, sums in self.sums.items()}
+        return {part: dict(zip(self.names[part], values.double().mean(0).tolist())) for part, values in self.values.items()}

@@ -26,6 +26,7 @@ class TrainConfig:
     augmentation: Augmentation = "none"  # applied to training images only
     num_train_images: int | None = None  # at most this many, a random subset; None takes all
     num_validation_images: int = 2000  # random test images measured after each epoch; 0 measures none
+    channels_last: bool = False  # memory layout of convolutional networks; measured 1.2 to 1.4 times faster for the classifier on 2 CPU cores
     precision: Literal["auto", "no", "bf16"] = "auto"
 
     def __post_init__(self) -> None:

@@ -52,7 +52,14 @@ class TrainingState:
             for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
                 saved = _below(f"optimizer/{part}/{index}/", tensors)
                 if saved:
-                    optimizer.state[parameter] = {name: value.clone().to(parameter.device) for name, value in saved.items()}
+                    optimizer.state[parameter] = {name: _like(parameter, value) for name, value in saved.items()}
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Returns a copy of a saved tensor where the optimizer wants it: moments have the parameter's memory layout, the step count has none."""
+    if value.shape == parameter.shape:
+        return torch.empty_like(parameter).copy_(value)
+    return value.clone().to(parameter.device)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -49,7 +49,8 @@ EXERCISES = (
     Exercise("98.terms", "Write the terms.", terms, "Each dimension pays.", cases=cases),
     Exercise("98.draw", "Draw.", draw, "Noise has a generator.", cases=lambda: [(torch.Generator().manual_seed(1),)]),
     Exercise("98.grows", "Write a growing function.", lambda x: x, "Growth.", check=check_order),
-    Exercise("98.number", "What is p?", 0.25, "p matters.", mistakes=(Mistake(0.75, "That is 1 - p."),), hints=("Count.",), explanation="One of four."),
+    Exercise("98.number", "What is p?", 0.25, "p matters.", mistakes=(Mistake(0.75, "That is 1 - p."),), hints=("Count.",),
+        explanation="One of four."),
     Exercise("98.choice", "Which one?", "B", "It is B."),
 )
 '''

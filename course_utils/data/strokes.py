@@ -4,8 +4,8 @@ A renderer is a generative model whose prior was written by hand: draw factors z
 `render`. Nothing is learned, any amount of fresh data is one call away, and the factors behind each image are known. An image is a
 pen's path (`glyphs.py`) that is bent like handwriting, drawn with an anti-aliased edge, scaled and centred like MNIST's.
 
-Equal seeds give equal images, on every machine: positions are rounded to 1/64 pixel before anything is drawn, so that the
-distances between them are exact in float32 and no order of additions can change a grey value.
+Equal seeds give equal images, and not on one machine only: positions are rounded to 1/64 pixel before anything is drawn, so that
+squared distances are whole numbers, exact in float32, and the last bits of a sine or of a sum change no grey value.
 """
 
 from __future__ import annotations
@@ -20,53 +20,47 @@ from course_utils.data.curves import NUM_PATH_POINTS, style_table
 from course_utils.data.glyphs import GLYPHS
 from course_utils.errors import CourseError
 
-# The prior over factors. digit: uniform over 0..9. style: uniform over the digit's styles. The others are normal, cut off at limits:
+# The prior over factors. digit: uniform over 0..9. style: uniform over the digit's styles. The others are normal, clipped to limits:
 #                  mean, standard deviation, lowest, highest
 PRIOR = {
     "slant":      (9.0, 12.0, -20.0, 38.0),  # degrees, + = leaning right
     "rotation":   (0.0, 5.0, -12.0, 12.0),   # degrees, + = clockwise
     "width":      (1.05, 0.18, 0.70, 1.45),  # horizontal scale, relative to the style's own
-    "thickness":  (2.60, 0.62, 1.30, 4.30),   # width of the line in pixels
-    "sloppiness": (1.0, 0.35, 0.30, 1.80),   # scale of every random bend below; 0 would draw the bare style
+    "thickness":  (2.60, 0.62, 1.30, 4.30),  # width of the line in pixels
+    "sloppiness": (1.0, 0.35, 0.30, 1.70),   # scale of every random bend below; 0 would draw the bare style
 }  # fmt: skip
 
-# How far one unit of sloppiness bends the path (standard deviations, as a share of the digit's height unless said otherwise).
-JITTER = 0.016  # each control point
-OVERSHOOT = 0.040  # the ends of each stroke, along the stroke
-FIELD = 0.023  # each wave of a smooth displacement of the plane
-WAIST = 0.045  # the middle, up or down
+# What `render` accepts, far beyond the prior.
+LIMITS = {"slant": (-75, 75), "rotation": (-360, 360), "width": (0.1, 4), "thickness": (0.5, 8), "sloppiness": (0, 5)}
+
+# How far one unit of sloppiness bends the path: standard deviations, as a share of the digit's height unless said otherwise.
+JITTER = 0.014  # each control point
+OVERSHOOT = 0.042  # the ends of each stroke, along the stroke
+FIELD = 0.029  # each wave of a smooth displacement of the plane
+WAIST = 0.050  # the middle, up or down
 TAPER = 0.12  # the top's width against the bottom's (relative)
 PRESSURE = 0.06  # each wave of the line's width along the path (relative)
+MAX_BEND = 1.8  # no bend goes further than this many standard deviations, so that every digit stays readable
 
 IMAGE_SIZE = 28
 BOX_SIZE = 20  # the longer side of the ink, in pixels
 EDGE = 1.3  # width of the grey edge, in pixels
 SUBPIXEL = 64  # positions are whole multiples of 1/64 pixel
 CHUNK = 256  # images drawn at once; has no influence on what is drawn
-WAVES = 2 * np.pi * np.array([[0.8, 0.0], [0.0, 0.8], [0.6, 0.6], [0.6, -0.6]])  # (x, y) frequencies of the displacement
+WAVES = 2 * np.pi * np.array([[0.6, 0.0], [0.0, 0.6], [0.45, 0.45], [0.45, -0.45]])  # (x, y) frequencies of the displacement
 
 
 @dataclass(frozen=True)
 class Factors:
-    """What each image was drawn from, one entry an image.
+    """What each image was drawn from, one entry an image: `[N]` each, the first two int64, the others float32."""
 
-    Attributes:
-        digit: int64 `[N]`, 0 to 9.
-        style: int64 `[N]`, which of the digit's ways of writing, from 0.
-        slant: float32 `[N]`, degrees, + = leaning right.
-        rotation: float32 `[N]`, degrees, + = clockwise.
-        width: float32 `[N]`, horizontal scale relative to the style's own.
-        thickness: float32 `[N]`, width of the line in pixels.
-        sloppiness: float32 `[N]`, scale of the random bends; 0 draws the bare style.
-    """
-
-    digit: Tensor
-    style: Tensor
-    slant: Tensor
-    rotation: Tensor
-    width: Tensor
-    thickness: Tensor
-    sloppiness: Tensor
+    digit: Tensor  # 0 to 9
+    style: Tensor  # which of the digit's ways of writing, from 0 to num_styles(digit) - 1
+    slant: Tensor  # degrees, + = leaning right
+    rotation: Tensor  # degrees, + = clockwise
+    width: Tensor  # horizontal scale relative to the style's own
+    thickness: Tensor  # width of the line in pixels
+    sloppiness: Tensor  # scale of the random bends; 0 draws the bare style
 
     def __len__(self) -> int:
         return len(self.digit)
@@ -112,7 +106,7 @@ def draw_factors(num_images: int, rng: np.random.Generator, digits: Tensor | Non
     uniform_rng, normal_rng = rng.spawn(2)
     draws = uniform_rng.random((num_images, 2))
     normals = normal_rng.standard_normal((num_images, len(PRIOR)))
-    digit = np.floor(10 * draws[:, 0]).astype(np.int64) if digits is None else _checked_digits(digits, num_images)
+    digit = np.floor(len(GLYPHS) * draws[:, 0]).astype(np.int64) if digits is None else _checked_digits(digits, num_images)
     style = np.floor(draws[:, 1] * style_table().num_styles[digit]).astype(np.int64)
     values = {"digit": torch.from_numpy(digit), "style": torch.from_numpy(style)}
     for column, (name, (mean, std, lowest, highest)) in enumerate(PRIOR.items()):
@@ -129,7 +123,7 @@ def render(factors: Factors, rng: np.random.Generator) -> Tensor:
         rng: source of the bends that the factors leave open; equal factors and an equally seeded rng give equal images.
 
     Raises:
-        CourseError: factors of unequal lengths, a digit or style that does not exist, a thickness or width that is not positive.
+        CourseError: factors of unequal lengths, a digit or style that does not exist, a width or thickness out of range.
     """
     _check_factors(factors)
     images = np.empty((len(factors), 1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
@@ -145,8 +139,9 @@ def _paths(part: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[np.nd
     table = style_table()
     row = table.first_row[part["digit"].astype(np.int64)] + part["style"].astype(np.int64)
     num_controls = table.controls.shape[1]
-    normals = part["sloppiness"][:, None] * np.clip(rng.standard_normal((len(row), 3 * num_controls + 4 * len(WAVES) + 6)), -2, 2)
-    jitter, overshoot, field, rest = np.split(normals, np.cumsum([2 * num_controls, num_controls, 4 * len(WAVES)]), axis=1)
+    normals = rng.standard_normal((len(row), 3 * num_controls + 4 * len(WAVES) + 6))
+    bends = part["sloppiness"][:, None] * np.clip(normals, -MAX_BEND, MAX_BEND)
+    jitter, overshoot, field, rest = np.split(bends, np.cumsum([2 * num_controls, num_controls, 4 * len(WAVES)]), axis=1)
 
     controls = table.controls[row] + JITTER * jitter.reshape(-1, num_controls, 2)
     controls += OVERSHOOT * overshoot[:, :, None] * table.ends[row]
@@ -198,10 +193,10 @@ def _ink(paths: np.ndarray, radius: np.ndarray, pressure: np.ndarray) -> np.ndar
 def _centred(images: np.ndarray) -> np.ndarray:
     """Returns the images `[N, 28, 28]` moved by whole pixels, so that the centre of mass is at most half a pixel off the centre."""
     position = np.arange(IMAGE_SIZE)
-    mass = images.sum(axis=(1, 2), dtype=np.int64)
-    down = np.rint(images.sum(axis=2, dtype=np.int64) @ position / mass - (IMAGE_SIZE - 1) / 2).astype(np.int64)
-    across = np.rint(images.sum(axis=1, dtype=np.int64) @ position / mass - (IMAGE_SIZE - 1) / 2).astype(np.int64)
-    rows, columns = (position + down[:, None]) % IMAGE_SIZE, (position + across[:, None]) % IMAGE_SIZE
+    profiles = np.stack([images.sum(axis=2, dtype=np.int64), images.sum(axis=1, dtype=np.int64)])  # [2, N, 28]: of rows, of columns
+    centre = profiles @ position / np.maximum(profiles.sum(axis=2), 1)
+    source = position + np.rint(centre - (IMAGE_SIZE - 1) / 2).astype(np.int64)[:, :, None]
+    rows, columns = source % IMAGE_SIZE
     return images[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
@@ -222,10 +217,11 @@ def _check_factors(factors: Factors) -> None:
     values = {field.name: getattr(factors, field.name) for field in fields(Factors)}
     if any(value.shape != (len(factors),) for value in values.values()):
         raise CourseError(f"factors: expected one number an image, got {({name: list(value.shape) for name, value in values.items()})}.")
-    _checked_digits(factors.digit, len(factors))
-    most = style_table().num_styles[factors.digit.numpy()]
-    if bool(((factors.style.numpy() < 0) | (factors.style.numpy() >= most)).any()):
+    digit = _checked_digits(factors.digit, len(factors))
+    style = factors.style.numpy()
+    if np.any((style < 0) | (style >= style_table().num_styles[digit])):
         raise CourseError("factors: a style does not exist; num_styles(digit) says how many a digit has, counted from 0.")
-    for name in ("width", "thickness"):
-        if len(factors) and not values[name].min() > 0:
-            raise CourseError(f"factors: expected a positive {name}, got {values[name].min().item():g}.")
+    for name, (lowest, highest) in LIMITS.items():
+        if not ((values[name] >= lowest) & (values[name] <= highest)).all():
+            got = f"{values[name].min():g} to {values[name].max():g}"
+            raise CourseError(f"factors: expected {name} from {lowest:g} to {highest:g}, got {got}.")

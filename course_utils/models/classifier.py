@@ -21,7 +21,7 @@ class ClassifierConfig:
     image_channels: int = 1
     image_size: int = 28  # pixels a side, at least 8
     num_classes: int = 10
-    channels: tuple[int, ...] = (24, 48, 96)  # of the three resolutions
+    channels: tuple[int, ...] = (16, 32, 64)  # of the three resolutions
     feature_dim: int = 128  # size of the penultimate layer, the features that metrics use
     label_smoothing: float = 0.05  # probability moved from the true class to all
 

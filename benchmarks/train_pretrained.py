@@ -1,0 +1,46 @@
+"""Trains every set of weights that ships with the course again, each by one `course train` command, into course_utils/pretrained/.
+
+    COURSE_DATA=../shared/data python benchmarks/train_pretrained.py            # all, one after the other
+    python benchmarks/train_pretrained.py vae-strokes classifier-strokes        # some
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+from course_utils.checkpoint import PRETRAINED
+from course_utils.cli import main as course
+from course_utils.errors import unknown
+
+DATASETS = ("strokes", "mnist")
+SMALL = "model.hidden_dims=[200,200]"
+VARIANTS = {  # name: family and settings; notebook 04 asks for the vae variants under the same settings
+    "classifier": ("classifier", ()),
+    "vae": ("vae", ()),
+    "vae-latent2": ("vae", ("model.latent_dim=2", "train.num_epochs=6")),
+    "vae-beta025": ("vae", (SMALL, "model.beta=0.25", "train.num_epochs=3")),
+    "vae-beta1": ("vae", (SMALL, "model.beta=1.0", "train.num_epochs=3")),
+    "vae-beta4": ("vae", (SMALL, "model.beta=4.0", "train.num_epochs=3")),
+    "vae-conv": ("vae", ("model.network=conv", "model.hidden_dims=[16,32]", "train.num_epochs=3")),
+}
+
+
+def main(names: list[str]) -> int:
+    """Returns 0 when every named run (none: all) was trained."""
+    all_names = [f"{variant}-{dataset}" for dataset in DATASETS for variant in VARIANTS]
+    for name in names or all_names:
+        if name not in all_names:
+            raise unknown("shipped run", name, all_names)
+        variant, _, dataset = name.rpartition("-")
+        family, settings = VARIANTS[variant]
+        shutil.rmtree(PRETRAINED / name, ignore_errors=True)
+        flags = [word for setting in settings for word in ("--set", setting)]
+        code = course(["train", family, "--dataset", dataset, "--budget", "laptop", "--half", "--out", str(PRETRAINED / name), *flags])
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Metrics of images and of models' likelihoods. They take arrays and functions, never models, files or trainings."""

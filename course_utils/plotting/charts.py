@@ -1,0 +1,165 @@
+"""Charts: training curves, comparisons with error bars, bars and the map of a latent space.
+
+Colour is never the only difference: lines differ by dash and marker too, bars by hatch, classes by the number that marks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from course_utils.errors import CourseError
+from course_utils.plotting.canvas import new_figure
+from course_utils.style import OKABE_ITO
+
+if TYPE_CHECKING:  # torch and matplotlib cost seconds to import
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+MARKERS, HATCHES = "osD^vP*X", ("", "//", "..", "xx")
+CLASS_COLOURS = (*OKABE_ITO, "#8B4513", "#666666")
+PRIOR_RADIUS_95 = 2.448  # a circle of this radius holds 95 % of N(0, I) in two dimensions
+
+
+def training_curves(histories: Any, terms: Sequence[str], ylabel: str = "nats per image") -> Figure:
+    """Returns one panel a term, over epochs: train as a line, test dashed with markers.
+
+    Args:
+        histories: a History (or its rows), or `{name: History}` to compare several.
+        terms: columns of the history, such as ("reconstruction", "kl").
+
+    Raises:
+        CourseError: a term that no row has.
+    """
+    named = histories if isinstance(histories, Mapping) else {"": histories}
+    fig = new_figure(3.2)
+    for axes, term in zip(fig.subplots(1, len(terms), squeeze=False)[0], terms):
+        for (name, history), colour in zip(named.items(), OKABE_ITO * 2):
+            for split, style in (("train", {}), ("test", {"linestyle": "--", "marker": "o", "markersize": 4})):
+                rows = [row for row in getattr(history, "rows", history) if row["split"] == split and term in row]
+                if rows:
+                    points = [row["epoch"] for row in rows], [row[term] for row in rows]
+                    axes.plot(*points, color=colour, label=f"{name} {split}".strip(), **style)
+        if not axes.lines:
+            raise CourseError(f"no row of the history has the term {term!r}; choose a column of it.")
+        axes.set(title=term.replace("_", " "), xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    fig.axes[0].set_ylabel(ylabel)
+    fig.axes[-1].legend()
+    return fig
+
+
+def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: str = "") -> Figure:
+    """Returns a map of a 2-D latent space: each image a class number at the mean of its q(z | x), large numbers at the classes' centres.
+
+    The dashed circle holds 95 % of the prior N(0, I).
+
+    Args:
+        mu: means `[N, 2]`.
+        labels: int64 `[N]`, indices into `class_names`.
+
+    Raises:
+        CourseError: `mu` has not two columns.
+    """
+    from matplotlib.patches import Circle
+
+    if mu.ndim != 2 or mu.shape[1] != 2:
+        raise CourseError(f"expected latent means of shape [N, 2], got {list(mu.shape)}; train with model.latent_dim=2.")
+    fig = new_figure(6.4)
+    axes = fig.subplots()
+    points = mu.detach().cpu()
+    for index, name in enumerate(class_names):
+        own = points[labels.cpu() == index]
+        if len(own) == 0:
+            continue
+        text = name if len(name) == 1 else str(index)
+        colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
+        axes.scatter(*own.T.numpy(), s=22, marker=f"${text}$", color=colour, linewidths=0, alpha=0.7, label=name)
+        box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colour, "linewidth": 2}
+        axes.text(*own.median(0).values.tolist(), text, ha="center", va="center", fontsize=13, weight="bold", bbox=box, zorder=3)
+    axes.add_patch(Circle((0, 0), PRIOR_RADIUS_95, fill=False, linestyle="--", color="black"))
+    axes.set(title=title, xlabel="z, dimension 0", ylabel="z, dimension 1", aspect="equal")
+    return fig
+
+
+def lines(x: Sequence[float], series: Mapping[str, Any], xlabel: str, ylabel: str, title: str = "") -> Figure:
+    """Returns one line for each entry of `series`, told apart by colour, marker and legend.
+
+    Args:
+        x: `[N]`.
+        series: `{name: y [N]}`, or `{name: (y, error)}` for a band of ± error around it.
+    """
+    fig = new_figure(3.6)
+    axes = fig.subplots()
+    for (name, values), colour, marker in zip(series.items(), OKABE_ITO, MARKERS):
+        y, error = values if isinstance(values, tuple) else (values, None)
+        axes.plot(x, y, color=colour, marker=marker, markersize=4, label=name)
+        if error is not None:
+            low, high = [[a + sign * b for a, b in zip(y, error)] for sign in (-1, 1)]
+            axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.legend()
+    return fig
+
+
+def comparison(values: Mapping[str, tuple[float, float]], xlabel: str, title: str = "") -> Figure:
+    """Returns one dot with its error bar and its number for each entry, top to bottom; dots, since the axis need not start at zero.
+
+    Args:
+        values: `{name: (value, standard error)}`; the bars reach two standard errors to each side.
+    """
+    fig = new_figure(0.9 + 0.42 * len(values) + (0.3 if title else 0))
+    axes = fig.subplots()
+    for row, (value, error) in enumerate(values.values()):
+        axes.errorbar(value, row, xerr=2 * error, fmt=MARKERS[row % len(MARKERS)], color=OKABE_ITO[row % len(OKABE_ITO)], capsize=4, markersize=7)
+        axes.annotate(f"{value:.4g} ± {error:.1g}", (value, row), (0, 7), textcoords="offset points", ha="center", fontsize=10)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.set(xlabel=f"{xlabel} (bars: ± 2 standard errors)", title=title, ylim=(len(values) - 0.5, -0.75))
+    axes.margins(x=0.2)
+    axes.grid(axis="x", alpha=0.3)
+    return fig
+
+
+def stacked_bars(parts: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, title: str = "") -> Figure:
+    """Returns one bar a group, made of its parts from the bottom up, each with its number, the total on top.
+
+    Args:
+        parts: `{group: {part: value of 0 or more}}`, the same parts in each group.
+    """
+    fig = new_figure(3.8)
+    axes = fig.subplots()
+    floor = [0.0] * len(parts)
+    for name, colour, hatch in zip(next(iter(parts.values())), OKABE_ITO, HATCHES):
+        heights = [group[name] for group in parts.values()]
+        bars = axes.bar(list(parts), heights, bottom=floor, color=colour, hatch=hatch, edgecolor="white", width=0.6, label=name.replace("_", " "))
+        labels = axes.bar_label(bars, fmt="%.1f", label_type="center", fontsize=10)
+        for label in labels:
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5})
+        floor = [low + height for low, height in zip(floor, heights)]
+    axes.bar_label(bars, labels=[f"{total:.1f}" for total in floor], padding=3, weight="bold")
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.margins(y=0.12)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return fig
+
+
+def ranked_bars(values: Tensor, xlabel: str, ylabel: str, threshold: float | None = None, title: str = "") -> Figure:
+    """Returns one bar an entry, highest first, each named by its index; bars at or below `threshold` are hatched and grey.
+
+    Args:
+        values: `[D]`, such as the mean KL of each latent dimension in nats.
+        threshold: drawn as a dashed line where given.
+    """
+    order = values.detach().cpu().argsort(descending=True).tolist()
+    heights = [values[index].item() for index in order]
+    fig = new_figure(3.4)
+    axes = fig.subplots()
+    high = [threshold is None or height > threshold for height in heights]
+    for place, (height, is_high) in enumerate(zip(heights, high)):
+        axes.bar(place, height, color=OKABE_ITO[0] if is_high else "#BBBBBB", hatch="" if is_high else "//", edgecolor="white")
+    if threshold is not None:
+        axes.axhline(threshold, linestyle="--", color="black", label=f"threshold {threshold:g}: {sum(high)} of {len(high)} above")
+        axes.legend()
+    axes.set_xticks(range(len(order)), order)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    return fig
