@@ -34,11 +34,14 @@ def main(names: list[str]) -> int:
             raise unknown("shipped run", name, all_names)
         variant, _, dataset = name.rpartition("-")
         family, settings = VARIANTS[variant]
-        shutil.rmtree(PRETRAINED / name, ignore_errors=True)
+        fresh = PRETRAINED / f"{name}.partial"  # the old weights stay until the new ones are there
+        shutil.rmtree(fresh, ignore_errors=True)
         flags = [word for setting in settings for word in ("--set", setting)]
-        code = course(["train", family, "--dataset", dataset, "--budget", "laptop", "--half", "--out", str(PRETRAINED / name), *flags])
+        code = course(["train", family, "--dataset", dataset, "--budget", "laptop", "--half", "--out", str(fresh), *flags])
         if code:
             return code
+        shutil.rmtree(PRETRAINED / name, ignore_errors=True)
+        fresh.rename(PRETRAINED / name)
     return 0
 
 

@@ -14,6 +14,17 @@ from course_utils.data.base import Dataset
 PROJECT = Path(__file__).resolve().parent.parent
 NUM_TRAIN, NUM_TEST = 256, 64
 
+# What a run's record holds besides its experiment, for tests that save a model without training it.
+RECORD_VALUES = {
+    "command": "",
+    "finished": True,
+    "dataset_sha256": "0" * 64,
+    "num_train_images": NUM_TRAIN,
+    "training_seconds": 1.0,
+    "machine": "a test",
+    "metrics": {"loss": {"value": 2.5, "standard_error": 0.1, "num_images": NUM_TEST}},
+}
+
 
 def blobs(num_images: int, image_shape: tuple[int, int, int], seed: int):
     """Returns images of one bright blob each and the quadrant that it lies in: small, easy to learn, and nothing like noise."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from materials import make_dataset, same_weights
+from materials import RECORD_VALUES, make_dataset, same_weights
 
 from course_utils.checkpoint import load_run, save_run
 from course_utils.device import make_rng
@@ -185,7 +185,7 @@ def test_saving_and_loading_is_exact(family, half, tmp_path):
     experiment = PRESETS[family]["smoke"].fitted_to(make_dataset(num_train=1, num_test=1))
     if half:
         model.load_state_dict({name: value.half().to(value.dtype) for name, value in model.state_dict().items()})
-    save_run(tmp_path / "run", model, experiment, History(), {"finished": True}, half=half)
+    save_run(tmp_path / "run", model, experiment, History(), RECORD_VALUES, half=half)
     loaded = load_run(tmp_path / "run", family)
     assert same_weights(loaded.model, model) and loaded.experiment == experiment
     assert not loaded.model.training and {value.dtype for value in loaded.model.parameters()} == {torch.float32}

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from course_utils.data import strokes
-from course_utils.data.curves import NUM_PATH_POINTS, style_table
+from course_utils.data.curves import NUM_PATH_POINTS, num_styles, style_table
 from course_utils.data.glyphs import GLYPHS
-from course_utils.data.strokes import PRIOR, Factors, draw_factors, make_strokes, num_styles, render
+from course_utils.data.strokes import PRIOR, Factors, draw_factors, make_strokes, render
 from course_utils.errors import CourseError
 
 FACTORS = [field.name for field in fields(Factors)]

@@ -38,6 +38,11 @@ class StyleTable:
     ends: np.ndarray
 
 
+def num_styles(digit: int) -> int:
+    """Returns how many ways of writing `digit` (0 to 9) there are."""
+    return len(GLYPHS[digit])
+
+
 @lru_cache(maxsize=1)
 def style_table() -> StyleTable:
     """Returns the curves of all styles, computed once."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 Point = tuple[float, float]
 Style = tuple[tuple[Point, ...], ...]
 
+# fmt: off
 ZERO: tuple[Style, ...] = (
     # an oval from the top, counter-clockwise, closed
     (((0.50, 0.02), (0.31, 0.14), (0.22, 0.50), (0.31, 0.86), (0.50, 0.98), (0.70, 0.86), (0.79, 0.50), (0.70, 0.14), (0.49, 0.02)),),

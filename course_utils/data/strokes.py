@@ -66,11 +66,6 @@ class Factors:
         return len(self.digit)
 
 
-def num_styles(digit: int) -> int:
-    """Returns how many ways of writing `digit` (0 to 9) there are."""
-    return len(GLYPHS[digit])
-
-
 def make_strokes(num_train: int = 60_000, num_test: int = 10_000, seed: int = 0) -> tuple[Tensor, Factors, Tensor, Factors]:
     """Returns train images, train factors, test images and test factors; equal arguments give equal images.
 
@@ -83,12 +78,12 @@ def make_strokes(num_train: int = 60_000, num_test: int = 10_000, seed: int = 0)
     """
     for name, value in (("num_train", num_train), ("num_test", num_test), ("seed", seed)):
         _check_count(name, value)
-    result = []
+    splits = []
     for num_images, stream in zip((num_train, num_test), np.random.SeedSequence(seed).spawn(2)):
-        factor_rng, render_rng = (np.random.default_rng(child) for child in stream.spawn(2))
-        factors = draw_factors(num_images, factor_rng)
-        result += [render(factors, render_rng), factors]
-    return tuple(result)
+        rng = np.random.default_rng(stream)
+        factors = draw_factors(num_images, rng)
+        splits += [render(factors, rng), factors]
+    return tuple(splits)
 
 
 def draw_factors(num_images: int, rng: np.random.Generator, digits: Tensor | None = None) -> Factors:
@@ -103,15 +98,13 @@ def draw_factors(num_images: int, rng: np.random.Generator, digits: Tensor | Non
         CourseError: a negative number, or digits of another length or outside 0 to 9.
     """
     _check_count("num_images", num_images)
-    uniform_rng, normal_rng = rng.spawn(2)
-    draws = uniform_rng.random((num_images, 2))
-    normals = normal_rng.standard_normal((num_images, len(PRIOR)))
-    digit = np.floor(len(GLYPHS) * draws[:, 0]).astype(np.int64) if digits is None else _checked_digits(digits, num_images)
-    style = np.floor(draws[:, 1] * style_table().num_styles[digit]).astype(np.int64)
+    uniform_rng, normal_rng = rng.spawn(2)  # one stream each, so that the first images do not depend on how many follow
+    uniforms, normals = uniform_rng.random((num_images, 2)), normal_rng.standard_normal((num_images, len(PRIOR)))
+    digit = np.floor(len(GLYPHS) * uniforms[:, 0]).astype(np.int64) if digits is None else _checked_digits(digits, num_images)
+    style = np.floor(uniforms[:, 1] * style_table().num_styles[digit]).astype(np.int64)
     values = {"digit": torch.from_numpy(digit), "style": torch.from_numpy(style)}
-    for column, (name, (mean, std, lowest, highest)) in enumerate(PRIOR.items()):
-        value = np.clip(mean + std * normals[:, column], lowest, highest)
-        values[name] = torch.from_numpy(value.astype(np.float32))
+    for (name, (mean, std, lowest, highest)), normal in zip(PRIOR.items(), normals.T):
+        values[name] = torch.from_numpy(np.clip(mean + std * normal, lowest, highest).astype(np.float32))
     return Factors(**values)
 
 
@@ -202,8 +195,11 @@ def _centred(images: np.ndarray) -> np.ndarray:
 
 def _checked_digits(digits: Tensor, num_images: int) -> np.ndarray:
     digit = torch.as_tensor(digits)
-    whole = not (digit.is_floating_point() or digit.is_complex() or digit.dtype == torch.bool)
-    if not whole or digit.shape != (num_images,) or (num_images and (digit.min() < 0 or digit.max() > 9)):
+    if (
+        digit.dtype not in (torch.uint8, torch.int32, torch.int64)
+        or digit.shape != (num_images,)
+        or (num_images and (digit.min() < 0 or digit.max() > 9))
+    ):
         raise CourseError(f"digits: expected {num_images} whole numbers from 0 to 9, got {digits!r}.")
     return digit.numpy().astype(np.int64)
 
@@ -216,12 +212,11 @@ def _check_count(name: str, value: object) -> None:
 def _check_factors(factors: Factors) -> None:
     values = {field.name: getattr(factors, field.name) for field in fields(Factors)}
     if any(value.shape != (len(factors),) for value in values.values()):
-        raise CourseError(f"factors: expected one number an image, got {({name: list(value.shape) for name, value in values.items()})}.")
+        raise CourseError(f"factors: expected one number an image, got the shapes {[list(value.shape) for value in values.values()]}.")
     digit = _checked_digits(factors.digit, len(factors))
     style = factors.style.numpy()
     if np.any((style < 0) | (style >= style_table().num_styles[digit])):
         raise CourseError("factors: a style does not exist; num_styles(digit) says how many a digit has, counted from 0.")
     for name, (lowest, highest) in LIMITS.items():
         if not ((values[name] >= lowest) & (values[name] <= highest)).all():
-            got = f"{values[name].min():g} to {values[name].max():g}"
-            raise CourseError(f"factors: expected {name} from {lowest:g} to {highest:g}, got {got}.")
+            raise CourseError(f"factors: expected {name} from {lowest:g} to {highest:g}, got {values[name].min():g} to {values[name].max():g}.")
