@@ -29,7 +29,7 @@ from course_utils.presets import preset
 from course_utils.training import fit
 
 TARGET_NATS = 105.6
-FAST = ("model.hidden_dims=[400]", "train.num_epochs=4", "train.batch_size=96", "train.learning_rate=0.005")
+FAST = ("train.num_epochs=4", "train.learning_rate=0.004")
 
 
 class ReferenceVAE(nn.Module):

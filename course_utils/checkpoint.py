@@ -163,4 +163,4 @@ def resolve(source: str, family: str | None = None) -> Run:
     name, slash, dataset = source.removeprefix("pretrained:").partition("/")
     if not slash:
         raise CourseError(f"expected pretrained:FAMILY/DATASET, got {source!r}; valid: {', '.join(pretrained_names())} (written with a slash).")
-    return pretrained(name, dataset)
+    return load_run(pretrained(name, dataset).folder, family)

@@ -145,6 +145,10 @@ def public(tree: ast.Module):
                         yield f"{node.name}.{method.name}", method
 
 
+# The functions of these files are the learner's own: an exercise's question says what each has to return.
+EXERCISES = sorted(PACKAGE.glob("checks/nb*.py"))
+
+
 def needs_docstring(node: ast.AST) -> bool:
     """A property of one line is its own description."""
     decorators = {decorator.id for decorator in getattr(node, "decorator_list", []) if isinstance(decorator, ast.Name)}
@@ -154,6 +158,8 @@ def needs_docstring(node: ast.AST) -> bool:
 @each_file
 def test_public_names_are_documented(path):
     assert ast.get_docstring(TREES[path]), "a file begins with what it is for"
+    if path in EXERCISES:
+        return
     bare = [name for name, node in public(TREES[path]) if needs_docstring(node) and not ast.get_docstring(node)]
     assert bare == []
 

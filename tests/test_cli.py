@@ -116,7 +116,7 @@ def test_a_training_that_was_cut_off_needs_resume_and_then_ends_the_same(course,
 
 
 def test_ctrl_c_says_how_to_go_on(course, idx_folder, tmp_path, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     fit = module.fit
@@ -191,7 +191,7 @@ def test_what_a_family_cannot_do_is_said(course, shipped, tmp_path):
         (["train", "vae", "--budget", "huge"], ["unknown budget 'huge'", "valid: gpu, laptop, smoke"]),
         (["train", "vae", "--seed", "x"], ["--seed", "invalid int value: 'x'"]),
         (["train", "vae", "--seed", "-1"], ["seed: expected 0 or more, got -1"]),
-        (["train", "vae", "--set", "model.latentdim=3"], ["'model.latentdim'", "model.latent_dim", "Did you mean"]),
+        (["train", "vae", "--set", "model.latentdim=3"], ["'model.latentdim'", "valid: beta, ", "Did you mean 'latent_dim'?"]),
         (["train", "vae", "--set", "model.latent_dim=-3"], ["latent_dim: expected at least 1, got -3"]),
         (["train", "vae", "--set", "model.latent_dim=big"], ["model.latent_dim: expected a whole number, got 'big'"]),
         (["train", "vae", "--set", "model.latent_dim"], ["expected name=value, got 'model.latent_dim'"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 import stat
 import sys
@@ -25,11 +26,16 @@ EXTRAS = META["project"]["optional-dependencies"]
 ENVIRONMENTS = ["environment.yml", "binder/environment.yml"]
 CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}
 # Import name -> package name, where they differ.
-PACKAGES = {"PIL": "pillow", "yaml": "pyyaml"}
+PACKAGES = {"PIL": "pillow", "bs4": "beautifulsoup4", "yaml": "pyyaml"}
 # Needed although no line of the package imports them: they run notebooks, or are imported under another name.
 NOT_IMPORTED = {"jupyterlab", "ipykernel"}
-# Imported although not declared: they come with ipykernel, which cannot do without them.
-COMES_WITH_OTHERS = {"ipython"}
+# Imported although not declared, because a declared package cannot do without them: {package: the one that brings it}.
+COMES_WITH_OTHERS = {
+    "ipython": "ipykernel",
+    "jinja2": "nbconvert",
+    "beautifulsoup4": "nbconvert",
+    "jupyter-client": "nbclient",
+}
 
 
 def requirements(*groups: list[str]) -> dict[str, Requirement]:
@@ -113,12 +119,18 @@ def imported_packages(folder: str) -> set[str]:
 
 
 def test_every_import_of_the_package_is_declared():
-    undeclared = imported_packages("course_utils") - set(DECLARED) - COMES_WITH_OTHERS
+    undeclared = imported_packages("course_utils") - set(DECLARED) - set(COMES_WITH_OTHERS)
     assert undeclared == set()
 
 
+@pytest.mark.parametrize(("package", "parent"), COMES_WITH_OTHERS.items())
+def test_what_comes_with_others_really_does(package, parent):
+    needed = [Requirement(line) for line in importlib.metadata.requires(parent)]
+    assert parent in DECLARED and package in {canonicalize_name(item.name) for item in needed if item.marker is None}
+
+
 def test_every_import_of_the_tests_is_declared():
-    assert imported_packages("tests") - set(WITH_EXTRAS) - COMES_WITH_OTHERS == set()
+    assert imported_packages("tests") - set(WITH_EXTRAS) - set(COMES_WITH_OTHERS) == set()
 
 
 def test_every_dependency_is_imported():

@@ -103,6 +103,7 @@ def failure_note(name: str) -> Path:
 
 
 def download_failed_lately(name: str) -> bool:
+    """Returns whether a download failed within the last day."""
     note = failure_note(name)
     return note.exists() and time.time() - note.stat().st_mtime < RETRY_AFTER_SECONDS
 

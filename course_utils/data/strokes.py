@@ -80,9 +80,9 @@ def make_strokes(num_train: int = 60_000, num_test: int = 10_000, seed: int = 0)
         _check_count(name, value)
     splits = []
     for num_images, stream in zip((num_train, num_test), np.random.SeedSequence(seed).spawn(2)):
-        rng = np.random.default_rng(stream)
-        factors = draw_factors(num_images, rng)
-        splits += [render(factors, rng), factors]
+        factor_rng, render_rng = (np.random.default_rng(child) for child in stream.spawn(2))
+        factors = draw_factors(num_images, factor_rng)
+        splits += [render(factors, render_rng), factors]
     return tuple(splits)
 
 
@@ -178,9 +178,8 @@ def _ink(paths: np.ndarray, radius: np.ndarray, pressure: np.ndarray) -> np.ndar
         np.maximum(power, scratch, out=power)
     radius = radius.astype(np.float32)
     inside = radius - np.sqrt(np.maximum(radius**2 - power / SUBPIXEL**2, 0))  # pixels from the edge of the line, > 0 in the ink
-    grey = np.clip(0.5 + inside / EDGE, 0, 1)
-    grey = grey * grey * (3 - 2 * grey)
-    return np.rint(255 * grey).astype(np.uint8).transpose(2, 0, 1)
+    ramp = np.clip(0.5 + inside / EDGE, 0, 1)
+    return np.rint(255 * (ramp * ramp * (3 - 2 * ramp))).astype(np.uint8).transpose(2, 0, 1)
 
 
 def _centred(images: np.ndarray) -> np.ndarray:
@@ -213,8 +212,7 @@ def _check_factors(factors: Factors) -> None:
     values = {field.name: getattr(factors, field.name) for field in fields(Factors)}
     if any(value.shape != (len(factors),) for value in values.values()):
         raise CourseError(f"factors: expected one number an image, got the shapes {[list(value.shape) for value in values.values()]}.")
-    digit = _checked_digits(factors.digit, len(factors))
-    style = factors.style.numpy()
+    digit, style = _checked_digits(factors.digit, len(factors)), factors.style.numpy()
     if np.any((style < 0) | (style >= style_table().num_styles[digit])):
         raise CourseError("factors: a style does not exist; num_styles(digit) says how many a digit has, counted from 0.")
     for name, (lowest, highest) in LIMITS.items():
