@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from course_utils.device import pick_device
 from course_utils.errors import CourseError, unknown
-from course_utils.files import atomic_path, file_sha256, read_json, write_json, write_text
+from course_utils.files import file_sha256, read_json, save_tensors, write_json, write_text
 from course_utils.history import History
 from course_utils.model_card import model_card
 from course_utils.models import Model, build
@@ -67,11 +67,8 @@ def save_run(folder: Path | str, model: Model, experiment: Experiment, history: 
         CourseError: the folder cannot be written.
     """
     folder = Path(folder)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    if half:
-        weights = to_half(weights)
-    with atomic_path(folder / WEIGHTS) as partial:
-        save_file(weights, partial)
+    weights = to_half(model.state_dict()) if half else model.state_dict()
+    save_tensors(folder / WEIGHTS, weights)
     history.save(folder / HISTORY)
     packages = ("torch", "numpy", "accelerate", "safetensors")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}

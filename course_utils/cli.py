@@ -105,17 +105,18 @@ def _train(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from course_utils.config import override, parse_assignments
+    from course_utils.data import check_name, load_dataset
     from course_utils.presets import preset
 
     experiment = preset(options.family, options.budget)
     if options.seed is not None:
         experiment = replace(experiment, seed=options.seed)
     experiment = override(experiment, parse_assignments(options.changes))
+    check_name(options.dataset)
     if options.dry_run:
         print(json.dumps(replace(experiment, dataset=options.dataset).as_dict(), indent=2))
         return 0
     from course_utils.checkpoint import STATE
-    from course_utils.data import load_dataset
     from course_utils.experiment import default_folder, run
 
     dataset = load_dataset(options.dataset, image_size=options.image_size)

@@ -50,29 +50,39 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
 
 
 def override(config: Config, changes: Mapping[str, Any]) -> Config:
-    """Returns a copy of `config` with dotted names changed, such as `{"model.latent_dim": 8}`.
+    """Returns a copy of `config` with dotted names changed, such as `{"model.latent_dim": 8}`; all at once, so their order is free.
 
     Raises:
         CourseError: an unknown name, a value of the wrong type, or one out of range; `config` itself never changes.
     """
+    tree: dict[str, Any] = {}
     for name, value in changes.items():
-        config = _override_one(config, name.split("."), value, name)
-    return config
+        *groups, leaf = name.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+            if not isinstance(branch, dict):
+                raise CourseError(f"{name}: {group!r} is changed as a whole as well; valid: {', '.join(flatten(config))}.")
+        branch[leaf] = value
+    return _replace(config, tree, "", config)
 
 
-def _override_one(config: Any, path: list[str], value: Any, full_name: str) -> Any:
-    head, *rest = path
-    names = [field.name for field in dataclasses.fields(config)]
-    if head not in names:
-        raise unknown(f"setting {full_name!r}, part", head, _dotted_names(config))
-    current = getattr(config, head)
-    if rest:
-        if not dataclasses.is_dataclass(current):
-            raise CourseError(f"{full_name}: {head!r} has no parts; valid: {', '.join(_dotted_names(config))}.")
-        return dataclasses.replace(config, **{head: _override_one(current, rest, value, full_name)})
-    if dataclasses.is_dataclass(current):
-        raise CourseError(f"{full_name}: names a group; valid: {', '.join(f'{full_name}.{name}' for name in _dotted_names(current))}.")
-    return dataclasses.replace(config, **{head: convert(value, get_type_hints(type(config))[head], full_name)})
+def _replace(config: Any, tree: dict[str, Any], prefix: str, whole: Any) -> Any:
+    hints, values = get_type_hints(type(config)), {}
+    for name, value in tree.items():
+        full_name = prefix + name
+        if name not in {field.name for field in dataclasses.fields(config)}:
+            raise unknown("setting", full_name, flatten(whole))
+        current = getattr(config, name)
+        if dataclasses.is_dataclass(current) and isinstance(value, dict):
+            values[name] = _replace(current, value, full_name + ".", whole)
+        elif dataclasses.is_dataclass(current):
+            raise CourseError(f"{full_name}: names a group; valid: {', '.join(f'{full_name}.{part}' for part in flatten(current))}.")
+        elif isinstance(value, dict):
+            raise CourseError(f"{full_name}: has no parts; valid: {', '.join(flatten(whole))}.")
+        else:
+            values[name] = convert(value, hints[name], full_name)
+    return dataclasses.replace(config, **values)
 
 
 def flatten_dict(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -86,10 +96,6 @@ def flatten_dict(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def flatten(config: Any) -> dict[str, Any]:
     """Returns `{dotted name: value}` of every setting in a config, in order."""
     return flatten_dict(dataclasses.asdict(config))
-
-
-def _dotted_names(config: Any) -> list[str]:
-    return list(flatten(config))
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def make_rng(seed: int, *path: int, device: torch.device | str = "cpu") -> torch
     import numpy as np
     import torch
 
-    state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0]
+    state = np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0]
     return torch.Generator(device=device).manual_seed(int(state >> np.uint64(1)))
 
 

@@ -94,12 +94,14 @@ def dataset() -> Finding:
     """Returns what `auto` gives, and whether MNIST files that are there are whole."""
     if importlib.util.find_spec("torch") is None:
         return Finding("dataset", "unknown", "Run `make setup`.")
-    from course_utils.data import NAMES, describe_dataset, resolve_auto
+    from course_utils.data import check_name, describe_dataset, resolve_auto
     from course_utils.data.idx import on_disk, raw_folder, read_folder
 
     name, _ = resolve_auto()
-    if name not in NAMES and not name.startswith("folder:"):
-        return Finding("dataset", f"COURSE_DATASET={name}", f"Unset COURSE_DATASET or set it to one of {', '.join(NAMES)}.")
+    try:
+        check_name(name)
+    except CourseError as error:
+        return Finding("dataset", f"COURSE_DATASET={name}", f"{error} Unset COURSE_DATASET or correct it.")
     if name in ("mnist", "fashion") and on_disk(name):
         try:
             read_folder(name, raw_folder(name))

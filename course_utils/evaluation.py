@@ -28,9 +28,11 @@ def evaluate(model: Model, images: Tensor, labels: Tensor, *, part: str = "model
     was_training = model.training
     model.eval()
     rows = []
-    for start in range(0, len(images), batch_size):
-        chunk = slice(start, start + batch_size)
-        batch = Batch(uint8_to_signed(images[chunk].to(model.device)), labels[chunk].to(model.device))
-        rows.append(model.loss(batch, part, rng=rng))
-    model.train(was_training)
+    try:
+        for start in range(0, len(images), batch_size):
+            chunk = slice(start, start + batch_size)
+            batch = Batch(uint8_to_signed(images[chunk].to(model.device)), labels[chunk].to(model.device))
+            rows.append(model.loss(batch, part, rng=rng))
+    finally:
+        model.train(was_training)
     return {name: torch.cat([row[name].float().cpu() for row in rows]) for name in rows[0]}

@@ -9,8 +9,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_utils.errors import CourseError
+
+if TYPE_CHECKING:  # this module must import without torch
+    from torch import Tensor
 
 
 def course_root() -> Path:
@@ -68,6 +72,18 @@ def write_text(target: Path | str, text: str) -> None:
 def write_json(target: Path | str, value: object) -> None:
     """Writes `value` as indented JSON to `target` in one step. NaN is refused, since no JSON reader has to accept it."""
     write_text(target, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def save_tensors(target: Path | str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes named tensors as a safetensors file in one step, from the CPU and without gradients."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_path(target) as partial:
+        try:
+            save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial, metadata=metadata)
+        except SafetensorError as error:  # a full disk is one of these and no OSError
+            raise OSError(str(error)) from error
 
 
 def read_json(path: Path | str) -> dict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from course_utils.config import from_dict, override, require, to_dict
+from course_utils.config import convert, from_dict, override, require, to_dict
 from course_utils.data.base import Dataset
 from course_utils.device import BUDGETS, budget
 from course_utils.errors import CourseError, unknown
@@ -39,11 +39,14 @@ class Experiment:
         Raises:
             CourseError: an unknown family, setting or type.
         """
-        missing = {"family", "dataset", "seed", "model", "train"} - set(values)
-        if missing:
-            raise CourseError(f"experiment: {', '.join(sorted(missing))} missing; expected the experiment of a run that this course wrote.")
-        model = from_dict(config_class(values["family"]), values["model"])
-        return cls(values["family"], values["dataset"], values["seed"], model, from_dict(TrainConfig, values["train"]))
+        names = {"family", "dataset", "seed", "model", "train"}
+        if not isinstance(values, dict) or set(values) != names:
+            got = sorted(values) if isinstance(values, dict) else values
+            raise CourseError(f"experiment: expected an object with {', '.join(sorted(names))}, got {got!r}.")
+        family = convert(values["family"], str, "family")
+        model = from_dict(config_class(family), values["model"])
+        train = from_dict(TrainConfig, values["train"])
+        return cls(family, convert(values["dataset"], str, "dataset"), convert(values["seed"], int, "seed"), model, train)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns nested dicts and lists that JSON can hold."""

@@ -92,7 +92,7 @@ class _Trainer:
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         model.to(device, memory_format=self.memory_format)
         num_train = min(config.num_train_images or len(dataset.train_images), len(dataset.train_images))
-        num_validation = min(max(1, config.num_validation_images), len(dataset.test_images))
+        num_validation = min(max(2, config.num_validation_images), len(dataset.test_images))
         self.data = dataset.subset(num_train, num_validation, seed)
         self.train_images, self.train_labels = self.data.train_images.to(device), self.data.train_labels.to(device)
         self.batch_size = min(config.batch_size, len(self.train_images))

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from course_utils.errors import CourseError
-from course_utils.files import atomic_path
+from course_utils.files import save_tensors
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,7 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def save_state(path: Path | str, state: TrainingState, identity: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Writes the state and the history so far in one step: after a crash the file is either the old state or the new one."""
     metadata = {"identity": json.dumps(identity), "rows": json.dumps(rows), "batch_size": str(state.batch_size)}
-    with atomic_path(path) as partial:
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in state.tensors().items()}, partial, metadata=metadata)
+    save_tensors(path, state.tensors(), metadata)
 
 
 def load_state(path: Path | str, state: TrainingState, identity: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:

@@ -163,7 +163,7 @@ def shipped(trained, monkeypatch, tmp_path):
     folder = tmp_path / "pretrained"
     folder.mkdir()
     trained.rename(folder / "vae-mnist")
-    experiment = preset("classifier", "smoke").fitted_to(make_dataset(num_train=1, num_test=1))
+    experiment = preset("classifier", "smoke").fitted_to(make_dataset(num_train=1, num_test=2))
     save_run(folder / "classifier-mnist", build(experiment.model), experiment, History(), RECORD_VALUES)
     monkeypatch.setattr(checkpoint, "PRETRAINED", folder)
 
@@ -191,7 +191,7 @@ def test_what_a_family_cannot_do_is_said(course, shipped, tmp_path):
         (["train", "vae", "--budget", "huge"], ["unknown budget 'huge'", "valid: gpu, laptop, smoke"]),
         (["train", "vae", "--seed", "x"], ["--seed", "invalid int value: 'x'"]),
         (["train", "vae", "--seed", "-1"], ["seed: expected 0 or more, got -1"]),
-        (["train", "vae", "--set", "model.latentdim=3"], ["'model.latentdim'", "valid: beta, ", "Did you mean 'latent_dim'?"]),
+        (["train", "vae", "--set", "model.latentdim=3"], ["'model.latentdim'", "model.beta, ", "Did you mean 'model.latent_dim'?"]),
         (["train", "vae", "--set", "model.latent_dim=-3"], ["latent_dim: expected at least 1, got -3"]),
         (["train", "vae", "--set", "model.latent_dim=big"], ["model.latent_dim: expected a whole number, got 'big'"]),
         (["train", "vae", "--set", "model.latent_dim"], ["expected name=value, got 'model.latent_dim'"]),

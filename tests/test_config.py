@@ -122,9 +122,9 @@ def test_from_dict_says_what_is_wrong(values, fragments):
 @pytest.mark.parametrize(
     ("changes", "fragments"),
     [
-        ({"inner.latentdim": 3}, ["'inner.latentdim'", "valid: dims, kind, latent_dim", "Did you mean 'latent_dim'?"]),
-        ({"outer.rate": 3}, ["'outer.rate'", "inner.latent_dim"]),
-        ({"rate.max": 3}, ["'rate' has no parts", "valid:"]),
+        ({"inner.latentdim": 3}, ["'inner.latentdim'", "valid: inner.dims, inner.kind, inner.latent_dim", "Did you mean 'inner.latent_dim'?"]),
+        ({"outer.rate": 3}, ["'outer'", "inner.latent_dim"]),
+        ({"rate.max": 3}, ["rate: has no parts", "valid:"]),
         ({"inner": 3}, ["names a group", "inner.latent_dim, inner.kind, inner.dims"]),
         ({"inner.latent_dim": -1}, ["latent_dim: expected at least 1, got -1"]),
     ],

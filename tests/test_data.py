@@ -43,7 +43,7 @@ def test_subset_is_random_repeatable_and_keeps_labels_and_factors_with_their_ima
     ("changes", "message"),
     [
         ({"train_labels": torch.zeros(3).long()}, "256 train images but 3 labels"),
-        ({"test_images": torch.zeros(0, 1, 28, 28).byte(), "test_labels": torch.zeros(0).long()}, "the test set is empty"),
+        ({"test_images": torch.zeros(0, 1, 28, 28).byte(), "test_labels": torch.zeros(0).long()}, "the test set has 0 images; expected at least 2"),
         ({"test_labels": torch.full((64,), 4)}, "test labels go up to 4, expected 0 to 3"),
         ({"train_images": torch.zeros(256, 1, 8, 8).byte()}, "train images are [1, 8, 8], test images [1, 28, 28]"),
         ({"train_images": torch.zeros(256, 1, 28, 28)}, "expected uint8 images (0 to 255), got torch.float32"),

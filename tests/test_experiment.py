@@ -101,11 +101,11 @@ def test_metrics_of_a_half_run_are_those_of_the_stored_weights(dataset, tiny_vae
     assert loaded.metric("loss")[0] == pytest.approx(measured, rel=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="the standard error of one image is NaN, which the record's JSON refuses")
-def test_a_test_set_of_one_image_can_be_recorded(tiny_vae, tmp_path):
-    """The smallest folder of pictures that is allowed has one test image, and no standard error."""
-    result = run(tiny_vae, make_dataset(num_train=64, num_test=1), tmp_path)
-    assert load_run(tmp_path).record["metrics"]["loss"]["num_images"] == 1 and result.record["finished"]
+def test_a_test_set_of_two_images_is_the_smallest_that_has_an_error_bar(tiny_vae, tmp_path):
+    run(tiny_vae, make_dataset(num_train=64, num_test=2), tmp_path)
+    assert load_run(tmp_path).record["metrics"]["loss"]["num_images"] == 2
+    with pytest.raises(CourseError, match="the test set has 1 images; expected at least 2"):
+        make_dataset(num_train=64, num_test=1)
 
 
 def test_the_model_takes_its_shape_from_the_dataset(tiny_classifier):
@@ -149,7 +149,6 @@ def test_changed_writes_dots_as_double_underscores(tiny_vae):
     assert tiny_vae.changed(model__latent_dim=2, seed=3) == override(tiny_vae, {"model.latent_dim": 2, "seed": 3})
 
 
-@pytest.mark.xfail(strict=True, reason="override() checks after each change, not after all")
 def test_changes_that_fit_together_may_come_in_any_order():
     conv = {"model.network": "conv", "model.hidden_dims": [8, 16]}
     experiment = override(preset("vae", "smoke"), conv)

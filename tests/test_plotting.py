@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from course_utils import plotting
 from course_utils.errors import CourseError
+from course_utils.plotting import charts
 
 IMAGES = (torch.arange(6 * 4, dtype=torch.uint8) * 10).reshape(6, 1, 2, 2)
 ROWS = [
@@ -79,7 +82,7 @@ def test_image_grid_writes_a_title_over_each_image():
 
 def test_training_curves_draw_train_and_test_of_each_term():
     figure = plotting.training_curves({"a": ROWS, "b": ROWS}, ["kl", "loss"])
-    assert [axes.get_title() for axes in figure.axes] == ["kl", "loss"]
+    assert [axes.get_title() for axes in figure.axes] == ["KL", "loss"]
     train, test = figure.axes[0].lines[:2]
     assert (train.get_label(), test.get_label()) == ("a train", "a test")
     assert list(train.get_ydata()) == [10.0, 20.0, 30.0] and list(test.get_ydata()) == [11.0, 21.0, 31.0]
@@ -89,7 +92,20 @@ def test_training_curves_draw_train_and_test_of_each_term():
 def test_latent_map_marks_the_centre_of_each_class():
     mu = torch.tensor([[1.0, 1.0], [1.0, 3.0], [1.0, 2.0], [-1.0, 0.0]])
     axes = plotting.latent_map(mu, torch.tensor([0, 0, 0, 1]), ("7", "shoe")).axes[0]
-    assert {text.get_text(): text.get_position() for text in axes.texts} == {"7": (1.0, 2.0), "1": (-1.0, 0.0)}
+    assert {text.get_text(): tuple(text.xy) for text in axes.texts} == {"7": (1.0, 2.0), "1": (-1.0, 0.0)}
+
+
+def test_labels_that_would_cover_each_other_are_moved_apart():
+    places = charts.apart([(0.0, 0.0), (0.0, 0.0), (0.1, 0.0), (5.0, 5.0)], distance=1.0)
+    assert places[3] == (5.0, 5.0)
+    assert min(math.dist(a, b) for a, b in itertools.combinations(places, 2)) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"), [(87.342, 0.224, "87.34 ± 0.22"), (86.44, 1.04, "86.4 ± 1.0"), (1234.0, 56.0, "1234 ± 56"), (2.0, 0.0, "2.00 ± 0.00")]
+)
+def test_number_and_error_have_the_same_digits(value, error, text):
+    assert charts.with_error(value, error) == text
 
 
 def test_comparison_shows_two_standard_errors():

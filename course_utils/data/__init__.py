@@ -33,10 +33,11 @@ def load_dataset(name: str = "auto", *, image_size: int = 28, verbose: bool = Tr
     chosen, reason = resolve_auto() if name == "auto" else (name, "")
     if not chosen.startswith("folder:") and image_size != 28:
         raise CourseError(f"image_size: {chosen} has 28 by 28 pixels, got {image_size}; only folder:PATH can be resized.")
+    check_name(chosen)
     try:
         dataset = _load(chosen, image_size)
     except CourseError as error:
-        if not (name == "auto" and chosen == "mnist" and not on_disk("mnist")):
+        if name != "auto" or wanted_name() is not None or on_disk("mnist"):
             raise
         dataset, reason = load_strokes(), f"MNIST is not on disk and cannot be had: {error}"
     if verbose:
@@ -50,14 +51,24 @@ def _load(name: str, image_size: int) -> Dataset:
         return load_idx(name)
     if name == "strokes":
         return load_strokes()
-    if name.startswith("folder:"):
-        return load_folder(name.removeprefix("folder:"), image_size)
-    raise unknown("dataset", name, NAMES)
+    return load_folder(name.removeprefix("folder:"), image_size)
+
+
+def check_name(name: str) -> None:
+    """Raises CourseError unless `name` is one that `load_dataset` takes; the message says where a wrong one comes from."""
+    if name not in NAMES and not name.startswith("folder:"):
+        raise unknown("dataset (from COURSE_DATASET)" if name == wanted_name() else "dataset", name, NAMES)
+
+
+def wanted_name() -> str | None:
+    """Returns the dataset that `COURSE_DATASET` names, or None where it is unset, empty or "auto"."""
+    name = os.environ.get("COURSE_DATASET")
+    return None if name in (None, "", "auto") else name
 
 
 def resolve_auto() -> tuple[str, str]:
     """Returns the dataset that `auto` tries first, and why."""
-    if wanted := os.environ.get("COURSE_DATASET"):
+    if wanted := wanted_name():
         return wanted, "chosen by COURSE_DATASET"
     if on_disk("mnist"):
         return "mnist", f"found in {raw_folder('mnist').parent.parent}"
@@ -72,7 +83,7 @@ def describe_dataset() -> str:
     """Returns in words what `auto` will give, without loading or downloading anything."""
     name, reason = resolve_auto()
     if name == "mnist" and not on_disk("mnist"):
-        return "mnist (will be downloaded, 12 MB; strokes where that fails)"
+        return f"mnist (will be downloaded, 12 MB{'; strokes where that fails' if wanted_name() is None else ''})"
     if name == "strokes" and not strokes_cached():
         reason += "; will be drawn once"
     return f"{name} ({reason})"

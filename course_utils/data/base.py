@@ -15,6 +15,7 @@ from course_utils.errors import CourseError
 from course_utils.images import check_uint8
 
 DIGIT_NAMES = tuple("0123456789")
+SMALLEST = {"train": 1, "test": 2}  # images: the error bar of a test result needs two
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Dataset:
     def __post_init__(self) -> None:
         for split, images, labels in self._splits():
             check_uint8(images)
-            if len(images) == 0:
-                raise CourseError(f"{self.name}: the {split} set is empty; expected at least one image.")
+            if len(images) < SMALLEST[split]:
+                raise CourseError(f"{self.name}: the {split} set has {len(images)} images; expected at least {SMALLEST[split]}.")
             if len(images) != len(labels):
                 raise CourseError(f"{self.name}: {len(images)} {split} images but {len(labels)} labels; the files do not belong together.")
             if labels.min() < 0 or labels.max() >= len(self.class_names):
@@ -85,8 +86,8 @@ class Dataset:
         for index, (split, images, labels), num in ((0, self._splits()[0], num_train), (1, self._splits()[1], num_test)):
             if num is None:
                 continue
-            if not 1 <= num <= len(images):
-                raise CourseError(f"num_{split}: expected 1 to {len(images)}, got {num}.")
+            if not SMALLEST[split] <= num <= len(images):
+                raise CourseError(f"num_{split}: expected {SMALLEST[split]} to {len(images)}, got {num}.")
             chosen = torch.randperm(len(images), generator=make_rng(seed, index))[:num].sort().values
             factors = getattr(self, f"{split}_factors")
             changes |= {f"{split}_images": images[chosen], f"{split}_labels": labels[chosen]}

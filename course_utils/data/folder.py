@@ -28,6 +28,8 @@ def load_folder(path: str, image_size: int, test_share: float = 0.1, seed: int =
     Raises:
         CourseError: no such folder, too few images, or a picture that cannot be read (named in the message).
     """
+    if image_size < 4:
+        raise CourseError(f"image_size: expected at least 4 pixels, got {image_size}.")
     root = Path(path).expanduser()
     if not root.is_dir():
         raise CourseError(f"folder:{path}: there is no such folder. Give the folder that holds your images, such as folder:/home/me/pictures.")
@@ -44,7 +46,7 @@ def load_folder(path: str, image_size: int, test_share: float = 0.1, seed: int =
     class_names = tuple(sorted(set(groups)))
     labels = torch.tensor([class_names.index(group) for group in groups])
     order = torch.randperm(len(files), generator=make_rng(seed))
-    num_test = max(1, round(test_share * len(files)))
+    num_test = max(2, round(test_share * len(files)))
     test, train = order[:num_test], order[num_test:]
     return Dataset(
         name=f"folder:{root.name}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from course_utils.data.base import DIGIT_NAMES, Dataset
 from course_utils.errors import CourseError
-from course_utils.files import atomic_path, cache_root
+from course_utils.files import cache_root, save_tensors
 
 VERSION = 1  # raise it when the drawing changes: an old cache is then not read any more
 NUM_TRAIN, NUM_TEST, SEED = 60_000, 10_000, 0
@@ -61,13 +61,10 @@ def _dataset(images: dict, factors: dict) -> Dataset:
 
 
 def _write(dataset: Dataset) -> None:
-    from safetensors.torch import save_file
-
     tensors = {"train/images": dataset.train_images, "test/images": dataset.test_images}
     tensors |= {f"train/{name}": values for name, values in dataset.train_factors.items()}
     tensors |= {f"test/{name}": values for name, values in dataset.test_factors.items()}
-    with atomic_path(cache_file()) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata={"sha256": dataset.sha256})
+    save_tensors(cache_file(), tensors, {"sha256": dataset.sha256})
 
 
 def _read() -> Dataset:

@@ -5,6 +5,8 @@ Colour is never the only difference: lines differ by dash and marker too, bars b
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:  # torch and matplotlib cost seconds to import
     from torch import Tensor
 
 MARKERS, HATCHES = "osD^vP*X", ("", "//", "..", "xx")
-CLASS_COLOURS = (*OKABE_ITO, "#8B4513", "#666666")
+CLASS_COLOURS = (*OKABE_ITO[:6], "#7A7A00", "#000000", "#8B4513", "#808080")  # an olive for the yellow, which is too pale for thin marks
 PRIOR_RADIUS_95 = 2.448  # a circle of this radius holds 95 % of N(0, I) in two dimensions
 
 
@@ -42,7 +44,7 @@ def training_curves(histories: Any, terms: Sequence[str], ylabel: str = "nats pe
                     axes.plot(*points, color=colour, label=f"{name} {split}".strip(), **style)
         if not axes.lines:
             raise CourseError(f"no row of the history has the term {term!r}; choose a column of it.")
-        axes.set(title=term.replace("_", " "), xlabel="epoch")
+        axes.set(title=in_words(term), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     fig.axes[0].set_ylabel(ylabel)
     fig.axes[-1].legend()
@@ -67,16 +69,18 @@ def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: st
         raise CourseError(f"expected latent means of shape [N, 2], got {list(mu.shape)}; train with model.latent_dim=2.")
     fig = new_figure(6.4)
     axes = fig.subplots()
-    points = mu.detach().cpu()
+    points, centres = mu.detach().cpu(), []
     for index, name in enumerate(class_names):
         own = points[labels.cpu() == index]
         if len(own) == 0:
             continue
         text = name if len(name) == 1 else str(index)
         colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
-        axes.scatter(*own.T.numpy(), s=22, marker=f"${text}$", color=colour, linewidths=0, alpha=0.7, label=name)
+        axes.scatter(*own.T.numpy(), s=24, marker=f"${text}$", color=colour, linewidths=0, label=name)
+        centres.append((own.median(0).values.tolist(), text, colour))
+    for (place, text, colour), shifted in zip(centres, apart([centre for centre, _, _ in centres], points.std().item() / 4)):
         box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colour, "linewidth": 2}
-        axes.text(*own.median(0).values.tolist(), text, ha="center", va="center", fontsize=13, weight="bold", bbox=box, zorder=3)
+        axes.annotate(text, place, shifted, ha="center", va="center", fontsize=12, weight="bold", bbox=box, arrowprops={"arrowstyle": "-"}, zorder=3)
     axes.add_patch(Circle((0, 0), PRIOR_RADIUS_95, fill=False, linestyle="--", color="black"))
     axes.set(title=title, xlabel="z, dimension 0", ylabel="z, dimension 1", aspect="equal")
     return fig
@@ -111,8 +115,8 @@ def comparison(values: Mapping[str, tuple[float, float]], xlabel: str, title: st
     fig = new_figure(0.9 + 0.42 * len(values) + (0.3 if title else 0))
     axes = fig.subplots()
     for row, (value, error) in enumerate(values.values()):
-        axes.errorbar(value, row, xerr=2 * error, fmt=MARKERS[row % len(MARKERS)], color=OKABE_ITO[row % len(OKABE_ITO)], capsize=4, markersize=7)
-        axes.annotate(f"{value:.4g} ± {error:.1g}", (value, row), (0, 7), textcoords="offset points", ha="center", fontsize=10)
+        axes.errorbar(value, row, xerr=2 * error, fmt="o", color=OKABE_ITO[0], capsize=4, markersize=7)
+        axes.annotate(with_error(value, error), (value, row), (0, 7), textcoords="offset points", ha="center", fontsize=10)
     axes.set_yticks(range(len(values)), list(values))
     axes.set(xlabel=f"{xlabel} (bars: ± 2 standard errors)", title=title, ylim=(len(values) - 0.5, -0.75))
     axes.margins(x=0.2)
@@ -131,7 +135,7 @@ def stacked_bars(parts: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: 
     floor = [0.0] * len(parts)
     for name, colour, hatch in zip(next(iter(parts.values())), OKABE_ITO, HATCHES):
         heights = [group[name] for group in parts.values()]
-        bars = axes.bar(list(parts), heights, bottom=floor, color=colour, hatch=hatch, edgecolor="white", width=0.6, label=name.replace("_", " "))
+        bars = axes.bar(list(parts), heights, bottom=floor, color=colour, hatch=hatch, edgecolor="white", width=0.6, label=in_words(name))
         labels = axes.bar_label(bars, fmt="%.1f", label_type="center", fontsize=10)
         for label in labels:
             label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5})
@@ -163,3 +167,25 @@ def ranked_bars(values: Tensor, xlabel: str, ylabel: str, threshold: float | Non
     axes.set_xticks(range(len(order)), order)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     return fig
+
+
+def with_error(value: float, error: float) -> str:
+    """Returns a number with its error, both to the second significant digit of the error, such as "87.34 ± 0.22"."""
+    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 and math.isfinite(error) else 2
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def in_words(name: str) -> str:
+    """Returns a column's name as a title, such as "negative ELBO"."""
+    return name.replace("_", " ").replace("elbo", "ELBO").replace("kl", "KL")
+
+
+def apart(places: Sequence[Sequence[float]], distance: float) -> list[tuple[float, float]]:
+    """Returns points moved as little as needed to be about `distance` from each other, so that labels do not cover one another."""
+    moved = [complex(*place) for place in places]
+    for _ in range(100):
+        for i, j in itertools.combinations(range(len(moved)), 2):
+            gap = moved[j] - moved[i] or 1e-6j
+            push = max(0.0, distance - abs(gap)) / 2 * gap / abs(gap)
+            moved[i], moved[j] = moved[i] - push, moved[j] + push
+    return [(point.real, point.imag) for point in moved]
