@@ -138,7 +138,9 @@ VALUES = [
     Case("family", nothing, lambda _: preset("wae"), ("unknown family 'wae'", "valid: classifier, vae", "Did you mean 'vae'?")),
     Case("budget", nothing, lambda _: preset("vae", "lap"), ("unknown budget 'lap'", "valid: gpu, laptop, smoke")),
     Case("latent_dim", nothing, lambda _: VAEConfig(latent_dim=-2), ("latent_dim: expected at least 1, got -2",)),
-    Case("key", nothing, lambda _: override(SMALL, {"model.latentdim": 2}), ("'model.latentdim'", "model.beta, ", "Did you mean 'model.latent_dim'?")),
+    Case(
+        "key", nothing, lambda _: override(SMALL, {"model.latentdim": 2}), ("'model.latentdim'", "model.beta, ", "Did you mean 'model.latent_dim'?")
+    ),
     Case("type", nothing, lambda _: override(SMALL, {"model.latent_dim": "8"}), ("model.latent_dim: expected a whole number, got '8'",)),
     Case("choice", nothing, lambda _: override(SMALL, {"model.network": "cnn"}), ("model.network: expected one of 'mlp', 'conv', got 'cnn'",)),
     Case("set twice", nothing, lambda _: parse_assignments(["seed=1", "seed=1"]), ("seed is set twice; set it once",)),
@@ -238,7 +240,12 @@ RUNS = [
     Case("broken history", damaged(HISTORY, lambda b: b[:-5]), load_run, ("cannot read the history", HISTORY)),
     Case("no experiment", record_changed(lambda r: drop(r, "experiment")), load_run, (RECORD, "'experiment' is missing")),
     Case("no checksum", record_changed(lambda r: drop(r, "weights_sha256")), load_run, (RECORD, "'weights_sha256' is missing")),
-    Case("no seed", record_changed(lambda r: drop(r["experiment"], "seed")), load_run, ("experiment: expected an object with dataset, family, model, seed, train",)),
+    Case(
+        "no seed",
+        record_changed(lambda r: drop(r["experiment"], "seed")),
+        load_run,
+        ("experiment: expected an object with dataset, family, model, seed, train",),
+    ),
     Case("new setting", record_changed(lambda r: r["experiment"]["model"].update(depth=3)), load_run, ("setting of VAEConfig 'depth'", "valid:")),
     Case("new family", record_changed(lambda r: r["experiment"].update(family="flow")), load_run, ("unknown family 'flow'", "valid: ")),
     Case("other settings", cut_off, resume_with(model__latent_dim=8), (STATE, "another training: model.latent_dim was 3, now 8", "another folder")),
@@ -321,5 +328,3 @@ def test_numbers_of_samples_that_are_no_counts(n, tmp_path):
     with pytest.raises(CourseError) as error:
         model.sample(n, rng=make_rng(0))
     assert f"number of samples: expected a whole number of at least 1, got {n!r}" in str(error.value)
-
-

@@ -31,7 +31,7 @@ GENERATIVE = [family for family in FAMILIES if is_generative(family)]
 
 def make(family: str, image_shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0) -> tuple[Model, Batch]:
     """Returns the smoke preset's model for an image shape, and a batch of blobs."""
-    data = make_dataset(image_shape, num_train=BATCH_SIZE, num_test=1)
+    data = make_dataset(image_shape, num_train=BATCH_SIZE, num_test=2)
     model = build(PRESETS[family]["smoke"].fitted_to(data).model, seed)
     return model, Batch(uint8_to_signed(data.train_images), data.train_labels)
 
@@ -182,7 +182,7 @@ def test_loss_falls_when_one_batch_is_learned_by_heart(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_saving_and_loading_is_exact(family, half, tmp_path):
     model, _ = make(family)
-    experiment = PRESETS[family]["smoke"].fitted_to(make_dataset(num_train=1, num_test=1))
+    experiment = PRESETS[family]["smoke"].fitted_to(make_dataset(num_train=1, num_test=2))
     if half:
         model.load_state_dict({name: value.half().to(value.dtype) for name, value in model.state_dict().items()})
     save_run(tmp_path / "run", model, experiment, History(), RECORD_VALUES, half=half)

@@ -22,7 +22,7 @@ BATCH_SIZE = 6
 
 @pytest.fixture(scope="module")
 def batch():
-    data = make_dataset((1, 8, 8), num_train=BATCH_SIZE, num_test=1)
+    data = make_dataset((1, 8, 8), num_train=BATCH_SIZE, num_test=2)
     return Batch(uint8_to_signed(data.train_images), data.train_labels)
 
 

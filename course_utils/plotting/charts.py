@@ -76,12 +76,13 @@ def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: st
             continue
         text = name if len(name) == 1 else str(index)
         colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
-        axes.scatter(*own.T.numpy(), s=24, marker=f"${text}$", color=colour, linewidths=0, label=name)
+        axes.scatter(*own.T.numpy(), s=24, marker=f"${text}$", color=colour, linewidths=0)
         centres.append((own.median(0).values.tolist(), text, colour))
     for (place, text, colour), shifted in zip(centres, apart([centre for centre, _, _ in centres], points.std().item() / 4)):
         box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colour, "linewidth": 2}
         axes.annotate(text, place, shifted, ha="center", va="center", fontsize=12, weight="bold", bbox=box, arrowprops={"arrowstyle": "-"}, zorder=3)
-    axes.add_patch(Circle((0, 0), PRIOR_RADIUS_95, fill=False, linestyle="--", color="black"))
+    prior = axes.add_patch(Circle((0, 0), PRIOR_RADIUS_95, fill=False, linestyle="--", color="black", label="95 % of the prior"))
+    axes.legend(handles=[prior], loc="upper right")
     axes.set(title=title, xlabel="z, dimension 0", ylabel="z, dimension 1", aspect="equal")
     return fig
 
