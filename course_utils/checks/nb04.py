@@ -43,10 +43,7 @@ RECONSTRUCTION = Exercise(
             "The sigmoid is applied twice: a function whose name ends in with_logits applies it itself.",
         ),
     ),
-    hints=(
-        "F.binary_cross_entropy_with_logits has an argument named reduction. What would keep one value for each pixel?",
-        'With reduction="none" the result has the shape of x. Which axes have to go, by mean or by sum?',
-    ),
+    hints=('With reduction="none" the result has the shape of x. Which axes have to go, by mean or by sum?',),
 )
 
 
@@ -189,10 +186,7 @@ SLERP = Exercise(
             "Normalise only for the angle. Your result has length 1, so t = 0 does not give back z0.",
         ),
     ),
-    hints=(
-        "The angle: a = torch.arccos of the dot product of z0 / z0.norm() and z1 / z1.norm().",
-        "Check the ends in your head: t = 0 gives sin(a) z0 / sin(a) = z0.",
-    ),
+    hints=("The angle is torch.arccos of the dot product of z0 / z0.norm() and z1 / z1.norm().", "t = 0 gives sin(a) z0 / sin(a) = z0."),
 )
 
 
