@@ -17,6 +17,7 @@ img { max-width: 100%; height: auto; }
 code { background: #f0f2f4; padding: 0.1em 0.3em; border-radius: 4px;
   font: 0.9em ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre { font: 0.88rem/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; margin: 0; overflow-x: auto; }
+.output_area pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 pre code { background: none; padding: 0; font: inherit; }
 .cell { margin: 0.9rem 0; }
 .input_area, .text_cell_render .highlight, .text_cell_render > pre { background: #f6f8fa; border: 1px solid #d0d7de; border-radius: 6px;
