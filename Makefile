@@ -45,7 +45,7 @@ pretrained: setup
 	$(BIN)/python benchmarks/train_pretrained.py
 
 constraints:
-	$(BIN)/uv pip compile --universal --python-version 3.10 --extra test --no-header --no-annotate pyproject.toml --output-file constraints.txt
+	$(BIN)/uv pip compile --universal --python-version 3.10 --all-extras --no-header --no-annotate pyproject.toml --output-file constraints.txt
 
 clean:
 	rm -rf .venv build runs data/cache

@@ -9,7 +9,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from course_utils import __version__
@@ -62,18 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--dry-run", action="store_true", help="print the resolved experiment as JSON and stop")
     command.set_defaults(run=_train)
 
-    command = commands.add_parser("sample", help="draw new images from a trained model")
-    command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
-    command.add_argument("--num", type=int, default=100, metavar="N", help="how many images (default: 100)")
-    command.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.npz|FILE.png")
-    command.set_defaults(run=_sample)
-
-    command = commands.add_parser("reconstruct", help="test images and what the model makes of them, row by row")
-    command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
-    command.add_argument("--dataset", help="default: the one it was trained on")
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.png")
-    command.set_defaults(run=_reconstruct)
+    _add_image_commands(commands)
 
     command = commands.add_parser("run-notebooks", help="execute the notebooks in order and write browsable copies")
     command.add_argument("names", nargs="*", metavar="NAME", help="such as 04; default: all")
@@ -81,6 +70,43 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--refresh", action="store_true", help="write the outputs back into notebooks/ as well")
     command.set_defaults(run=_run_notebooks)
     return parser
+
+
+def _add_image_commands(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("sample", help="draw new images from a trained model")
+    command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
+    command.add_argument("--num", type=int, default=100, metavar="N", help="how many images (default: 100)")
+    command.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.npz|FILE.png")
+    command.set_defaults(run=_images("sample"))
+
+    command = commands.add_parser("reconstruct", help="test images and what the model makes of them, row by row")
+    command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
+    command.add_argument("--dataset", help="default: the one it was trained on")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    command.set_defaults(run=_images("reconstruct"))
+
+    command = commands.add_parser("evaluate", help="measure images against a dataset, with error bars and the values of real images")
+    command.add_argument("source", metavar="DIR|FILE.npz|pretrained:FAMILY/DATASET")
+    command.add_argument("--against", required=True, metavar="DATASET", help="mnist, fashion, strokes or folder:PATH")
+    command.add_argument("--metrics", metavar="NAME,NAME", help="such as fid,kid; an unknown name lists all (default: all that can be had)")
+    command.add_argument("--num", type=int, metavar="N", help="images of each set (default: 10000, or as many as there are)")
+    command.add_argument("--features", default="classifier", help="classifier, pixels, inception, or a classifier's DIR (default: classifier)")
+    command.add_argument("--image-size", type=int, default=28, metavar="PIXELS", help="side of the images of folder:PATH (default: 28)")
+    command.add_argument("--seed", type=int, default=0, help="of the samples and of the choice of real images (default: 0)")
+    command.add_argument("--out", type=Path, metavar="FILE.json", help="also write the numbers there, and to FILE.csv")
+    command.set_defaults(run=_images("evaluate"))
+
+
+def _images(name: str) -> Callable[[argparse.Namespace], int]:
+    """Returns a command of cli_images.py, which is imported when it runs."""
+
+    def run(options: argparse.Namespace) -> int:
+        from course_utils import cli_images
+
+        return getattr(cli_images, name)(options)
+
+    return run
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -140,46 +166,6 @@ def _command_line(options: argparse.Namespace) -> str:
     words += [word for change in options.changes for word in ("--set", change)]
     words += ["--seed", str(options.seed)] if options.seed is not None else []
     return shlex.join(words + (["--half"] if options.half else []))
-
-
-def _sample(options: argparse.Namespace) -> int:
-    import numpy as np
-
-    from course_utils.checkpoint import resolve
-    from course_utils.device import make_rng
-    from course_utils.files import atomic_path
-    from course_utils.images import save_png, signed_to_uint8
-
-    if options.out.suffix not in (".npz", ".png"):
-        raise CourseError(f"--out: expected a name that ends in .npz or .png, got {options.out}.")
-    if options.seed < 0:
-        raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")
-    images = signed_to_uint8(resolve(options.source).model.sample(options.num, rng=make_rng(options.seed))).cpu()
-    if options.out.suffix == ".png":
-        save_png(images, options.out)
-    else:
-        with atomic_path(options.out) as partial:
-            np.savez_compressed(partial, images=images.numpy())
-    print(f"{options.out}: {len(images)} images, {options.source}, seed {options.seed}")
-    return 0
-
-
-def _reconstruct(options: argparse.Namespace) -> int:
-    import torch
-
-    from course_utils.checkpoint import resolve
-    from course_utils.data import load_dataset
-    from course_utils.images import save_png, signed_to_uint8, uint8_to_signed
-
-    run = resolve(options.source, family="vae")
-    dataset = load_dataset(options.dataset or run.experiment.dataset, image_size=run.experiment.model.image_size)
-    images = dataset.subset(num_test=min(50, len(dataset.test_images))).test_images
-    with torch.no_grad():
-        recovered = signed_to_uint8(run.model.reconstruct(uint8_to_signed(images).to(run.model.device))).cpu()
-    rows = [pair for start in range(0, len(images), 10) for pair in (images[start : start + 10], recovered[start : start + 10])]
-    save_png(torch.cat(rows), options.out)
-    print(f"{options.out}: rows alternate between test images of {dataset.name} and their reconstructions")
-    return 0
 
 
 def _run_notebooks(options: argparse.Namespace) -> int:

@@ -24,14 +24,15 @@ LAYERS = [
     ["history", "training_config", "evaluation"],
     ["training_state", "training", "presets"],
     ["model_card", "checkpoint"],
-    ["experiment"],
+    ["experiment", "evaluate", "image_source"],
     ["homework"],
+    ["cli_images"],
     ["cli"],
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What measures and draws takes tensors and rows, never a training or a file of weights.
 NO_TRAINING = {"metrics", "plotting", "inverse", "sampling", "models", "data"}
-TRAINING = {"training", "training_state", "checkpoint", "experiment", "homework", "cli"}
+TRAINING = {"training", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "homework", "cli_images", "cli"}
 
 
 def part_of(path: Path) -> str:
@@ -166,7 +167,7 @@ def test_public_names_are_documented(path):
 
 def from_papers() -> list[Path]:
     """Files that hold what a paper defines: model families and metrics. Plumbing beside them is left out."""
-    plumbing = {"__init__", "base", "blocks", "classifier", "features", "result"}
+    plumbing = {"__init__", "base", "blocks", "classifier", "features", "result", "guards"}
     return [path for path in FILES if part_of(path) in {"models", "metrics"} and path.stem not in plumbing]
 
 

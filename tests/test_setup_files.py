@@ -26,7 +26,7 @@ EXTRAS = META["project"]["optional-dependencies"]
 ENVIRONMENTS = ["environment.yml", "binder/environment.yml"]
 CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}
 # Import name -> package name, where they differ.
-PACKAGES = {"PIL": "pillow", "bs4": "beautifulsoup4", "yaml": "pyyaml"}
+PACKAGES = {"PIL": "pillow", "bs4": "beautifulsoup4", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 # Needed although no line of the package imports them: they run notebooks, or are imported under another name.
 NOT_IMPORTED = {"jupyterlab", "ipykernel"}
 # Imported although not declared, because a declared package cannot do without them: {package: the one that brings it}.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from course_utils.errors import CourseError
+from course_utils.metrics.result import Measurement
 
 LogWeights = Callable[..., Tensor]  # (images [B, ...], num_samples, rng=...) -> [num_samples, B] in nats
 
@@ -38,6 +39,10 @@ class LikelihoodBound:
     def standard_error(self) -> float:
         """Standard error of the mean, from the spread between images, nats; NaN for a single image."""
         return self.per_image.std().item() / len(self.per_image) ** 0.5
+
+    def measurement(self) -> Measurement:
+        """Returns the mean over images with its error bar, to stand beside other metrics."""
+        return Measurement(f"log p(x) bound, k = {self.num_samples}", self.value, self.standard_error, len(self.per_image))
 
     def __str__(self) -> str:
         return f"log p(x) >= {self.value:.2f} ± {self.standard_error:.2f} nats (k = {self.num_samples}, {len(self.per_image):,} images)"

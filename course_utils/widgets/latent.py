@@ -1,7 +1,4 @@
-"""Interactive pictures. The only module that imports ipywidgets; each slider calls a plain function that a test can call.
-
-Only what ipywidgets 7.7 and 8 share is used. A notebook shows a static picture in the same cell, for readers without a running kernel.
-"""
+"""The latent explorer: sliders for some dimensions of a latent beside the image that it decodes to."""
 
 from __future__ import annotations
 

@@ -1,0 +1,68 @@
+"""The commands that draw or judge images: sample, reconstruct, evaluate. `cli.py` imports this file when one of them runs."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+
+from course_utils.checkpoint import resolve
+from course_utils.data import check_name, load_dataset
+from course_utils.device import make_rng
+from course_utils.errors import CourseError
+from course_utils.evaluate import MAX_IMAGES, check_metrics, check_num_images, evaluate_images
+from course_utils.files import atomic_path
+from course_utils.image_source import collect_images
+from course_utils.images import save_png, signed_to_uint8, uint8_to_signed
+
+
+def sample(options: argparse.Namespace) -> int:
+    """Draws images from a trained model into a file."""
+    if options.out.suffix not in (".npz", ".png"):
+        raise CourseError(f"--out: expected a name that ends in .npz or .png, got {options.out}.")
+    if options.seed < 0:
+        raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")
+    images = signed_to_uint8(resolve(options.source).model.sample(options.num, rng=make_rng(options.seed))).cpu()
+    if options.out.suffix == ".png":
+        save_png(images, options.out)
+    else:
+        with atomic_path(options.out) as partial:
+            np.savez_compressed(partial, images=images.numpy())
+    print(f"{options.out}: {len(images)} images, {options.source}, seed {options.seed}")
+    return 0
+
+
+def reconstruct(options: argparse.Namespace) -> int:
+    """Writes test images and what a VAE makes of them."""
+    run = resolve(options.source, family="vae")
+    dataset = load_dataset(options.dataset or run.experiment.dataset, image_size=run.experiment.model.image_size)
+    images = dataset.subset(num_test=min(50, len(dataset.test_images))).test_images
+    with torch.no_grad():
+        recovered = signed_to_uint8(run.model.reconstruct(uint8_to_signed(images).to(run.model.device))).cpu()
+    rows = [pair for start in range(0, len(images), 10) for pair in (images[start : start + 10], recovered[start : start + 10])]
+    save_png(torch.cat(rows), options.out)
+    print(f"{options.out}: rows alternate between test images of {dataset.name} and their reconstructions")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Prints a table of metrics with error bars, and writes it as JSON and CSV."""
+    if options.out is not None and options.out.suffix != ".json":
+        raise CourseError(f"--out: expected a name that ends in .json, got {options.out}.")
+    if options.seed < 0:
+        raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")
+    metrics = options.metrics.split(",") if options.metrics is not None else None
+    check_metrics(metrics)
+    check_name(options.against)
+    dataset = load_dataset(options.against, image_size=options.image_size, verbose=False)
+    num_images = options.num if options.num is not None else min(MAX_IMAGES, len(dataset.train_images), len(dataset.test_images))
+    check_num_images(num_images, dataset)
+    images = collect_images(options.source, num_images, options.seed)
+    if options.num is not None and len(images) < options.num:
+        raise CourseError(f"--num: expected at most the {len(images):,} images of {options.source}, got {options.num:,}.")
+    result = evaluate_images(images, dataset, metrics=metrics, features=options.features, source=options.source, seed=options.seed)
+    print(result)
+    if options.out is not None:
+        print(f"{options.out} and {result.save(options.out)}: written")
+    return 0

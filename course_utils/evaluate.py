@@ -1,0 +1,207 @@
+"""What `course evaluate` does: images of any source against a dataset, by every metric, each beside the value of real images.
+
+The floor: as many training images take the place of the generated ones. A generator cannot be expected to beat it, and no metric is 0 there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_utils.checkpoint import load_run, pretrained, pretrained_names
+from course_utils.data.base import Dataset
+from course_utils.errors import CourseError, unknown
+from course_utils.files import write_json, write_text
+from course_utils.images import check_uint8
+from course_utils.metrics.classes import class_coverage, class_kl, inception_score, mean_confidence
+from course_utils.metrics.distribution import fid, fid_infinity
+from course_utils.metrics.features import Extractor, class_probabilities, classifier_extractor, extract, pixel_extractor
+from course_utils.metrics.guards import MetricWarning
+from course_utils.metrics.inception import inception_extractor
+from course_utils.metrics.kid import kid
+from course_utils.metrics.neighbours import density_coverage, precision_recall
+from course_utils.metrics.result import Measurement, Verdict, is_difference_real
+
+MIN_IMAGES, MAX_IMAGES = 10, 10_000  # the latter unless more are asked for
+
+
+@dataclass(frozen=True)
+class Described:
+    """A set of images as metrics see it: features `[N, D]`, and p(class | image) `[N, K]` or None where no classifier knows the classes."""
+
+    features: Tensor
+    probabilities: Tensor | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of the images, the same of real images, and whether they differ."""
+
+    measured: Measurement
+    floor: Measurement
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All metrics of one set of images.
+
+    Attributes:
+        source, dataset, features: what was measured, against what, seen through what.
+        num_images: of the images, of the reference and of the floor, each.
+        rows: one for each number.
+    """
+
+    source: str
+    dataset: str
+    features: str
+    num_images: int
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        head = f"{self.num_images:,} images of {self.source} against {self.num_images:,} of {self.dataset}, features: {self.features}"
+        cells = [("metric", "value ± error", "real vs real", "differs from real")]
+        cells += [(row.measured.name, row.measured.number, row.floor.number, "yes" if row.verdict else "no") for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in cells]
+        notes = sorted({f"{row.measured.name}: {row.measured.note}" for row in self.rows if row.measured.note})
+        return "\n".join([head, *lines, *notes, "± is one standard error; real vs real: training images in place of the generated ones."])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns everything for JSON."""
+        head = {name: getattr(self, name) for name in ("source", "dataset", "features", "num_images")}
+        rows = [
+            {**row.measured.as_dict(), "floor": row.floor.value, "floor_error": row.floor.as_dict()["error"], "differs_from_real": row.verdict.real}
+            for row in self.rows
+        ]
+        return {**head, "metrics": rows}
+
+    def save(self, path: Path) -> Path:
+        """Writes FILE.json, and the same numbers as a table beside it; returns the path of that FILE.csv."""
+        rows = self.as_dict()["metrics"]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_json(path, self.as_dict())
+        write_text(path.with_suffix(".csv"), text.getvalue())
+        return path.with_suffix(".csv")
+
+
+def _classes(images: Described, reference: Described, frequencies: Tensor) -> tuple[Measurement, ...]:
+    p = images.probabilities
+    return class_coverage(p), class_kl(p, frequencies), mean_confidence(p)
+
+
+# name: (whether it needs a classifier, what it measures)
+METRICS: dict[str, tuple[bool, Callable[[Described, Described, Tensor], tuple[Measurement, ...]]]] = {
+    "fid": (False, lambda images, reference, _: (fid(images.features, reference.features),)),
+    "fid_infinity": (False, lambda images, reference, _: (fid_infinity(images.features, reference.features),)),
+    "kid": (False, lambda images, reference, _: (kid(images.features, reference.features),)),
+    "precision_recall": (False, lambda images, reference, _: precision_recall(reference.features, images.features)),
+    "density_coverage": (False, lambda images, reference, _: density_coverage(reference.features, images.features)),
+    "inception_score": (True, lambda images, reference, _: inception_score(images.probabilities)),
+    "classes": (True, _classes),
+}
+
+
+def evaluate_images(
+    images: Tensor, dataset: Dataset, *, metrics: Sequence[str] | None = None, features: str = "classifier", source: str = "given", seed: int = 0
+) -> Evaluation:
+    """Returns every metric of some images against as many test images, with the same for training images beside it.
+
+    Args:
+        images: uint8 `[N, C, H, W]` like the dataset's, at least 10 and at most as many as it has train and test images.
+        dataset: what they should look like.
+        metrics: keys of `METRICS`; None takes all that the features and N allow.
+        features: "classifier" (the shipped one for this dataset), "pixels", "inception", "inception:torch-fidelity", or a classifier's run directory.
+        source: what the images are, for the table.
+        seed: of the choice of real images.
+
+    Raises:
+        CourseError: images of another shape, too few or too many, an unknown metric, or features that this dataset does not have.
+    """
+    check_uint8(images)
+    if tuple(images.shape[1:]) != dataset.image_shape:
+        raise CourseError(f"expected images of shape {list(dataset.image_shape)} like {dataset.name}, got {list(images.shape[1:])}.")
+    check_num_images(len(images), dataset)
+    check_metrics(metrics)
+    real = dataset.subset(num_train=len(images), num_test=len(images), seed=seed)
+    extractor, classifier = find_extractor(features, dataset.name)
+    described = [_describe(part, extractor, classifier) for part in (images, real.train_images, real.test_images)]
+    counts = torch.bincount(dataset.train_labels, minlength=dataset.num_classes) + 0.5  # half an image more: no class is impossible
+    frequencies = counts.double() / counts.sum()
+    labels = {"dataset": f"{dataset.name} test"}
+    rows = []
+    for name in _chosen(metrics, described[0], dataset.name):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MetricWarning)  # the note of the measurement says the same, under the table
+            sets = [METRICS[name][1](part, described[2], frequencies) for part in described[:2]]
+        for measured, floor in zip(*([one.labelled(extractor.name, **labels) for one in group] for group in sets)):
+            rows.append(Row(measured, floor, is_difference_real(measured, floor)))
+    return Evaluation(source, labels["dataset"], extractor.name, len(images), tuple(rows))
+
+
+def check_num_images(num_images: int, dataset: Dataset) -> None:
+    """Raises CourseError unless the dataset has as many real images, of training and of test, to compare with."""
+    available = min(len(dataset.train_images), len(dataset.test_images))
+    if not MIN_IMAGES <= num_images <= available:
+        raise CourseError(f"expected {MIN_IMAGES} to {available:,} images to compare with {dataset.name}, got {num_images:,}; change --num.")
+
+
+def check_metrics(metrics: Sequence[str] | None) -> None:
+    """Raises CourseError unless all are keys of `METRICS`."""
+    for name in metrics or ():
+        if name not in METRICS:
+            raise unknown("metric", name, METRICS)
+
+
+def _chosen(metrics: Sequence[str] | None, images: Described, dataset_name: str) -> list[str]:
+    """Returns the metrics to measure; those that were asked for by name must be possible."""
+    if metrics is None:
+        num_images, dim = images.features.shape
+        skipped = {"fid_infinity"} if num_images <= 4 * dim + 1 else set()
+        skipped |= {name for name, (needs_classes, _) in METRICS.items() if needs_classes and images.probabilities is None}
+        return [name for name in METRICS if name not in skipped]
+    for name in metrics:
+        if METRICS[name][0] and images.probabilities is None:
+            raise CourseError(f"{name}: needs a classifier for {dataset_name}, and none ships; give the run directory of one with --features DIR.")
+    return list(dict.fromkeys(metrics))
+
+
+def _describe(images: Tensor, extractor: Extractor, classifier: Any | None) -> Described:
+    return Described(extract(extractor, images), None if classifier is None else class_probabilities(classifier, images))
+
+
+def find_extractor(features: str, dataset_name: str) -> tuple[Extractor, Any | None]:
+    """Returns the extractor that `--features` names, and the classifier of the dataset's classes, or None where there is none.
+
+    Raises:
+        CourseError: no such features, or no classifier for this dataset.
+    """
+    shipped = f"classifier-{dataset_name}" in pretrained_names()
+    if features == "classifier" and not shipped:
+        raise CourseError(
+            f"no classifier for {dataset_name} ships with the course; use --features pixels, or train one (`course train classifier --dataset "
+            f"{dataset_name} --out DIR`) and give --features DIR."
+        )
+    if Path(features).is_dir():
+        classifier = load_run(features, "classifier").model
+        return classifier_extractor(classifier, f"classifier-{Path(features).name}"), classifier
+    classifier = pretrained("classifier", dataset_name).model if shipped else None
+    if features == "classifier":
+        return classifier_extractor(classifier, f"classifier-{dataset_name}"), classifier
+    kind, _, source = features.partition(":")
+    if features == "pixels":
+        return pixel_extractor(), classifier
+    if kind == "inception":
+        return inception_extractor(source or "torchvision"), classifier
+    raise unknown("features", features, ["classifier", "pixels", "inception", "inception:torch-fidelity", "DIR of a classifier's run"])

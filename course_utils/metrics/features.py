@@ -1,0 +1,124 @@
+"""Extractors: functions from uint8 images to feature vectors. They are the only place where metrics look at images.
+
+An extractor wraps any callable, so nothing here knows a model; `classifier_extractor` takes whatever has `features` and a `device`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_utils.errors import CourseError, unknown
+from course_utils.images import check_uint8, uint8_to_signed, uint8_to_unit
+from course_utils.metrics.guards import check_count
+
+RANGES = {"uint8": lambda images: images, "unit": uint8_to_unit, "signed": uint8_to_signed}
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A named function from images to features.
+
+    Attributes:
+        name: printed with every result, such as "classifier-strokes".
+        function: `[B, C, H, W]` in `range` -> float `[B, D]`, on any device.
+        dim: D, or None where only a call can tell.
+        range: of the pixels that `function` expects: "uint8" (0 to 255), "unit" ([0, 1]) or "signed" ([-1, 1]).
+    """
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    dim: int | None = None
+    range: str = "uint8"
+
+    def __post_init__(self) -> None:
+        if self.range not in RANGES:
+            raise unknown("pixel range", self.range, RANGES)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns features `[B, D]` of uint8 images `[B, C, H, W]`."""
+        return self.function(RANGES[self.range](images))
+
+
+@torch.no_grad()
+def extract(extractor: Extractor, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Returns one row of features for each image, float64 `[N, D]` on the CPU.
+
+    Args:
+        extractor: see `Extractor`.
+        images: uint8 `[N, C, H, W]`, at least 2. Other ranges are refused, so that no set is measured on another scale than its reference.
+        batch_size: images a call, at least 1.
+
+    Raises:
+        CourseError: images that are not uint8, fewer than 2, or features that are not finite rows of one length.
+    """
+    _check_images(images)
+    check_count("batch_size", batch_size, 1)
+    rows = []
+    for piece in images.split(batch_size):
+        features = extractor(piece)
+        if features.ndim != 2 or len(features) != len(piece) or (extractor.dim is not None and features.shape[1] != extractor.dim):
+            raise CourseError(f"{extractor.name}: expected features of shape [{len(piece)}, {extractor.dim or 'D'}], got {list(features.shape)}.")
+        rows.append(features.detach().cpu().double())
+    features = torch.cat(rows)
+    if not features.isfinite().all():
+        raise CourseError(f"{extractor.name}: expected finite features, got NaN or infinity; the extractor has diverged.")
+    return features
+
+
+def _check_images(images: Tensor) -> None:
+    check_uint8(images)
+    if len(images) < 2:
+        raise CourseError(f"expected at least 2 images, got {len(images)}; metrics compare distributions.")
+
+
+def classifier_extractor(classifier: Any, name: str = "classifier") -> Extractor:
+    """Returns the extractor of a classifier's penultimate layer.
+
+    Args:
+        classifier: has `features(signed images) -> [B, D]` and `device`; in evaluation mode.
+        name: such as "classifier-strokes"; distances compare only within one name.
+    """
+    _check_evaluation_mode(classifier)
+    return Extractor(name, lambda images: classifier.features(images.to(classifier.device)), range="signed")
+
+
+@torch.no_grad()
+def class_probabilities(classifier: Any, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Returns a classifier's p(class | image), float64 `[N, K]` on the CPU.
+
+    Args:
+        classifier: has `probabilities(signed images) -> [B, K]` and `device`; in evaluation mode.
+        images: uint8 `[N, C, H, W]`, at least 2.
+        batch_size: images a call.
+    """
+    _check_evaluation_mode(classifier)
+    extractor = Extractor("class probabilities", lambda images: classifier.probabilities(images.to(classifier.device)), range="signed")
+    return extract(extractor, images, batch_size)
+
+
+def _check_evaluation_mode(classifier: Any) -> None:
+    if getattr(classifier, "training", False):
+        raise CourseError("expected a classifier in evaluation mode, got one in training mode, whose batch norm mixes images; call .eval() first.")
+
+
+def pixel_extractor() -> Extractor:
+    """Returns the extractor that takes the pixels themselves, as intensities in [0, 1]."""
+    return Extractor("pixels", lambda images: images.flatten(1), range="unit")
+
+
+def callable_extractor(function: Callable[[Tensor], Tensor], name: str, range: str = "uint8") -> Extractor:
+    """Returns an extractor of the learner's own.
+
+    Args:
+        function: images `[B, C, H, W]` -> features `[B, D]`.
+        name: printed with every result.
+        range: pixel range that `function` expects: "uint8", "unit" or "signed".
+    """
+    if not callable(function):
+        raise CourseError(f"function: expected something to call with images, got {type(function).__name__}.")
+    return Extractor(name, function, range=range)

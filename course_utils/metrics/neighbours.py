@@ -1,0 +1,167 @@
+"""Nearest neighbours of feature vectors, exact and in bounded memory, and the metrics made of them: precision, recall, density, coverage.
+
+Precision and recall, density and coverage tell quality and variety apart by balls around the points of each set. The ball of a point reaches to
+its k-th nearest neighbour in its own set; a point on its rim lies inside.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from course_utils.metrics.balls import BLOCK_ROWS, RIM, Balls, hits, jackknife
+from course_utils.metrics.guards import check_count, check_pair
+from course_utils.metrics.result import Measurement
+
+SPARE = 4  # candidates beyond k that the float32 search keeps
+FLOAT32_ROUNDING = 4e-6  # of a squared distance in float32, relative to the squared lengths; 2e-6 is the most that was seen for 784 dimensions
+
+
+class Neighbours(NamedTuple):
+    """The nearest rows of a reference: distances float64 `[N, k]`, ascending, and their row numbers int64 `[N, k]`."""
+
+    distances: Tensor
+    indices: Tensor
+
+
+def nearest(queries: Tensor, references: Tensor, k: int = 1, *, block: int = BLOCK_ROWS) -> Neighbours:
+    """Returns the k nearest references of each query by Euclidean distance, nearest first.
+
+    The search runs in float32; the distances of the candidates are then formed in float64 from the differences, so that a copy is at 0 exactly.
+    Queries for which float32 cannot tell the candidates from the rest are searched again in float64.
+
+    Args:
+        queries, references: `[N, D]`, `[M, D]`; a row that stands in both is its own nearest neighbour.
+        k: from 1 to M.
+        block: queries at a time; memory grows with block * M.
+
+    Source: Garcia et al. 2008 (CVPR workshops), "Fast k nearest neighbor search": distances from one matrix product; the second look is ours.
+    """
+    queries, references = check_pair(queries, references, ("queries", "references"), min_images=1)
+    check_count("k", k, 1, len(references))
+    check_count("block", block, 1)
+    search = _Search(references, k)
+    found = [search.nearest(rows) for rows in queries.split(block)]
+    return Neighbours(*(torch.cat(part) for part in zip(*found)))
+
+
+def nearest_distances(queries: Tensor, references: Tensor, k: int = 1, *, block: int = BLOCK_ROWS) -> Tensor:
+    """Returns the distances to the k nearest references, float64 `[N, k]`, ascending; see `nearest`."""
+    return nearest(queries, references, k, block=block).distances
+
+
+class _Search:
+    """References to search; the search works on copies that are centred, scaled to keep squares within range, and of float32."""
+
+    def __init__(self, references: Tensor, k: int) -> None:
+        self.references, self.k = references, k
+        self.centre = references.mean(0)
+        self.scale = max((references.amax() - self.centre.min()).item(), (self.centre.max() - references.amin()).item(), 1e-150)
+        self.points = torch.empty(references.shape, dtype=torch.float32)
+        for rows, target in zip(references.split(BLOCK_ROWS), self.points.split(BLOCK_ROWS)):
+            target.copy_((rows - self.centre) / self.scale)
+        self.squares = self.points.square().sum(1)
+
+    def nearest(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns distances and indices `[B, k]` of the references nearest to `rows`."""
+        num = min(self.k + SPARE, len(self.references))
+        scaled = ((rows - self.centre) / self.scale).float()
+        last, indices = torch.addmm(self.squares, scaled, self.points.T, alpha=-2).topk(num, largest=False)
+        distances, indices = self.exact(rows, indices)
+        if num < len(self.references):
+            lengths = scaled.double().square().sum(1)
+            margin = last[:, -1].double() + lengths - (distances[:, -1] / self.scale).square()
+            unsure = (~(margin > FLOAT32_ROUNDING * (lengths + self.squares.max().double()))).nonzero()[:, 0]  # ~: NaN is unsure as well
+            for few in unsure.split(50):
+                distances[few], indices[few] = self.searched_in_float64(rows[few])
+        return distances, indices
+
+    def exact(self, rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the k smallest distances from each row to its candidates, ascending, and which they are."""
+        distances = (self.references[indices] - rows[:, None]).square_().sum(2).sqrt_()
+        order = distances.sort(dim=1, stable=True).indices[:, : self.k]
+        return distances.gather(1, order), indices.gather(1, order)
+
+    def searched_in_float64(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the same as `nearest` without float32: slower, and right where many references are almost equally far."""
+        indices = torch.cdist(rows, self.references, compute_mode="donot_use_mm_for_euclid_dist").topk(self.k, largest=False).indices
+        return self.exact(rows, indices)
+
+
+class PrecisionRecall(NamedTuple):
+    """Improved precision (quality) and recall (variety), from 0 to 1."""
+
+    precision: Measurement
+    recall: Measurement
+
+
+def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> PrecisionRecall:
+    """Returns the share of fakes within the balls of the reals (precision) and the share of reals within the balls of the fakes (recall).
+
+    Error bars are jackknife ones and cover the noise of both sets, that of the balls included.
+
+    Args:
+        real, fake: features `[N, D]`, `[M, D]` of one extractor.
+        k: from 1 to the size of the smaller set minus 1.
+
+    Source: Kynkäänniemi et al. 2019 (arXiv:1904.06991), eq. 1-2.
+    """
+    real, fake = check_pair(real, fake, ("real", "fake"))
+    check_count("k", k, 1, min(len(real), len(fake)) - 1)
+    return PrecisionRecall(_share_covered("precision", fake, balls_of(real, k)), _share_covered("recall", real, balls_of(fake, k)))
+
+
+def _share_covered(name: str, points: Tensor, balls: Balls) -> Measurement:
+    found = hits(points, balls)
+    covered = (found.counts > 0).double()
+    error = jackknife(covered / (len(points) - 1), found.covered_change / len(points))
+    return _measurement(name, covered.mean(), error, points, balls)
+
+
+class DensityCoverage(NamedTuple):
+    """Density (quality, may exceed 1) and coverage (variety, from 0 to 1)."""
+
+    density: Measurement
+    coverage: Measurement
+
+
+def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> DensityCoverage:
+    """Returns the mean number of balls of reals that a fake lies in, divided by k, and the share of reals whose ball holds a fake.
+
+    Error bars are jackknife ones and cover the noise of both sets, that of the balls included.
+
+    Args:
+        real, fake: features `[N, D]`, `[M, D]` of one extractor.
+        k: from 1 to the number of reals minus 1.
+
+    Source: Naeem et al. 2020 (arXiv:2002.09797), eq. 3-4.
+    """
+    real, fake = check_pair(real, fake, ("real", "fake"))
+    check_count("k", k, 1, len(real) - 1)
+    balls = balls_of(real, k)
+    found = hits(fake, balls)
+    density = found.counts.double() / k
+    error = jackknife(density / (len(fake) - 1), found.counts_change / (k * len(fake)))
+    return DensityCoverage(_measurement("density", density.mean(), error, fake, balls), _coverage(fake, balls))
+
+
+def _coverage(fake: Tensor, balls: Balls) -> Measurement:
+    distances, indices = nearest(balls.centres, fake, 2)
+    within = distances <= balls.radii[:, None] * (1 + RIM)  # the nearest and the second nearest fake
+    covered = within[:, 0].double()
+    nearly = (distances[:, 0] <= balls.next_radii * (1 + RIM)) & ~within[:, 0]
+    without_real = (balls.changes(nearly) - covered + covered.mean()) / (len(covered) - 1)
+    without_fake = torch.bincount(indices[within[:, 0] & ~within[:, 1], 0], minlength=len(fake)).double() / len(covered)
+    return _measurement("coverage", covered.mean(), jackknife(without_real, without_fake), fake, balls)
+
+
+def _measurement(name: str, value: Tensor, error: float, points: Tensor, balls: Balls) -> Measurement:
+    return Measurement(name, value.item(), error, min(len(points), len(balls.centres)), size_matters=True)
+
+
+def balls_of(points: Tensor, k: int) -> Balls:
+    """Returns the ball of each point, which reaches to its k-th nearest fellow."""
+    distances, indices = nearest(points, points, min(k + 2, len(points)))  # the first is the point itself, or a copy of it
+    return Balls(points, distances[:, k], distances[:, -1], indices[:, 1 : k + 1])

@@ -1,0 +1,198 @@
+"""One Gaussian a class, with an exact density: p(x | y), p(x), p(y | x), missing pixels and samples, all without approximation.
+
+Each class is a probabilistic principal component analysis: x = mean + factors z + noise, z ~ N(0, I), so its covariance is
+factors factors^T + noise_std^2 I. `models/gaussian_fit.py` fits it in closed form; the training loop reaches the same likelihood by steps.
+
+Source: Tipping & Bishop 1999, Probabilistic Principal Component Analysis, J. R. Stat. Soc. B 61(3), eqs. 3-7; noise on grey levels
+(a density needs continuous pixels): Theis, van den Oord & Bethge 2016 (arXiv:1511.01844), sec. 3.1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from course_utils.config import require
+from course_utils.device import randn
+from course_utils.errors import CourseError
+from course_utils.models.base import Batch, Model, check_num_samples
+
+GREY_LEVEL = 2 / 255  # distance of two neighbouring grey levels of signed pixels
+
+
+@dataclass(frozen=True)
+class GaussianConfig:
+    """Settings of the class-conditional Gaussian."""
+
+    image_channels: int = 1
+    image_size: int = 28  # pixels a side
+    num_classes: int = 10
+    latent_dim: int = 40  # directions of variation that a class has; all others share one variance
+    start_noise_std: float = 0.1  # standard deviation of the noise before training, in signed pixel units
+
+    def __post_init__(self) -> None:
+        require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
+        require(self.image_size >= 4, "image_size", "at least 4 pixels", self.image_size)
+        require(self.num_classes >= 1, "num_classes", "at least 1", self.num_classes)
+        pixels = math.prod(self.image_shape)
+        require(1 <= self.latent_dim < pixels, "latent_dim", f"from 1 to {pixels - 1}, one less than the number of pixels", self.latent_dim)
+        require(self.start_noise_std > 0, "start_noise_std", "more than 0", self.start_noise_std)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.image_channels, self.image_size, self.image_size
+
+
+class Gaussian(Model):
+    """Models p(x, y) = p(y) p(x | y) with a Gaussian p(x | y) for each class; p(x) is their mixture. Densities are those of signed pixels."""
+
+    family = "gaussian"
+    config: GaussianConfig
+
+    def __init__(self, config: GaussianConfig) -> None:
+        super().__init__(config)
+        num_classes, num_pixels = config.num_classes, math.prod(config.image_shape)
+        self.class_logits = nn.Parameter(torch.zeros(num_classes))
+        self.mean = nn.Parameter(torch.zeros(num_classes, num_pixels))
+        self.factors = nn.Parameter(0.02 * torch.randn(num_classes, num_pixels, config.latent_dim))
+        self.log_noise_std = nn.Parameter(torch.full((num_classes,), math.log(config.start_noise_std)))
+
+    def log_likelihoods(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Returns log p(x | y) in nats for every class y, `[B, num_classes]`, of the visible pixels alone where a mask is given.
+
+        Args:
+            images: signed, `[B, C, H, W]`; what hidden pixels hold plays no role.
+            visible: bool, `[H, W]` or `[C, H, W]`, the same for all images; None: every pixel.
+        """
+        pixels, shown = self._flat(images, visible), self._pixels_of(visible)
+        with torch.autocast(images.device.type, enabled=False):  # half precision has no Cholesky factorisation
+            return torch.stack([self._latent(pixels, shown, label)[2] for label in range(self.config.num_classes)], 1)
+
+    def log_joint(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Returns log p(x, y) = log p(x | y) + log p(y) for every class, `[B, num_classes]`."""
+        return self.log_likelihoods(images, visible) + self.class_logits.log_softmax(0)
+
+    def log_prob(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Returns log p(x) in nats, `[B]`: the sum of p(x, y) over the classes."""
+        return self.log_joint(images, visible).logsumexp(1)
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Returns p(y | x) by Bayes' rule, `[B, num_classes]`, rows adding up to 1."""
+        return self.log_joint(images, visible).softmax(1)
+
+    def loss(self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Returns `loss` = -log p(x, y), its parts `negative_log_likelihood` (-log p(x)) and `cross_entropy` (-log p(y | x)), and `accuracy`.
+
+        Grey levels are discrete; uniform noise of one level, from `rng`, gives each of them a volume. Otherwise a pixel that never changes
+        would have an infinite density.
+        """
+        noise = torch.rand(batch.images.shape, generator=rng, device=batch.images.device if rng is None else rng.device)
+        joint = self.log_joint(batch.images + GREY_LEVEL * (noise.to(batch.images.device) - 0.5))
+        own = joint.gather(1, batch.labels[:, None]).squeeze(1)
+        marginal = joint.logsumexp(1)
+        return {
+            "loss": -own,
+            "negative_log_likelihood": -marginal.detach(),
+            "cross_entropy": (marginal - own).detach(),
+            "accuracy": (joint.argmax(1) == batch.labels).float(),
+        }
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, *, labels: Tensor | None = None, rng: torch.Generator | None = None, pixel_noise: bool = True
+    ) -> Tensor:
+        """Returns `n` draws `[n, C, H, W]` of p(x), or of p(x | y) where `labels` `[n]` are given, cut off at -1 and 1.
+
+        A Gaussian does not know that grey levels end: `draw` returns the same values before they are cut off.
+
+        Args:
+            n: number of images.
+            labels: int64 classes; None draws them from p(y).
+            rng: source of all randomness.
+            pixel_noise: False leaves out the independent noise of the pixels and returns mean + factors z.
+        """
+        return self.draw(n, labels=labels, rng=rng, pixel_noise=pixel_noise).clamp(-1, 1)
+
+    @torch.no_grad()
+    def draw(self, n: int, *, labels: Tensor | None = None, rng: torch.Generator | None = None, pixel_noise: bool = True) -> Tensor:
+        """Returns `n` exact draws `[n, C, H, W]`, which may leave [-1, 1]; arguments as in `sample`."""
+        check_num_samples(n)
+        if labels is None:
+            labels = _draw_classes(self.class_logits.softmax(0).expand(n, -1), rng)
+        elif labels.shape != (n,) or labels.min() < 0 or labels.max() >= self.config.num_classes:
+            raise CourseError(f"labels: expected {n} classes from 0 to {self.config.num_classes - 1}, got {labels.tolist()}.")
+        labels = labels.to(self.device)
+        z = randn((n, self.config.latent_dim), rng, self.mean)
+        pixels = self.mean[labels] + torch.bmm(self.factors[labels], z[:, :, None])[:, :, 0]
+        if pixel_noise:
+            pixels = pixels + self.log_noise_std[labels].exp()[:, None] * randn(tuple(pixels.shape), rng, self.mean)
+        return pixels.view(n, *self.config.image_shape)
+
+    @torch.no_grad()
+    def fill_in(
+        self, images: Tensor, visible: Tensor, *, rng: torch.Generator | None = None, pixel_noise: bool = False
+    ) -> Tensor:
+        """Returns the images with their hidden pixels filled in, `[B, C, H, W]`, cut off at -1 and 1: the mean of p(hidden | visible), or a draw.
+
+        The latent given the visible pixels is Gaussian: its precision is I + F^T F / s^2 and its mean solves that matrix against
+        F^T (x - mean) / s^2, with F the rows of the factors that belong to visible pixels and s the noise.
+
+        Args:
+            images: signed; what hidden pixels hold plays no role.
+            visible: bool, `[H, W]` or `[C, H, W]`.
+            rng: draws the class from p(y | visible), then the latent; None returns the mean over both.
+            pixel_noise: with `rng`: also draw the independent noise of the hidden pixels.
+        """
+        pixels, shown = self._flat(images, visible), self._pixels_of(visible)
+        weights = self.probabilities(images, visible)  # [B, num_classes]
+        if rng is not None:
+            weights = nn.functional.one_hot(_draw_classes(weights, rng), self.config.num_classes).to(weights)
+        filled = torch.zeros(len(images), self.mean.shape[1], dtype=self.mean.dtype, device=self.device)
+        for label in range(self.config.num_classes):
+            z, cholesky, _ = self._latent(pixels, shown, label)
+            if rng is not None:
+                z = z + torch.linalg.solve_triangular(cholesky.T, randn(tuple(z.shape), rng, z).T, upper=True).T
+            filled += weights[:, label, None] * (self.mean[label] + z @ self.factors[label].T)
+        if rng is not None and pixel_noise:
+            filled += (weights @ self.log_noise_std.exp()[:, None]) * randn(tuple(filled.shape), rng, filled)
+        filled[:, shown] = pixels
+        return filled.view_as(images).clamp(-1, 1)
+
+    def _latent(self, pixels: Tensor, shown: Tensor, label: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns for one class: mean of p(z | visible) `[B, L]`, Cholesky factor of its precision `[L, L]`, log p(visible | y) `[B]`."""
+        factors, variance = self.factors[label][shown], torch.exp(2 * self.log_noise_std[label])
+        centred = pixels - self.mean[label][shown]  # [B, visible pixels]
+        identity = torch.eye(factors.shape[1], dtype=factors.dtype, device=factors.device)
+        cholesky = torch.linalg.cholesky(identity + factors.T @ factors / variance)
+        whitened = torch.linalg.solve_triangular(cholesky, factors.T @ centred.T / variance, upper=False)  # [L, B]
+        z = torch.linalg.solve_triangular(cholesky.T, whitened, upper=True).T
+        # Woodbury: the inverse and the determinant of a D x D covariance from those of an L x L matrix.
+        squared = centred.square().sum(1) / variance - whitened.square().sum(0)
+        log_determinant = centred.shape[1] * torch.log(variance) + 2 * cholesky.diagonal().log().sum()
+        return z, cholesky, -0.5 * (squared + log_determinant + centred.shape[1] * math.log(2 * math.pi))
+
+    def _pixels_of(self, visible: Tensor | None) -> Tensor:
+        """Returns the mask as bool `[D]`."""
+        shape = self.config.image_shape
+        if visible is None:
+            return torch.ones(math.prod(shape), dtype=torch.bool, device=self.device)
+        if visible.dtype != torch.bool or tuple(visible.shape) not in (shape, shape[1:]):
+            got = f"{visible.dtype} of shape {list(visible.shape)}"
+            raise CourseError(f"visible: expected a bool mask of shape {list(shape[1:])} or {list(shape)}, True where a pixel is seen, got {got}.")
+        return visible.to(self.device).expand(shape).flatten()
+
+    def _flat(self, images: Tensor, visible: Tensor | None) -> Tensor:
+        """Returns the visible pixels as `[B, number of visible pixels]`, in the dtype of the parameters."""
+        if tuple(images.shape[1:]) != self.config.image_shape:
+            raise CourseError(f"expected images of shape [B, {', '.join(map(str, self.config.image_shape))}], got {list(images.shape)}.")
+        return images.flatten(1)[:, self._pixels_of(visible)].to(self.mean.dtype)
+
+
+def _draw_classes(probabilities: Tensor, rng: torch.Generator | None) -> Tensor:
+    """Returns one class for each row of `[B, num_classes]`, `[B]`, drawn where `rng` lives."""
+    device = probabilities.device if rng is None else rng.device
+    return torch.multinomial(probabilities.to(device), 1, generator=rng).squeeze(1).to(probabilities.device)

@@ -1,0 +1,20 @@
+"""Interactive pictures. The only package that imports ipywidgets; each slider calls a plain function that a test can call.
+
+Only what ipywidgets 7.7 and 8 share is used. A notebook shows a static picture in the same cell, for readers without a running kernel.
+"""
+
+from course_utils.widgets.latent import Panel, latent_explorer, latent_image, moved, png_bytes
+from course_utils.widgets.metrics import constructed_probabilities, fid_explorer, fid_picture, inception_explorer, inception_picture
+
+__all__ = [
+    "Panel",
+    "constructed_probabilities",
+    "fid_explorer",
+    "fid_picture",
+    "inception_explorer",
+    "inception_picture",
+    "latent_explorer",
+    "latent_image",
+    "moved",
+    "png_bytes",
+]
