@@ -110,7 +110,8 @@ def compare(real: Tensor, fake: Tensor) -> dict[str, object]:
             "relative_difference": difference,
         }
         print(
-            f"  {name}: {seconds:.2f} s, reference {reference_seconds:.2f} s, {reference_seconds / seconds:.1f} times faster, differs by {difference:.1e}"
+            f"  {name}: {seconds:.2f} s, reference {reference_seconds:.2f} s, "
+            f"{reference_seconds / seconds:.1f} times faster, differs by {difference:.1e}"
         )
     total, torchmetrics, alone = (
         sum(rows[name][key] for name in names)
