@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -292,19 +293,24 @@ def test_a_disk_that_is_full_at_the_last_step_leaves_the_old_file(tmp_path, monk
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file.json", "old")]
 
 
-@pytest.fixture
+@contextmanager
 def tiny_disk():
-    """From here on no file of this process can grow beyond 2 kB; the system says so by an error, as it does on a full disk."""
+    """Inside, no file of this process can grow beyond 2 kB; the system says so by an error, as it does on a full disk.
+
+    It must not outlast the call that is tested: the test runner writes files of its own.
+    """
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_is_full_while_the_state_is_written(tmp_path, tiny_disk):
+def test_a_disk_that_is_full_while_the_state_is_written(tmp_path):
     """safetensors has an error of its own for this, which is no OSError."""
-    with pytest.raises(CourseError) as error:
+    with pytest.raises(CourseError) as error, tiny_disk():
         run(SMALL, make_dataset(num_train=64, num_test=16), tmp_path / "run")
     assert f"cannot write {tmp_path / 'run' / STATE}" in str(error.value) and "Free some disk space" in str(error.value)
     assert list((tmp_path / "run").iterdir()) == []
