@@ -58,16 +58,19 @@ def extract(extractor: Extractor, images: Tensor, batch_size: int = 500) -> Tens
     """
     _check_images(images)
     check_count("batch_size", batch_size, 1)
-    rows = []
-    for piece in images.split(batch_size):
+    rows, dim = torch.empty(0), extractor.dim
+    for start in range(0, len(images), batch_size):
+        piece = images[start : start + batch_size]
         features = extractor(piece)
-        if features.ndim != 2 or len(features) != len(piece) or (extractor.dim is not None and features.shape[1] != extractor.dim):
-            raise CourseError(f"{extractor.name}: expected features of shape [{len(piece)}, {extractor.dim or 'D'}], got {list(features.shape)}.")
-        rows.append(features.detach().cpu().double())
-    features = torch.cat(rows)
-    if not features.isfinite().all():
-        raise CourseError(f"{extractor.name}: expected finite features, got NaN or infinity; the extractor has diverged.")
-    return features
+        if features.ndim != 2 or len(features) != len(piece) or (dim is not None and features.shape[1] != dim):
+            raise CourseError(f"{extractor.name}: expected features of shape [{len(piece)}, {dim or 'D'}], got {list(features.shape)}.")
+        if not features.isfinite().all():
+            raise CourseError(f"{extractor.name}: expected finite features, got NaN or infinity; the extractor has diverged.")
+        if start == 0:  # one matrix from the start: joining pieces at the end would take the memory twice
+            dim = features.shape[1]
+            rows = torch.empty(len(images), dim, dtype=torch.float64)
+        rows[start : start + len(piece)] = features
+    return rows
 
 
 def _check_images(images: Tensor) -> None:

@@ -29,7 +29,7 @@ def check_features(features: Tensor, name: str = "features", min_images: int = 2
     if features.shape[1] < 1:
         raise CourseError(f"{name}: expected at least 1 feature an image, got 0.")
     features = features.detach().cpu().double()
-    if not features.isfinite().all():
+    if not all(piece.isfinite().all() for piece in features.split(1000)):  # in pieces: isfinite copies what it is given
         raise CourseError(f"{name}: expected finite numbers, got NaN or infinity; the generator or the extractor has diverged.")
     return features
 

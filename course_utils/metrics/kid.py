@@ -72,16 +72,24 @@ def squared_mmd(features_a: Tensor, features_b: Tensor) -> float:
 
 
 def _squared_mmd(features_a: Tensor, features_b: Tensor) -> float:
-    within_a, within_b = (_kernel_sum(x, x) - (x.square().mean(1) + 1).pow(3).sum().item() for x in (features_a, features_b))
-    m, n = len(features_a), len(features_b)
-    return within_a / (m * (m - 1)) + within_b / (n * (n - 1)) - 2 * _kernel_sum(features_a, features_b) / (m * n)
+    a, b = (torch.cat([x / math.sqrt(x.shape[1]), x.new_ones(len(x), 1)], 1) for x in (features_a, features_b))  # a . b = x.y / D + 1
+    m, n = len(a), len(b)
+    return _pairs_within(a) / (m * (m - 1)) + _pairs_within(b) / (n * (n - 1)) - 2 * _sum_of_cubes(a, b) / (m * n)
 
 
-def _kernel_sum(x: Tensor, y: Tensor) -> float:
-    """Returns the sum of the kernel over all pairs of rows."""
+def _pairs_within(a: Tensor) -> float:
+    """Returns the sum of (a_i . a_j)^3 over all i and j that differ; each pair of blocks is computed once and counted twice."""
+    total = -a.square().sum(1).pow(3).sum().item()
+    for start in range(0, len(a), BLOCK_ROWS):
+        rows = a[start : start + BLOCK_ROWS]
+        total += _sum_of_cubes(rows, rows) + 2 * _sum_of_cubes(rows, a[start + BLOCK_ROWS :])
+    return total
+
+
+def _sum_of_cubes(a: Tensor, b: Tensor) -> float:
+    """Returns the sum of (a_i . b_j)^3 over all pairs of rows."""
     total = 0.0
-    one = x.new_ones(())
-    for rows in x.split(BLOCK_ROWS):
-        kernel = torch.addmm(one, rows, y.T, alpha=1 / x.shape[1])
+    for rows in a.split(BLOCK_ROWS):
+        kernel = rows @ b.T
         total += torch.dot(kernel.flatten(), kernel.square().flatten()).item()
     return total

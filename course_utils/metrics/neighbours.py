@@ -15,6 +15,7 @@ from course_utils.metrics.balls import BLOCK_ROWS, RIM, Balls, hits, jackknife
 from course_utils.metrics.guards import check_count, check_pair
 from course_utils.metrics.result import Measurement
 
+BLOCK_DISTANCES = 6_000_000  # at a time, in float32: 24 MB
 SPARE = 4  # candidates beyond k that the float32 search keeps
 FLOAT32_ROUNDING = 4e-6  # of a squared distance in float32, relative to the squared lengths; 2e-6 is the most that was seen for 784 dimensions
 
@@ -26,7 +27,7 @@ class Neighbours(NamedTuple):
     indices: Tensor
 
 
-def nearest(queries: Tensor, references: Tensor, k: int = 1, *, block: int = BLOCK_ROWS) -> Neighbours:
+def nearest(queries: Tensor, references: Tensor, k: int = 1, *, block: int | None = None) -> Neighbours:
     """Returns the k nearest references of each query by Euclidean distance, nearest first.
 
     The search runs in float32; the distances of the candidates are then formed in float64 from the differences, so that a copy is at 0 exactly.
@@ -35,19 +36,23 @@ def nearest(queries: Tensor, references: Tensor, k: int = 1, *, block: int = BLO
     Args:
         queries, references: `[N, D]`, `[M, D]`; a row that stands in both is its own nearest neighbour.
         k: from 1 to M.
-        block: queries at a time; memory grows with block * M.
+        block: queries at a time; memory grows with block * M. None picks it so that memory stays bounded.
 
     Source: Garcia et al. 2008 (CVPR workshops), "Fast k nearest neighbor search": distances from one matrix product; the second look is ours.
     """
     queries, references = check_pair(queries, references, ("queries", "references"), min_images=1)
     check_count("k", k, 1, len(references))
+    block = max(1, min(BLOCK_ROWS, BLOCK_DISTANCES // len(references))) if block is None else block
     check_count("block", block, 1)
     search = _Search(references, k)
-    found = [search.nearest(rows) for rows in queries.split(block)]
-    return Neighbours(*(torch.cat(part) for part in zip(*found)))
+    found = Neighbours(torch.empty(len(queries), k, dtype=torch.float64), torch.empty(len(queries), k, dtype=torch.int64))
+    for start in range(0, len(queries), block):  # into one result: small pieces kept between the large blocks would scatter the memory
+        rows = slice(start, start + block)
+        found.distances[rows], found.indices[rows] = search.nearest(queries[rows])
+    return found
 
 
-def nearest_distances(queries: Tensor, references: Tensor, k: int = 1, *, block: int = BLOCK_ROWS) -> Tensor:
+def nearest_distances(queries: Tensor, references: Tensor, k: int = 1, *, block: int | None = None) -> Tensor:
     """Returns the distances to the k nearest references, float64 `[N, k]`, ascending; see `nearest`."""
     return nearest(queries, references, k, block=block).distances
 
@@ -60,9 +65,10 @@ class _Search:
         self.centre = references.mean(0)
         self.scale = max((references.amax() - self.centre.min()).item(), (self.centre.max() - references.amin()).item(), 1e-150)
         self.points = torch.empty(references.shape, dtype=torch.float32)
-        for rows, target in zip(references.split(BLOCK_ROWS), self.points.split(BLOCK_ROWS)):
+        self.squares = torch.empty(len(references), dtype=torch.float32)
+        for rows, target, squares in zip(*(whole.split(BLOCK_ROWS) for whole in (references, self.points, self.squares))):
             target.copy_((rows - self.centre) / self.scale)
-        self.squares = self.points.square().sum(1)
+            squares.copy_(target.square().sum(1))
 
     def nearest(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Returns distances and indices `[B, k]` of the references nearest to `rows`."""

@@ -88,9 +88,9 @@ def score_map(points: Mapping[str, tuple[float, float]], num_classes: int, title
     for score in (1, 2, 4, 8, num_classes):
         diversity = [score + (num_classes - score) * step / 50 for step in range(51)]
         axes.plot([score / value for value in diversity], diversity, color=FLOOR_COLOUR, linewidth=1, zorder=1)
-        axes.annotate(f"IS {score:g}", (score / num_classes, num_classes), (0, 3), textcoords="offset points", ha="center", fontsize=9)
+        axes.annotate(f"IS {score:g}", (1, score), (8, 0), textcoords="offset points", va="center", fontsize=9, color="#555555")
     _draw_points(axes, points)
-    axes.set(xlabel="sharpness S", ylabel="diversity D", xlim=(0, 1.08), ylim=(0.5, 1.08 * num_classes), title=title)
+    axes.set(xlabel="sharpness S", ylabel="diversity D", xlim=(0, 1.15), ylim=(0.5, 1.08 * num_classes), title=title)
     return fig
 
 
