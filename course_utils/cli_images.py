@@ -58,7 +58,7 @@ def evaluate(options: argparse.Namespace) -> int:
     dataset = load_dataset(options.against, image_size=options.image_size, verbose=False)
     num_images = options.num if options.num is not None else min(MAX_IMAGES, len(dataset.train_images), len(dataset.test_images))
     check_num_images(num_images, dataset)
-    images = collect_images(options.source, num_images, options.seed)
+    images = collect_images(options.source, num_images, options.seed, dataset.image_shape[1])
     if options.num is not None and len(images) < options.num:
         raise CourseError(f"--num: expected at most the {len(images):,} images of {options.source}, got {options.num:,}.")
     result = evaluate_images(images, dataset, metrics=metrics, features=options.features, source=options.source, seed=options.seed)

@@ -1,4 +1,4 @@
-"""Images that a command line names: those of a file, or fresh samples of a model."""
+"""Images that a command line names: those of a file or a folder, or fresh samples of a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.checkpoint import resolve
+from course_utils.checkpoint import RECORD, STATE, resolve
+from course_utils.data.folder import read_pictures
 from course_utils.device import make_rng
 from course_utils.errors import CourseError
 from course_utils.images import check_uint8, signed_to_uint8
@@ -17,16 +18,21 @@ from course_utils.images import check_uint8, signed_to_uint8
 BATCH_IMAGES = 500
 
 
-def collect_images(source: str, num_images: int, seed: int = 0) -> Tensor:
-    """Returns uint8 images `[N, C, H, W]`: the first of a file that `course sample` wrote, or fresh samples of a run.
+def collect_images(source: str, num_images: int, seed: int = 0, image_size: int = 28) -> Tensor:
+    """Returns uint8 images `[N, C, H, W]`: the first of a file that `course sample` wrote or of a folder of pictures, or fresh samples of a run.
 
     Args:
-        source: FILE.npz, a run directory, or pretrained:FAMILY/DATASET.
-        num_images: at most this many of a file, exactly this many of a run.
-        seed: of the samples.
+        source: FILE.npz, a run directory, a folder of pictures, or pretrained:FAMILY/DATASET.
+        num_images: at most this many of a file or folder, exactly this many of a run.
+        seed: of the samples, or of the choice of pictures.
+        image_size: pixels a side that the pictures of a folder are resized to.
     """
+    folder = Path(source)
     if source.endswith(".npz"):
-        return _read_npz(Path(source))[:num_images]
+        return _read_npz(folder)[:num_images]
+    if folder.is_dir() and not any((folder / name).exists() for name in (RECORD, STATE)):
+        pictures = read_pictures(source, image_size)[2]
+        return pictures[torch.randperm(len(pictures), generator=make_rng(seed))[:num_images]]  # in the order of names one class would come first
     model = resolve(source).model
     rng = make_rng(seed)
     sizes = [len(piece) for piece in torch.arange(num_images).split(BATCH_IMAGES)]

@@ -119,6 +119,20 @@ def test_images_of_a_run_come_in_batches_that_the_seed_decides(tiny_vae, tmp_pat
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+def test_a_folder_of_pictures_is_measured(course, idx_folder, tmp_path):
+    for number, image in enumerate(blobs(30, (1, 28, 28), 7)[0]):
+        Image.fromarray(image[0].numpy()).save(tmp_path / f"{number}.png")
+    code, printed, _ = course("evaluate", tmp_path, "--against", "mnist", "--num", 30, "--features", "pixels", "--metrics", "kid")
+    assert code == 0 and printed.startswith(f"30 images of {tmp_path} against 30 of mnist test")
+    chosen, again, other = (collect_images(str(tmp_path), 5, seed) for seed in (0, 0, 1))
+    assert torch.equal(chosen, again) and not torch.equal(chosen, other)
+
+
+def test_a_folder_without_pictures_or_run_is_refused(course, tmp_path):
+    code, _, err = course("evaluate", tmp_path, "--against", "strokes", "--num", 10)
+    assert code == 2 and "expected images" in err and "found none" in err
+
+
 def test_warnings_are_still_warnings_outside():
     assert issubclass(MetricWarning, UserWarning) and len(METRICS) == 7
 

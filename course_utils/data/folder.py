@@ -28,20 +28,9 @@ def load_folder(path: str, image_size: int, test_share: float = 0.1, seed: int =
     Raises:
         CourseError: no such folder, too few images, or a picture that cannot be read (named in the message).
     """
-    if image_size < 4:
-        raise CourseError(f"image_size: expected at least 4 pixels, got {image_size}.")
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise CourseError(f"folder:{path}: there is no such folder. Give the folder that holds your images, such as folder:/home/me/pictures.")
-    try:
-        files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    except OSError as error:
-        raise CourseError(f"folder:{path}: cannot be read ({error.strerror}). Check its permissions.") from error
+    root, files, images = read_pictures(path, image_size)
     if len(files) < MIN_IMAGES:
         raise CourseError(f"folder:{path}: expected at least {MIN_IMAGES} images ({', '.join(sorted(SUFFIXES))}), found {len(files)}.")
-    pictures = [_read_square(file, image_size) for file in files]
-    colour = any(picture.shape[0] == 3 for picture in pictures)
-    images = torch.stack([picture.expand(3, -1, -1) if colour else picture for picture in pictures])
     groups = [file.relative_to(root).parts[0] if file.parent != root else "." for file in files]
     class_names = tuple(sorted(set(groups)))
     labels = torch.tensor([class_names.index(group) for group in groups])
@@ -57,6 +46,28 @@ def load_folder(path: str, image_size: int, test_share: float = 0.1, seed: int =
         class_names=class_names,
         source=f"{len(files)} images in {len(class_names)} class folder(s), resized to {image_size} by {image_size} pixels",
     )
+
+
+def read_pictures(path: str, image_size: int) -> tuple[Path, list[Path], Tensor]:
+    """Returns the folder, its picture files in order, and all pictures as uint8 `[N, C, image_size, image_size]`; grey where none has colour.
+
+    Raises:
+        CourseError: as `load_folder`, but any number of pictures from 1 will do.
+    """
+    if image_size < 4:
+        raise CourseError(f"image_size: expected at least 4 pixels, got {image_size}.")
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise CourseError(f"folder:{path}: there is no such folder. Give the folder that holds your images, such as folder:/home/me/pictures.")
+    try:
+        files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    except OSError as error:
+        raise CourseError(f"folder:{path}: cannot be read ({error.strerror}). Check its permissions.") from error
+    if not files:
+        raise CourseError(f"folder:{path}: expected images ({', '.join(sorted(SUFFIXES))}), found none.")
+    pictures = [_read_square(file, image_size) for file in files]
+    colour = any(picture.shape[0] == 3 for picture in pictures)
+    return root, files, torch.stack([picture.expand(3, -1, -1) if colour else picture for picture in pictures])
 
 
 def _read_square(file: Path, image_size: int) -> Tensor:
