@@ -1,0 +1,96 @@
+"""Ways through a latent space: straight lines, arcs, traversals and grids. All return latents; a decoder makes pictures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from course_utils.config import require
+from course_utils.errors import CourseError
+
+PARALLEL = 1e-4  # radians; below it arc and straight line are the same
+
+
+def straight_path(start: Tensor, end: Tensor, shares: Sequence[float] | Tensor) -> Tensor:
+    """Returns latents on the straight line between two, `[T, D]`.
+
+    Args:
+        start, end: `[D]` each.
+        shares: of the way, `[T]`; 0 is the start, 1 the end.
+    """
+    shares = _check_ends(start, end, shares)
+    return (1 - shares) * start + shares * end
+
+
+def arc_path(start: Tensor, end: Tensor, shares: Sequence[float] | Tensor) -> Tensor:
+    """Returns latents on the arc between two, `[T, D]`: spherical interpolation, which keeps the length where both ends have the same.
+
+    Args:
+        start, end: `[D]` each, neither zero nor opposite to each other.
+        shares: of the way, `[T]`; 0 is the start, 1 the end.
+
+    Raises:
+        CourseError: a zero vector, or opposite ends, between which every arc is as short as any other.
+
+    Source: Shoemake 1985, SIGGRAPH; White 2016 (arXiv:1609.04468), sec. 2.
+    """
+    shares = _check_ends(start, end, shares)
+    lengths = start.norm() * end.norm()
+    if lengths == 0:
+        raise CourseError("expected two latents that are not zero, got a zero vector, which has no direction; use straight_path.")
+    angle = torch.arccos((torch.dot(start, end) / lengths).clamp(-1, 1))
+    if angle > torch.pi - PARALLEL:
+        raise CourseError("expected ends that are not opposite, got an angle of 180 degrees, between which no arc is the shortest; move one end.")
+    if angle < PARALLEL:
+        return straight_path(start, end, shares[:, 0])
+    return (torch.sin((1 - shares) * angle) * start + torch.sin(shares * angle) * end) / torch.sin(angle)
+
+
+def _check_ends(start: Tensor, end: Tensor, shares: Sequence[float] | Tensor) -> Tensor:
+    """Returns the shares as a column `[T, 1]` beside the latents."""
+    if start.ndim != 1 or start.shape != end.shape:
+        raise CourseError(f"expected two latents of one shape [D], got {list(start.shape)} and {list(end.shape)}; pass z[0], z[1].")
+    return torch.as_tensor(shares).to(start)[:, None]
+
+
+def traversal(z: Tensor, dim: int, values: Sequence[float] | Tensor) -> Tensor:
+    """Returns copies of one latent `[D]` in which dimension `dim` takes each of the values `[T]` in turn, `[T, D]`."""
+    if z.ndim != 1:
+        raise CourseError(f"expected one latent of shape [D], got {list(z.shape)}; pass z[0] for the first of several.")
+    require(0 <= dim < len(z), "dim", f"from 0 to {len(z) - 1}", dim)
+    values = torch.as_tensor(values).to(z)
+    moved = z.repeat(len(values), 1)
+    moved[:, dim] = values
+    return moved
+
+
+def prior_quantiles(num: int, tail: float = 0.02) -> Tensor:
+    """Returns `num` places of N(0, 1), ascending, that part it into equally likely pieces between the shares `tail` and 1 - `tail`, `[num]`."""
+    require(num >= 2, "num", "at least 2", num)
+    require(0 < tail < 0.5, "tail", "between 0 and 0.5", tail)
+    return torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(tail, 1 - tail, num))
+
+
+def plane_grid(ticks: Tensor) -> Tensor:
+    """Returns the points of a square grid in a 2-D latent space, `[num * num, 2]`, row by row from the top left: a page to decode and look at.
+
+    Args:
+        ticks: places on both axes, ascending, `[num]`; dimension 0 runs to the right, dimension 1 upwards.
+    """
+    return torch.cartesian_prod(ticks.flip(0), ticks).flip(1)
+
+
+def active_dims(mu: Tensor, threshold: float = 0.01) -> Tensor:
+    """Returns which latent dimensions tell images apart, bool `[D]`: those whose mean varies by more than `threshold` over the images.
+
+    Args:
+        mu: means of q(z | x), `[N, D]`, at least 2 images.
+        threshold: of the variance.
+
+    Source: Burda et al. 2016 (arXiv:1509.00519), sec. 5.3.
+    """
+    if mu.ndim != 2 or len(mu) < 2:
+        raise CourseError(f"mu: expected the means of at least 2 images, [N, D], got {list(mu.shape)}.")
+    return mu.var(0) > threshold
