@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets
 import torch
@@ -14,6 +12,7 @@ from course_utils.config import require
 from course_utils.metrics.classes import inception_score
 from course_utils.metrics.distribution import GaussianFit, frechet_terms
 from course_utils.plotting.metrics import gaussian_distance, score_map
+from course_utils.widgets.figures import figure_explorer, slider
 from course_utils.widgets.latent import Panel
 
 if TYPE_CHECKING:
@@ -74,41 +73,17 @@ def inception_picture(confidence: float = 0.9, num_drawn: int = 10, num_classes:
 def fid_explorer() -> Panel:
     """Returns sliders for the mean and the covariance of one of two Gaussians; `fid_picture` is redrawn with each move."""
     sliders = {
-        "mean_x": _slider("mean x", 1.5, -3.0, 3.0),
-        "mean_y": _slider("mean y", 0.5, -3.0, 3.0),
-        "std_x": _slider("std x", 1.5, 0.0, 2.5),
-        "std_y": _slider("std y", 0.7, 0.0, 2.5),
-        "correlation": _slider("correlation", 0.6, -1.0, 1.0),
+        "mean_x": slider("mean x", 1.5, -3.0, 3.0),
+        "mean_y": slider("mean y", 0.5, -3.0, 3.0),
+        "std_x": slider("std x", 1.5, 0.0, 2.5),
+        "std_y": slider("std y", 0.7, 0.0, 2.5),
+        "correlation": slider("correlation", 0.6, -1.0, 1.0),
     }
-    return _explorer(fid_picture, sliders)
+    return figure_explorer(fid_picture, sliders)
 
 
 def inception_explorer(num_classes: int = 10) -> Panel:
     """Returns sliders for a generator's confidence and number of classes; `inception_picture` is redrawn with each move."""
     drawn = ipywidgets.IntSlider(value=num_classes, min=1, max=num_classes, description="classes")
-    sliders = {"confidence": _slider("confidence", 0.9, 1 / num_classes, 1.0, step=0.01), "num_drawn": drawn}
-    return _explorer(lambda **values: inception_picture(**values, num_classes=num_classes), sliders)
-
-
-def figure_png(figure: Figure) -> bytes:
-    """Returns a figure as PNG."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
-
-
-def _explorer(draw: Callable[..., Figure], sliders: dict[str, Any]) -> Panel:
-    """Returns sliders above the figure that `draw` makes of their values."""
-    picture = ipywidgets.Image(value=b"", format="png")
-
-    def redraw(_: object = None) -> None:
-        picture.value = figure_png(draw(**{name: slider.value for name, slider in sliders.items()}))
-
-    redraw()
-    for slider in sliders.values():
-        slider.observe(redraw, names="value")
-    return Panel([ipywidgets.VBox([*sliders.values(), picture])])
-
-
-def _slider(description: str, value: float, low: float, high: float, step: float = 0.1) -> ipywidgets.FloatSlider:
-    return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, description=description, readout_format=".2f")
+    sliders = {"confidence": slider("confidence", 0.9, 1 / num_classes, 1.0, step=0.01), "num_drawn": drawn}
+    return figure_explorer(lambda **values: inception_picture(**values, num_classes=num_classes), sliders)

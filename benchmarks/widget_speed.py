@@ -1,0 +1,63 @@
+"""How long does a slider take to answer? The median and the slowest of 30 moves of every explorer, through the plain functions that it calls.
+
+    python benchmarks/widget_speed.py
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from course_utils.checkpoint import pretrained
+from course_utils.device import make_rng
+from course_utils.latent_space import prior_quantiles
+from course_utils.widgets import (
+    elbo_picture,
+    fid_picture,
+    inception_picture,
+    latent_image,
+    manifold_sheet,
+    pad_image,
+    png_bytes,
+    temperature_image,
+    walk_image,
+)
+from course_utils.widgets.metrics import figure_png
+
+NUM_MOVES, LIMIT_MS = 30, 100
+
+
+def moves() -> dict[str, Callable[[float], bytes]]:
+    """Returns what each explorer does when a slider moves to a place between 0 and 1."""
+    vae, flat = pretrained("vae", "strokes").model, pretrained("vae-latent2", "strokes").model
+    z = torch.randn(4, vae.config.latent_dim, generator=make_rng(0))
+    ticks = prior_quantiles(13)
+    sheet = manifold_sheet(flat.decode, ticks)
+    return {
+        "latent explorer": lambda place: png_bytes(latent_image(vae.decode, z[0] + place)),
+        "latent pad": lambda place: png_bytes(pad_image(sheet, ticks, torch.tensor([place, -place])), scale=1),
+        "walk": lambda place: png_bytes(walk_image(vae.decode, z, place)),
+        "temperature": lambda place: png_bytes(temperature_image(vae.decode, z, place), scale=3),
+        "ELBO explorer": lambda place: figure_png(elbo_picture(mean=place)),
+        "FID explorer": lambda place: figure_png(fid_picture(mean_x=place)),
+        "S x D explorer": lambda place: figure_png(inception_picture(confidence=0.2 + 0.8 * place)),
+    }
+
+
+def main() -> None:
+    """Prints a line for each explorer."""
+    for name, move in moves().items():
+        move(0.5)  # fonts and kernels are loaded once
+        times = []
+        for step in range(NUM_MOVES):
+            start = time.perf_counter()
+            move(step / (NUM_MOVES - 1))
+            times.append(1000 * (time.perf_counter() - start))
+        print(f"{name:16} median {statistics.median(times):6.1f} ms, slowest {max(times):6.1f} ms, limit {LIMIT_MS} ms")
+
+
+if __name__ == "__main__":
+    main()
