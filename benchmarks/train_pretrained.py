@@ -23,6 +23,8 @@ VARIANTS = {  # name: family and settings; notebook 04 asks for the vae variants
     "vae-beta1": ("vae", (SMALL, "model.beta=1.0", "train.num_epochs=3")),
     "vae-beta4": ("vae", (SMALL, "model.beta=4.0", "train.num_epochs=3")),
     "vae-conv": ("vae", ("model.network=conv", "model.hidden_dims=[16,32]", "train.num_epochs=3")),
+    "vae-binary": ("vae-binary", ()),  # variants of presets.py; their weights lie under the same names
+    "vae-binary-long": ("vae-binary-long", ()),
 }
 
 

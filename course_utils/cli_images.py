@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from course_utils.checkpoint import resolve
 from course_utils.data import check_name, load_dataset
+from course_utils.data.base import Dataset
 from course_utils.device import make_rng
 from course_utils.errors import CourseError
-from course_utils.evaluate import MAX_IMAGES, check_metrics, check_num_images, evaluate_images
+from course_utils.evaluate import MAX_IMAGES, Evaluation, Row, check_metrics, check_num_images, evaluate_images
+from course_utils.evaluate_likelihood import NLL, NUM_DRAWS, check_likelihood, negative_log_likelihood
 from course_utils.files import atomic_path
 from course_utils.image_source import collect_images
 from course_utils.images import save_png, signed_to_uint8, uint8_to_signed
+from course_utils.models import Model
 
 
 def sample(options: argparse.Namespace) -> int:
@@ -55,14 +59,37 @@ def evaluate(options: argparse.Namespace) -> int:
     metrics = options.metrics.split(",") if options.metrics is not None else None
     check_metrics(metrics)
     check_name(options.against)
+    if options.k is not None and NLL not in (metrics or ()):
+        raise CourseError("--k: belongs to the metric nll; add --metrics nll.")
+    judged = _model_with_likelihood(options.source) if NLL in (metrics or ()) else None
     dataset = load_dataset(options.against, image_size=options.image_size, verbose=False)
+    of_images = [name for name in metrics if name != NLL] if metrics is not None else None
+    result = _evaluate_images(options, dataset, of_images) if of_images != [] else None
+    if judged is not None:
+        num_draws = NUM_DRAWS if options.k is None else options.k
+        measured = negative_log_likelihood(judged, dataset, num_draws=num_draws, num_images=options.num, seed=options.seed)
+        result = result or Evaluation(options.source, f"{dataset.name} test", "", measured.num_images, ())
+        result = replace(result, rows=(*result.rows, Row(measured)))
+    print(result)
+    if options.out is not None:
+        print(f"{options.out} and {result.save(options.out)}: written")
+    return 0
+
+
+def _model_with_likelihood(source: str) -> Model:
+    """Returns the model of a source whose likelihood is asked for."""
+    if source.endswith(".npz"):
+        raise CourseError(f"nll: expected a model, got the images of {source}; give its run directory, or pretrained:FAMILY/DATASET.")
+    model = resolve(source).model
+    check_likelihood(model)
+    return model
+
+
+def _evaluate_images(options: argparse.Namespace, dataset: Dataset, metrics: list[str] | None) -> Evaluation:
+    """Returns the metrics of the images of a source."""
     num_images = options.num if options.num is not None else min(MAX_IMAGES, len(dataset.train_images), len(dataset.test_images))
     check_num_images(num_images, dataset)
     images = collect_images(options.source, num_images, options.seed, dataset.image_shape[1])
     if options.num is not None and len(images) < options.num:
         raise CourseError(f"--num: expected at most the {len(images):,} images of {options.source}, got {options.num:,}.")
-    result = evaluate_images(images, dataset, metrics=metrics, features=options.features, source=options.source, seed=options.seed)
-    print(result)
-    if options.out is not None:
-        print(f"{options.out} and {result.save(options.out)}: written")
-    return 0
+    return evaluate_images(images, dataset, metrics=metrics, features=options.features, source=options.source, seed=options.seed)

@@ -19,6 +19,7 @@ from torch import Tensor
 from course_utils.checkpoint import load_run, pretrained, pretrained_names
 from course_utils.data.base import Dataset
 from course_utils.errors import CourseError, unknown
+from course_utils.evaluate_likelihood import NLL
 from course_utils.files import write_json, write_text
 from course_utils.images import check_uint8
 from course_utils.metrics.classes import class_coverage, class_kl, inception_score, mean_confidence
@@ -43,11 +44,24 @@ class Described:
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of the images, the same of real images, and whether they differ."""
+    """One metric of the images, the same of real images, and whether they differ; None where real images have no such value."""
 
     measured: Measurement
-    floor: Measurement
-    verdict: Verdict
+    floor: Measurement | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def texts(self) -> tuple[str, str, str, str]:
+        """The cells of the printed table."""
+        if self.floor is None:
+            return self.measured.name, self.measured.number, "-", "-"
+        return self.measured.name, self.measured.number, self.floor.number, "yes" if self.verdict else "no"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns everything for JSON."""
+        floor = {"value": None, "error": None} if self.floor is None else self.floor.as_dict()
+        differs = None if self.verdict is None else self.verdict.real
+        return {**self.measured.as_dict(), "floor": floor["value"], "floor_error": floor["error"], "differs_from_real": differs}
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ class Evaluation:
     """All metrics of one set of images.
 
     Attributes:
-        source, dataset, features: what was measured, against what, seen through what.
+        source, dataset, features: what was measured, against what, seen through what ("" where no metric needs features).
         num_images: of the images, of the reference and of the floor, each.
         rows: one for each number.
     """
@@ -68,8 +82,9 @@ class Evaluation:
 
     def __str__(self) -> str:
         head = f"{self.num_images:,} images of {self.source} against {self.num_images:,} of {self.dataset}, features: {self.features}"
-        cells = [("metric", "value ± error", "real vs real", "differs from real")]
-        cells += [(row.measured.name, row.measured.number, row.floor.number, "yes" if row.verdict else "no") for row in self.rows]
+        if not self.features:  # the model itself was asked, about real images
+            head = f"{self.source} on {self.num_images:,} images of {self.dataset}"
+        cells = [("metric", "value ± error", "real vs real", "differs from real"), *(row.texts for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells)]
         lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in cells]
         notes = sorted({f"{row.measured.name}: {row.measured.note}" for row in self.rows if row.measured.note})
@@ -78,11 +93,7 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Returns everything for JSON."""
         head = {name: getattr(self, name) for name in ("source", "dataset", "features", "num_images")}
-        rows = [
-            {**row.measured.as_dict(), "floor": row.floor.value, "floor_error": row.floor.as_dict()["error"], "differs_from_real": row.verdict.real}
-            for row in self.rows
-        ]
-        return {**head, "metrics": rows}
+        return {**head, "metrics": [row.as_dict() for row in self.rows]}
 
     def save(self, path: Path) -> Path:
         """Writes FILE.json, and the same numbers as a table beside it; returns the path of that FILE.csv."""
@@ -158,10 +169,10 @@ def check_num_images(num_images: int, dataset: Dataset) -> None:
 
 
 def check_metrics(metrics: Sequence[str] | None) -> None:
-    """Raises CourseError unless all are keys of `METRICS`."""
+    """Raises CourseError unless all are keys of `METRICS`, or "nll"."""
     for name in metrics or ():
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
+        if name not in METRICS and name != NLL:
+            raise unknown("metric", name, [*METRICS, NLL])
 
 
 def _chosen(metrics: Sequence[str] | None, images: Described, dataset_name: str) -> list[str]:

@@ -116,7 +116,7 @@ def train_or_load(
     weights instead of training. Under the `smoke` budget a few steps are taken to show that training runs, then the shipped weights are used.
 
     Args:
-        family: such as "vae".
+        family: such as "vae", or a variant such as "vae-binary".
         dataset: what to train on.
         changes: dotted settings, such as `{"model.latent_dim": 2}`.
         load: never train.
@@ -167,7 +167,12 @@ def default_folder(experiment: Experiment, dataset: Dataset) -> Path:
 def is_run_of(folder: Path, experiment: Experiment, dataset_sha256: str | None = None) -> bool:
     """Returns whether a run directory holds this experiment (and, where given, on these data)."""
     record = read_json(folder / RECORD)
-    return record.get("experiment") == experiment.as_dict() and dataset_sha256 in (None, record.get("dataset_sha256"))
+    return _with_defaults(record.get("experiment")) == experiment.as_dict() and dataset_sha256 in (None, record.get("dataset_sha256"))
+
+
+def _with_defaults(values: Any) -> Any:
+    """Returns a recorded experiment with every setting of today: one that was added later had its default's meaning then."""
+    return Experiment.from_dict(values).as_dict() if isinstance(values, dict) else None
 
 
 def find_shipped(experiment: Experiment) -> Path | None:

@@ -45,6 +45,22 @@ def signed_to_uint8(images: Tensor) -> Tensor:
     return signed_to_unit(images.float()).mul(255.0).round_().clamp_(0, 255).to(torch.uint8)
 
 
+def binarise(images: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """Returns black and white images (-1 and 1), each pixel of signed `images` drawn white with a probability equal to its grey value in [0, 1].
+
+    The mean of many draws is the grey image again.
+
+    Args:
+        images: signed, any shape.
+        rng: source of the draws; they are made where it lives, so that a CPU generator gives the same images on every device.
+
+    Source: Salakhutdinov & Murray 2008, sec. 5; drawn anew at every step: Burda et al. 2016 (arXiv:1509.00519), sec. 5.
+    """
+    device = images.device if rng is None else rng.device
+    threshold = torch.empty(images.shape, dtype=images.dtype, device=device).uniform_(-1.0, 1.0, generator=rng).to(images.device)
+    return torch.where(threshold < images, 1.0, -1.0).to(images.dtype)
+
+
 def check_shape(images: Tensor) -> None:
     """Raises CourseError unless `images` is `[N, C, H, W]` with 1 or 3 channels."""
     if images.ndim != 4 or images.shape[1] not in (1, 3):

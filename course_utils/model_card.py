@@ -6,6 +6,10 @@ from typing import Any
 
 from course_utils.config import flatten_dict
 
+BINARY_USE = (
+    "Likelihoods of black and white images, next to published ones: `course evaluate pretrained:vae-binary/mnist --against mnist --metrics nll`. "
+    "The terms below are of pixels drawn black and white at random; `loss` is minus the importance-weighted bound of training."
+)
 USES = {
     "vae": "Sampling, reconstructing and exploring small images in the course. Not a likelihood for binary images: its pixels are grey.",
     "classifier": "Judging generated images of the same dataset; features for metrics. Compare scores only where they come from these weights.",
@@ -19,10 +23,11 @@ def model_card(record: dict[str, Any]) -> str:
         record: what `experiment.json` holds.
     """
     experiment = record["experiment"]
+    binary = experiment["model"].get("binarisation") == "dynamic"
     lines = [
         f"# {experiment['family']} trained on {experiment['dataset']}",
         "",
-        USES.get(experiment["family"], "Teaching."),
+        BINARY_USE if binary else USES.get(experiment["family"], "Teaching."),
         "",
         f"- Command: `{record['command'] or 'trained from Python, see the settings below'}`",
         f"- Seed: {experiment['seed']}",

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from course_utils.data.augment import augment
 from course_utils.data.base import Dataset
-from course_utils.device import make_accelerator, make_rng
+from course_utils.device import make_accelerator, make_rng, reuse_freed_memory
 from course_utils.errors import CourseError
 from course_utils.evaluation import evaluate
 from course_utils.history import History
@@ -89,6 +89,7 @@ class _Trainer:
         if self.accelerator.num_processes > 1:
             raise CourseError(f"fit trains in one process, got {self.accelerator.num_processes}; start it without a launcher.")
         device = self.accelerator.device
+        reuse_freed_memory()
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         model.to(device, memory_format=self.memory_format)
         num_train = min(config.num_train_images or len(dataset.train_images), len(dataset.train_images))

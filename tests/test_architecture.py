@@ -24,6 +24,7 @@ LAYERS = [
     ["history", "training_config", "evaluation"],
     ["training_state", "training", "presets"],
     ["model_card", "checkpoint"],
+    ["evaluate_likelihood"],
     ["experiment", "evaluate", "image_source"],
     ["homework"],
     ["cli_images"],

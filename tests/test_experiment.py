@@ -16,9 +16,10 @@ from course_utils.config import flatten, override
 from course_utils.device import BUDGETS
 from course_utils.errors import CourseError
 from course_utils.evaluation import evaluate
-from course_utils.experiment import default_folder, run, train_or_load
+from course_utils.experiment import default_folder, find_shipped, run, train_or_load
+from course_utils.files import read_json, write_json
 from course_utils.models import REGISTRY, build
-from course_utils.presets import PRESETS, Experiment, preset, smoke_version
+from course_utils.presets import PRESETS, VARIANTS, Experiment, preset, smoke_version
 
 
 @pytest.fixture
@@ -145,6 +146,21 @@ def test_budget_of_the_environment_is_the_default(monkeypatch):
     assert preset("vae") == PRESETS["vae"]["gpu"] != PRESETS["vae"]["smoke"]
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_are_presets_of_their_family_with_changes(name):
+    family, changes = VARIANTS[name]
+    for budget in ("laptop", "gpu"):
+        assert preset(name, budget) == override(PRESETS[family][budget], changes)
+    assert preset(name, "smoke") == smoke_version(preset(name, "laptop"))
+    assert preset(name, "laptop") != PRESETS[family]["laptop"] and name.startswith(f"{family}-")
+
+
+def test_an_unknown_variant_lists_families_and_variants():
+    with pytest.raises(CourseError) as error:
+        preset("vae-binari")
+    assert "valid: classifier, gaussian, vae, vae-binary, vae-binary-long. Did you mean 'vae-binary'?" in str(error.value)
+
+
 def test_changed_writes_dots_as_double_underscores(tiny_vae):
     assert tiny_vae.changed(model__latent_dim=2, seed=3) == override(tiny_vae, {"model.latent_dim": 2, "seed": 3})
 
@@ -184,6 +200,20 @@ def test_smoke_gives_the_short_training_where_nothing_ships(dataset, small_prese
     result = train_or_load("vae", dataset, {"model.latent_dim": 3})
     assert result.history.num_epochs == 1 and result.folder is None and result.experiment.model.latent_dim == 3
     assert "nothing ships for this setting" in capsys.readouterr().out
+
+
+def test_a_variant_is_trained_by_its_name(dataset, small_presets, shipped, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "vae-other", ("vae", {"model.latent_dim": 3}))
+    assert train_or_load("vae-other", dataset).experiment == train_or_load("vae", dataset, {"model.latent_dim": 3}).experiment
+
+
+def test_a_shipped_run_is_found_again_after_a_setting_was_added(shipped, tiny_vae):
+    """A record of an older version lacks the setting: it was trained as the default of today says."""
+    record = read_json(shipped.folder / RECORD)
+    assert record["experiment"]["model"].pop("binarisation") == "none"
+    write_json(shipped.folder / RECORD, record)
+    assert find_shipped(shipped.experiment) == shipped.folder
+    assert find_shipped(shipped.experiment.changed(model__binarisation="dynamic")) is None
 
 
 def test_load_never_trains(dataset, small_presets, shipped, trainings, monkeypatch):

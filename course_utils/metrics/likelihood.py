@@ -15,6 +15,8 @@ from torch import Tensor
 from course_utils.errors import CourseError
 from course_utils.metrics.result import Measurement
 
+DRAWS_PER_CALL = 100  # of one image: the encoder runs once for them
+
 LogWeights = Callable[..., Tensor]  # (images [B, ...], num_samples, rng=...) -> [num_samples, B] in nats
 
 
@@ -72,14 +74,14 @@ def importance_weighted_bound(
     for name, number in (("num_samples", num_samples), ("rows_per_call", rows_per_call), ("number of images", len(images))):
         if not isinstance(number, int) or number < 1:
             raise CourseError(f"{name}: expected a whole number of at least 1, got {number!r}.")
-    pieces = [_log_sum(log_weights, piece, num_samples, rng, rows_per_call) for piece in images.split(min(rows_per_call, 500))]
+    draws_per_call = min(num_samples, rows_per_call, DRAWS_PER_CALL)
+    pieces = [_log_sum(log_weights, piece, num_samples, rng, draws_per_call) for piece in images.split(rows_per_call // draws_per_call)]
     return LikelihoodBound(torch.cat(pieces) - math.log(num_samples), num_samples)
 
 
-def _log_sum(log_weights: LogWeights, images: Tensor, num_samples: int, rng: torch.Generator | None, rows_per_call: int) -> Tensor:
+def _log_sum(log_weights: LogWeights, images: Tensor, num_samples: int, rng: torch.Generator | None, draws_per_call: int) -> Tensor:
     """Returns the log of the sum of all weights of each image, float64 `[B]`."""
     total = torch.full((len(images),), -math.inf, dtype=torch.float64)
-    draws_per_call = max(1, rows_per_call // len(images))
     for start in range(0, num_samples, draws_per_call):
         num_draws = min(draws_per_call, num_samples - start)
         weights = log_weights(images, num_draws, rng=rng).detach().cpu().double()

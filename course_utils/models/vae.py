@@ -1,6 +1,7 @@
-"""Variational autoencoder: encoder q(z | x), decoder p(x | z), standard normal prior p(z).
+"""Variational autoencoder: encoder q(z | x), decoder p(x | z), prior p(z), which is N(0, I) unless the config asks for a learned one.
 
-Source: Kingma & Welling 2014 (arXiv:1312.6114), eq. 10; beta: Higgins et al. 2017; free bits: Kingma et al. 2016 (arXiv:1606.04934), eq. 15.
+Source: Kingma & Welling 2014 (arXiv:1312.6114), eq. 10; beta: Higgins et al. 2017; free bits: Kingma et al. 2016 (arXiv:1606.04934), eq. 15;
+several importance samples: Burda et al. 2016 (arXiv:1509.00519), eq. 8, with the gradient of Tucker et al. 2019 (arXiv:1810.04152), eq. 8.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils.config import require
 from course_utils.device import randn
 from course_utils.errors import CourseError
-from course_utils.images import signed_to_unit, unit_to_signed
+from course_utils.images import binarise, signed_to_unit, unit_to_signed
 from course_utils.models.base import Batch, Model, check_num_samples, check_unconditional
+from course_utils.models.bernoulli import bernoulli_log_likelihood
 from course_utils.models.blocks import conv_decoder, conv_encoder, mlp
+from course_utils.models.latent_prior import MixturePrior, StandardPrior
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,12 @@ class VAEConfig:
     hidden_dims: tuple[int, ...] = (400, 400)  # units a layer (mlp), channels a resolution (conv: two of them)
     latent_dim: int = 20
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"  # of a pixel given z
+    binarisation: Literal["none", "dynamic"] = "none"  # dynamic: a pixel is drawn black or white anew at every step, white with its grey value
     noise_std: float = 0.1  # of the Gaussian likelihood, in units of the [0, 1] pixel range
     beta: float = 1.0  # weight of the KL term; 1 is the evidence lower bound
     free_bits: float = 0.0  # nats a latent dimension may use for free; 0 is the evidence lower bound
+    num_prior_components: int = 0  # of a mixture of Gaussians that is learned as the prior; 0: the prior is N(0, I)
+    num_importance_samples: int = 1  # draws of z an image in the loss; above 1 it is the importance-weighted bound
 
     def __post_init__(self) -> None:
         require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
@@ -43,6 +48,16 @@ class VAEConfig:
         require(self.noise_std > 0, "noise_std", "more than 0", self.noise_std)
         require(self.beta >= 0, "beta", "0 or more", self.beta)
         require(self.free_bits >= 0, "free_bits", "0 or more", self.free_bits)
+        require(self.num_prior_components >= 0, "num_prior_components", "0 or more", self.num_prior_components)
+        if self.num_prior_components > 0:
+            require(self.free_bits == 0, "free_bits", "0 where num_prior_components is above 0", self.free_bits)
+        require(self.num_importance_samples >= 1, "num_importance_samples", "at least 1", self.num_importance_samples)
+        if self.num_importance_samples > 1:
+            require(self.beta == 1, "beta", "1 where num_importance_samples is above 1", self.beta)
+            require(self.free_bits == 0, "free_bits", "0 where num_importance_samples is above 1", self.free_bits)
+        require(self.binarisation in ("none", "dynamic"), "binarisation", "none or dynamic", self.binarisation)
+        if self.binarisation == "dynamic":
+            require(self.likelihood == "bernoulli", "likelihood", "'bernoulli' where binarisation is 'dynamic'", self.likelihood)
         if self.network == "conv":
             require(len(self.hidden_dims) == 2, "hidden_dims", "two channel counts for network='conv', such as (32, 64)", self.hidden_dims)
             require(self.image_size % 4 == 0, "image_size", "a multiple of 4 for network='conv'", self.image_size)
@@ -63,6 +78,8 @@ class VAE(Model):
         make_encoder, make_decoder = (conv_encoder, conv_decoder) if config.network == "conv" else (_mlp_encoder, _mlp_decoder)
         self.encoder = make_encoder(config.image_shape, config.hidden_dims, 2 * config.latent_dim)
         self.decoder = make_decoder(config.latent_dim, config.hidden_dims[::-1], config.image_shape)
+        num_components = config.num_prior_components
+        self.prior = MixturePrior(num_components, config.latent_dim) if num_components else StandardPrior(config.latent_dim)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and log-variance of q(z | x), each `[B, latent_dim]`, for signed images `[B, C, H, W]`."""
@@ -83,38 +100,59 @@ class VAE(Model):
         return self.decode(mu if rng is None else reparameterise(mu, logvar, rng))
 
     def log_likelihood(self, images: Tensor, z: Tensor) -> Tensor:
-        """Returns log p(x | z) in nats, summed over pixels, `[B]`."""
-        x, logits = signed_to_unit(images), self.decoder(z)
-        if self.config.likelihood == "bernoulli":  # on grey pixels: a cross-entropy, bounded below by the pixels' own entropy
-            return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
-        squared = ((x - torch.sigmoid(logits)) / self.config.noise_std).square().flatten(1).sum(1)
-        return -0.5 * squared - x[0].numel() * (math.log(self.config.noise_std) + 0.5 * math.log(2 * math.pi))
+        """Returns log p(x | z) in nats, summed over pixels, `[B]` for z `[B, latent_dim]`, `[K, B]` for K draws an image."""
+        x = signed_to_unit(images).flatten(1)
+        logits = self.decoder(z.flatten(0, -2)).view(*z.shape[:-1], -1)
+        with torch.autocast(images.device.type, enabled=False):  # half precision would round the sums over pixels
+            logits = logits.to(x.dtype)
+            if self.config.likelihood == "bernoulli":  # on grey pixels: a cross-entropy, bounded below by the pixels' own entropy
+                return bernoulli_log_likelihood(x, logits)
+            squared = ((x - torch.sigmoid(logits)) / self.config.noise_std).square().sum(-1)
+            return -0.5 * squared - x.shape[1] * (math.log(self.config.noise_std) + 0.5 * math.log(2 * math.pi))
 
     def loss(self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
         """Returns `loss`, `negative_elbo`, `reconstruction` and `kl` in nats per image, `[B]`; reconstruction is -log p(x | z)."""
-        mu, logvar = self.encode(batch.images)
+        images = binarise(batch.images, rng) if self.config.binarisation == "dynamic" else batch.images
+        mu, logvar = self.encode(images)
+        if self.config.num_importance_samples > 1:
+            return self._importance_weighted_loss(images, mu, logvar, rng)
+        z = reparameterise(mu, logvar, rng)
+        reconstruction = -self.log_likelihood(images, z)
+        closeness = self.prior.log_ratio(z)  # 0 for the standard prior
         kl = gaussian_kl(mu, logvar)  # [B, latent_dim]
-        reconstruction = -self.log_likelihood(batch.images, reparameterise(mu, logvar, rng))
+        loss = reconstruction + self.config.beta * (self._penalty(kl) - closeness)
+        return _terms(loss, reconstruction, kl.sum(1) - closeness)
+
+    def _penalty(self, kl: Tensor) -> Tensor:
+        """Returns what beta multiplies, `[B]` or a number: the KL term, or its mean with a floor under each dimension."""
         if self.config.free_bits > 0:
-            penalty = kl.mean(0).clamp(min=self.config.free_bits).sum()  # a dimension below its free bits gets no gradient
-        else:
-            penalty = kl.sum(1)
-        return {
-            "loss": reconstruction + self.config.beta * penalty,
-            "negative_elbo": (reconstruction + kl.sum(1)).detach(),
-            "reconstruction": reconstruction.detach(),
-            "kl": kl.sum(1).detach(),
-        }
+            return kl.mean(0).clamp(min=self.config.free_bits).sum()  # a dimension below its free bits gets no gradient
+        return kl.sum(1)
+
+    def _importance_weighted_loss(self, images: Tensor, mu: Tensor, logvar: Tensor, rng: torch.Generator | None) -> dict[str, Tensor]:
+        """Returns the terms of `loss` for several draws of z an image, whose means the terms but `loss` are.
+
+        The gradient is the doubly reparameterised one: log q counts as a function of z alone, and what reaches z is weighted a second time.
+        It equals the plain gradient on average, with less noise in the encoder.
+        """
+        num_samples = self.config.num_importance_samples
+        z = reparameterise(mu.expand(num_samples, *mu.shape), logvar, rng)  # [num_samples, B, latent_dim]
+        log_likelihood, log_ratio = self.log_likelihood(images, z), self.prior.log_ratio(z)
+        log_weights = log_likelihood + log_ratio + log_prior_ratio(z, mu.detach(), logvar.detach())
+        if z.requires_grad:
+            normalised = log_weights.detach().softmax(0)
+            z.register_hook(lambda gradient: gradient * normalised[..., None])
+        loss = math.log(num_samples) - log_weights.logsumexp(0)
+        return _terms(loss, -log_likelihood.mean(0), gaussian_kl(mu, logvar).sum(1) - log_ratio.mean(0))
 
     @torch.no_grad()
     def sample(
         self, n: int, *, labels: Tensor | None = None, rng: torch.Generator | None = None, temperature: float = 1.0
     ) -> Tensor:
-        """Returns `n` decoder means in [-1, 1] for z ~ N(0, temperature² I), `[n, C, H, W]`."""
+        """Returns `n` decoder means in [-1, 1] for z ~ p(z), `[n, C, H, W]`; `temperature` scales the standard deviation of the prior."""
         check_num_samples(n)
         check_unconditional(self.family, labels)
-        like = next(self.parameters())
-        return self.decode(temperature * randn((n, self.config.latent_dim), rng, like))
+        return self.decode(self.prior.sample(n, rng, next(self.parameters()), temperature))
 
     def log_weights(self, images: Tensor, num_samples: int, *, rng: torch.Generator | None = None) -> Tensor:
         """Returns log p(x, z) - log q(z | x) for `num_samples` draws z ~ q(z | x) of each image, `[num_samples, B]`, in nats.
@@ -123,19 +161,21 @@ class VAE(Model):
         Source: Burda et al. 2016 (arXiv:1509.00519), eq. 8.
         """
         mu, logvar = self.encode(images)
-        eps = randn((num_samples, *mu.shape), rng, mu)
-        z = mu + torch.exp(0.5 * logvar) * eps  # [num_samples, B, latent_dim]
-        repeated = images.expand(num_samples, *images.shape).flatten(0, 1)
-        log_likelihood = self.log_likelihood(repeated, z.flatten(0, 1)).view(num_samples, -1)
-        # log p(z) - log q(z | x): the two constants -0.5 log(2 pi) cancel.
-        return log_likelihood + 0.5 * (eps.square() + logvar - z.square()).sum(2)
+        z = reparameterise(mu.expand(num_samples, *mu.shape), logvar, rng)  # [num_samples, B, latent_dim]
+        return self.log_likelihood(images, z) + self.prior.log_ratio(z) + log_prior_ratio(z, mu, logvar)
+
+
+def _terms(loss: Tensor, reconstruction: Tensor, kl: Tensor) -> dict[str, Tensor]:
+    """Returns what `VAE.loss` returns; all terms but the first are for the record."""
+    reconstruction, kl = reconstruction.detach(), kl.detach()
+    return {"loss": loss, "negative_elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
 
 def reparameterise(mu: Tensor, logvar: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """Returns z = mu + sigma * eps with eps ~ N(0, I): a draw from q(z | x) that gradients pass through.
 
     Args:
-        mu, logvar: mean and log-variance, `[B, D]`.
+        mu, logvar: mean and log-variance, `[B, D]`; a mean that was expanded to `[K, B, D]` gives K draws.
         rng: source of eps.
 
     Source: Kingma & Welling 2014 (arXiv:1312.6114), sec. 2.4.
@@ -149,6 +189,11 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     Source: Kingma & Welling 2014 (arXiv:1312.6114), app. B.
     """
     return 0.5 * (mu.square() + logvar.exp() - 1.0 - logvar)
+
+
+def log_prior_ratio(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    """Returns log N(z; 0, I) - log q(z | x) in nats for draws z of N(mu, exp(logvar)), summed over the last axis; the constants log(2 pi) cancel."""
+    return 0.5 * ((z - mu).square() * torch.exp(-logvar) + logvar - z.square()).sum(-1)
 
 
 def _mlp_encoder(image_shape: tuple[int, int, int], hidden_dims: tuple[int, ...], out_dim: int) -> nn.Module:
