@@ -130,7 +130,7 @@ def test_a_folder_of_pictures_is_measured(course, idx_folder, tmp_path):
 
 def test_a_folder_without_pictures_or_run_is_refused(course, tmp_path):
     code, _, err = course("evaluate", tmp_path, "--against", "strokes", "--num", 10)
-    assert code == 2 and "expected images" in err and "found none" in err
+    assert code == 2 and "expected at least 1 images" in err and "found 0" in err
 
 
 def test_warnings_are_still_warnings_outside():

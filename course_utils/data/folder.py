@@ -28,9 +28,7 @@ def load_folder(path: str, image_size: int, test_share: float = 0.1, seed: int =
     Raises:
         CourseError: no such folder, too few images, or a picture that cannot be read (named in the message).
     """
-    root, files, images = read_pictures(path, image_size)
-    if len(files) < MIN_IMAGES:
-        raise CourseError(f"folder:{path}: expected at least {MIN_IMAGES} images ({', '.join(sorted(SUFFIXES))}), found {len(files)}.")
+    root, files, images = read_pictures(path, image_size, at_least=MIN_IMAGES)
     groups = [file.relative_to(root).parts[0] if file.parent != root else "." for file in files]
     class_names = tuple(sorted(set(groups)))
     labels = torch.tensor([class_names.index(group) for group in groups])
@@ -48,11 +46,11 @@ def load_folder(path: str, image_size: int, test_share: float = 0.1, seed: int =
     )
 
 
-def read_pictures(path: str, image_size: int) -> tuple[Path, list[Path], Tensor]:
+def read_pictures(path: str, image_size: int, at_least: int = 1) -> tuple[Path, list[Path], Tensor]:
     """Returns the folder, its picture files in order, and all pictures as uint8 `[N, C, image_size, image_size]`; grey where none has colour.
 
     Raises:
-        CourseError: as `load_folder`, but any number of pictures from 1 will do.
+        CourseError: as `load_folder`, but for fewer than `at_least` pictures.
     """
     if image_size < 4:
         raise CourseError(f"image_size: expected at least 4 pixels, got {image_size}.")
@@ -63,8 +61,8 @@ def read_pictures(path: str, image_size: int) -> tuple[Path, list[Path], Tensor]
         files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     except OSError as error:
         raise CourseError(f"folder:{path}: cannot be read ({error.strerror}). Check its permissions.") from error
-    if not files:
-        raise CourseError(f"folder:{path}: expected images ({', '.join(sorted(SUFFIXES))}), found none.")
+    if len(files) < at_least:
+        raise CourseError(f"folder:{path}: expected at least {at_least} images ({', '.join(sorted(SUFFIXES))}), found {len(files)}.")
     pictures = [_read_square(file, image_size) for file in files]
     colour = any(picture.shape[0] == 3 for picture in pictures)
     return root, files, torch.stack([picture.expand(3, -1, -1) if colour else picture for picture in pictures])
