@@ -44,6 +44,7 @@ RUNTIME_PACKAGES = (
     ("pandas", "pandas"),
     ("PIL", "pillow"),
     ("safetensors", "safetensors"),
+    ("sklearn", "scikit-learn"),
     ("tqdm", "tqdm"),
 )
 # Never installed from here: another build of one of these breaks everything that was compiled against it.
