@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from matplotlib.figure import Figure
 
 from course_utils.checkpoint import pretrained
 from course_utils.device import make_rng
@@ -25,7 +26,7 @@ from course_utils.widgets import (
     temperature_image,
     walk_image,
 )
-from course_utils.widgets.metrics import figure_png
+from course_utils.widgets.figures import figure_png, places_of
 
 NUM_MOVES, LIMIT_MS = 30, 100
 
@@ -41,10 +42,18 @@ def moves() -> dict[str, Callable[[float], bytes]]:
         "latent pad": lambda place: png_bytes(pad_image(sheet, ticks, torch.tensor([place, -place])), scale=1),
         "walk": lambda place: png_bytes(walk_image(vae.decode, z, place)),
         "temperature": lambda place: png_bytes(temperature_image(vae.decode, z, place), scale=3),
-        "ELBO explorer": lambda place: figure_png(elbo_picture(mean=place)),
-        "FID explorer": lambda place: figure_png(fid_picture(mean_x=place)),
-        "S x D explorer": lambda place: figure_png(inception_picture(confidence=0.2 + 0.8 * place)),
+        "ELBO explorer": drawn(lambda place: elbo_picture(mean=place)),
+        "FID explorer": drawn(lambda place: fid_picture(mean_x=place)),
+        "S x D explorer": drawn(lambda place: inception_picture(confidence=0.2 + 0.8 * place)),
     }
+
+
+def drawn(draw: Callable[[float], Figure]) -> Callable[[float], bytes]:
+    """Returns what `figure_explorer` does after its first picture: draw, with the axes where they stood before."""
+    first = draw(0.5)
+    figure_png(first)
+    places = places_of(first)
+    return lambda place: figure_png(draw(place), places)
 
 
 def main() -> None:
