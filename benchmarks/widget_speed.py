@@ -1,4 +1,6 @@
-"""How long does a slider take to answer? The median and the slowest of 30 moves of every explorer, through the plain functions that it calls.
+"""How long does a slider take to answer? The median and the slowest of 30 moves of every explorer, through the plain function that it calls.
+
+For explorers that draw a figure, a second line includes the picture that is sent to the notebook.
 
     python benchmarks/widget_speed.py
 """
@@ -31,7 +33,7 @@ from course_utils.widgets.figures import figure_png, places_of
 NUM_MOVES, LIMIT_MS = 30, 100
 
 
-def moves() -> dict[str, Callable[[float], bytes]]:
+def moves() -> dict[str, Callable[[float], object]]:
     """Returns what each explorer does when a slider moves to a place between 0 and 1."""
     vae, flat = pretrained("vae", "strokes").model, pretrained("vae-latent2", "strokes").model
     z = torch.randn(4, vae.config.latent_dim, generator=make_rng(0))
@@ -42,18 +44,18 @@ def moves() -> dict[str, Callable[[float], bytes]]:
         "latent pad": lambda place: png_bytes(pad_image(sheet, ticks, torch.tensor([place, -place])), scale=1),
         "walk": lambda place: png_bytes(walk_image(vae.decode, z, place)),
         "temperature": lambda place: png_bytes(temperature_image(vae.decode, z, place), scale=3),
-        "ELBO explorer": drawn(lambda place: elbo_picture(mean=place)),
-        "FID explorer": drawn(lambda place: fid_picture(mean_x=place)),
-        "S x D explorer": drawn(lambda place: inception_picture(confidence=0.2 + 0.8 * place)),
+        **figures("ELBO explorer", lambda place: elbo_picture(mean=place)),
+        **figures("FID explorer", lambda place: fid_picture(mean_x=place)),
+        **figures("S x D explorer", lambda place: inception_picture(confidence=0.2 + 0.8 * place)),
     }
 
 
-def drawn(draw: Callable[[float], Figure]) -> Callable[[float], bytes]:
-    """Returns what `figure_explorer` does after its first picture: draw, with the axes where they stood before."""
+def figures(name: str, draw: Callable[[float], Figure]) -> dict[str, Callable[[float], object]]:
+    """Returns the plain function, and what `figure_explorer` does after its first picture: draw, with the axes where they stood before."""
     first = draw(0.5)
     figure_png(first)
     places = places_of(first)
-    return lambda place: figure_png(draw(place), places)
+    return {name: draw, f"{name}, as PNG": lambda place: figure_png(draw(place), places)}
 
 
 def main() -> None:
@@ -65,7 +67,7 @@ def main() -> None:
             start = time.perf_counter()
             move(step / (NUM_MOVES - 1))
             times.append(1000 * (time.perf_counter() - start))
-        print(f"{name:16} median {statistics.median(times):6.1f} ms, slowest {max(times):6.1f} ms, limit {LIMIT_MS} ms")
+        print(f"{name:22} median {statistics.median(times):6.1f} ms, slowest {max(times):6.1f} ms, limit {LIMIT_MS} ms")
 
 
 if __name__ == "__main__":
