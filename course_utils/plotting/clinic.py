@@ -88,9 +88,9 @@ def trade_off(points: Mapping[str, tuple[tuple[float, float], tuple[float, float
     axes = fig.subplots()
     xs, ys = [x for (x, _), _ in points.values()], [y for _, (y, _) in points.values()]
     axes.plot(xs, ys, color="#999999", linewidth=1, zorder=1)
-    for name, ((x, x_error), (y, y_error)) in points.items():
+    for index, (name, ((x, x_error), (y, y_error))) in enumerate(points.items()):
         axes.errorbar(x, y, 2 * y_error, 2 * x_error, fmt="o", color=OKABE_ITO[0], capsize=2, markersize=6)
-        axes.annotate(name, (x, y), (7, 7), textcoords="offset points", fontsize=10)
+        axes.annotate(name, (x, y), (7, 7 if index % 2 else -16), textcoords="offset points", fontsize=10)  # in turn, so that neighbours do not clash
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.margins(0.15)
     return fig
