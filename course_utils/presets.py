@@ -12,7 +12,7 @@ from course_utils.config import convert, from_dict, override, require, to_dict
 from course_utils.data.base import Dataset
 from course_utils.device import BUDGETS, budget
 from course_utils.errors import CourseError, unknown
-from course_utils.models import REGISTRY, ClassifierConfig, GaussianConfig, VAEConfig, config_class
+from course_utils.models import REGISTRY, ClassifierConfig, DCGANConfig, GaussianConfig, VAEConfig, config_class
 from course_utils.training_config import TrainConfig
 
 
@@ -87,10 +87,12 @@ _CLASSIFIER = TrainConfig(
     num_epochs=8, batch_size=128, learning_rate=4e-3, weight_decay=1e-2, augmentation="affine", ema_decay=0.995, channels_last=True
 )
 _GAUSSIAN = TrainConfig(num_epochs=5, batch_size=128, learning_rate=1e-2, adam_betas=(0.9, 0.95), precision="no")  # bf16 rounds the density away
+_DCGAN = TrainConfig(num_epochs=4, batch_size=64, learning_rate=1e-3, adam_betas=(0.5, 0.99), ema_decay=0.995)
 
 PRESETS: dict[str, dict[str, Experiment]] = {
     "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),
     "classifier": _budgets("classifier", ClassifierConfig(), _CLASSIFIER, replace(_CLASSIFIER, num_epochs=20)),
+    "dcgan": _budgets("dcgan", DCGANConfig(), _DCGAN, replace(_DCGAN, num_epochs=30)),
     "gaussian": _budgets("gaussian", GaussianConfig(), _GAUSSIAN, replace(_GAUSSIAN, num_epochs=20)),
 }
 

@@ -6,6 +6,7 @@ knows a model only as `trainable_parts()` and `loss()`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,7 @@ class _Trainer:
             )
             for name, part in model.trainable_parts().items()
         }
+        self.learning_rate_factors = model.learning_rate_factors()
         self.ema = None
         if config.ema_decay is not None:
             averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema_decay)
@@ -160,15 +162,15 @@ class _Trainer:
     def _step(self, batch: Batch, learning_rate: float, rng: torch.Generator, meter: _Meter, step: int) -> None:
         """Updates each part of the model once, in order: one part for a VAE, two for a GAN, the same five lines."""
         for part, optimizer in self.optimizers.items():
-            optimizer.param_groups[0]["lr"] = learning_rate
+            optimizer.param_groups[0]["lr"] = learning_rate * self.learning_rate_factors[part]
             optimizer.zero_grad(set_to_none=True)  # also clears what the other part's backward left behind
             with self.accelerator.autocast():
                 terms = self.model.loss(batch, part, rng=rng)
             self.accelerator.backward(terms["loss"].mean())
-            if self.config.max_grad_norm is not None:
-                torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], self.config.max_grad_norm)
+            max_norm = math.inf if self.config.max_grad_norm is None else self.config.max_grad_norm
+            gradient_norm = torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], max_norm)
             optimizer.step()
-            meter.add(part, terms, step)
+            meter.add(part, {**terms, "gradient_norm": gradient_norm}, step)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
 
@@ -196,7 +198,7 @@ class _Meter:
         if part not in self.values:
             self.names[part] = list(terms)
             self.values[part] = torch.zeros(self.num_steps, len(terms), device=self.device)
-        self.values[part][step] = torch.stack([term.detach().float() for term in terms.values()]).mean(1)
+        self.values[part][step] = torch.stack([term.detach().float().mean() for term in terms.values()])
 
     def check(self, step: int) -> dict[str, str]:
         """Returns the latest losses as text for the progress bar; raises TrainingDiverged where one since the last check is not finite."""

@@ -44,6 +44,10 @@ class Model(nn.Module):
         """Returns the sub-modules that are updated one after the other in each step, in that order, each by its own optimizer."""
         return {"model": self}
 
+    def learning_rate_factors(self) -> dict[str, float]:
+        """Returns what the learning rate of each part is multiplied by."""
+        return dict.fromkeys(self.trainable_parts(), 1.0)
+
     def loss(self, batch: Batch, part: str, *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
         """Returns per-image terms `[B]`; `"loss"` is what training minimises for `part`, the others are its named terms.
 
