@@ -57,6 +57,7 @@ def test_curves_take_each_column_from_its_part_and_only_training_rows():
     assert heights(fig.axes[2]) == {"generated": [0.5, 0.5], "real": [0.7, 0.7]}
     assert heights(fig.axes[7])["G"] == [1.1, 2.1]
     assert fig.axes[4].get_ylabel() == "broken"
+    assert fig.axes[7].get_ylim() == fig.axes[3].get_ylim() and fig.axes[3].get_ylim()[1] > 2.1
 
 
 def test_curves_refuse_a_history_that_is_not_of_a_gan():

@@ -31,7 +31,7 @@ OPTIMAL = Exercise(
     why="The best discriminator is Bayes' rule for two classes of equal frequency, so its logit is the log of the ratio of the densities.",
     mistakes=(
         Mistake(lambda p_data, p_gen: p_gen / (p_data + p_gen), "You swapped the two: this is the probability that the point is generated."),
-        Mistake(lambda p_data, p_gen: p_data / p_gen, "This is the ratio of the densities. D is a probability: how many of *all* points there are data?"),
+        Mistake(lambda p_data, p_gen: p_data / p_gen, "This is the ratio of the densities. D is a probability: which share of *all* points is data?"),
         Mistake(
             lambda p_data, p_gen: (p_data > p_gen).float(),
             "You decided for the likelier class. The loss asks for a probability, and a certain answer that is wrong costs infinitely much.",
@@ -57,7 +57,7 @@ JS = Exercise(
     why="At its best the discriminator's loss is a distance of two distributions, measured by samples alone: 0 for equal ones, log 2 for ones apart.",
     mistakes=(
         Mistake(lambda value: value + 2 * math.log(2), "This is 2 JS: for two distributions apart it gives 2 log 2. Halve it."),
-        Mistake(lambda value: value / 2 - math.log(2), "The constant has the wrong sign: your divergence is negative where the generator is perfect."),
+        Mistake(lambda value: value / 2 - math.log(2), "The constant has the wrong sign: a perfect generator would get a negative divergence."),
         Mistake(lambda value: value / 2 + 1, "Your logarithm has base 2. The losses use natural logarithms, so the constant is log 2, not 1."),
         Mistake(lambda value: value / 2, "The constant is missing: equal distributions give V = -2 log 2, and their divergence is 0."),
     ),
@@ -116,9 +116,9 @@ EMA = Exercise(
             lambda average, weights, decay: (1 - decay) * average + decay * weights,
             "The decay stands at the wrong one: with 0.99 your average forgets nearly everything in one step.",
         ),
-        Mistake(lambda average, weights, decay: decay * average + weights, "The two shares have to add up to 1, or the weights grow with every step."),
-        Mistake(lambda average, weights, decay: (average + weights) / 2, "This is the plain mean of the two. The decay says how much of the old stays."),
-        Mistake(lambda average, weights, decay: decay * (average + weights), "Both have the same share in your answer. The new weights get 1 - decay."),
+        Mistake(lambda average, weights, decay: decay * average + weights, "The two shares have to add up to 1, or the weights grow forever."),
+        Mistake(lambda average, weights, decay: (average + weights) / 2, "This is the plain mean. The decay says how much of the old stays."),
+        Mistake(lambda average, weights, decay: decay * (average + weights), "Both have the same share here. The new weights get 1 - decay."),
     ),
     hints=("With decay = 1 nothing may change, with decay = 0 the new weights are the answer.",),
 )

@@ -64,7 +64,11 @@ MODES = Exercise(
             "You counted points. Count modes: sum over the points first, for each mode.",
         ),
     ),
-    hints=("torch.cdist(points, centres) is [N, K].", "Points within the radius: (… <= radius).sum(0), one number for each mode.", "Fair share: N / K."),
+    hints=(
+        "torch.cdist(points, centres) is [N, K].",
+        "Points within the radius: (… <= radius).sum(0), one number for each mode.",
+        "Fair share: N / K.",
+    ),
 )
 
 

@@ -106,11 +106,11 @@ def gan_curves(histories: Mapping[str, Any]) -> Figure:
         rows = [row for row in getattr(history, "rows", history) if row["split"] == "train"]
         for axes, (panel, curves) in zip(cells_row, GAN_PANELS.items()):
             _draw_curves(axes, rows, curves)
-            axes.set_ylim(*PANEL_LIMITS[panel])
             axes.xaxis.get_major_locator().set_params(integer=True)
         cells_row[0].set_ylabel(name)
     for axes, panel in zip(cells[0], GAN_PANELS):
         axes.set_title(panel, fontsize=11)
+        axes.set_ylim(*PANEL_LIMITS[panel])  # once all curves of the column are drawn
     for axes in cells[-1]:
         axes.set_xlabel("epoch")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), fontsize=9)
