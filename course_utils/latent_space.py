@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -71,6 +72,22 @@ def prior_quantiles(num: int, tail: float = 0.02) -> Tensor:
     require(num >= 2, "num", "at least 2", num)
     require(0 < tail < 0.5, "tail", "between 0 and 0.5", tail)
     return torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(tail, 1 - tail, num))
+
+
+def truncated_quantiles(uniforms: Tensor, bound: float | None) -> Tensor:
+    """Returns standard normal noise, each value given that it lies between -bound and bound, in the shape of `uniforms`.
+
+    It is the inverse distribution function at `uniforms`, so it moves smoothly with the bound: equal uniforms make bounds compare.
+
+    Args:
+        uniforms: draws from the uniform distribution on [0, 1), float64 where the tails matter.
+        bound: more than 0; None sets no bound.
+    """
+    require(bound is None or bound > 0, "bound", "more than 0, or None", bound)
+    limit = math.inf if bound is None else bound
+    inside = math.erf(limit / math.sqrt(2))  # the mass between the bounds
+    z = math.sqrt(2) * torch.erfinv((2 * uniforms - 1) * inside)
+    return z.clamp(-limit, limit)
 
 
 def plane_grid(ticks: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+from scipy.stats import truncnorm
 
 from course_utils.errors import CourseError
-from course_utils.latent_space import active_dims, arc_path, plane_grid, prior_quantiles, straight_path, traversal
+from course_utils.latent_space import active_dims, arc_path, plane_grid, prior_quantiles, straight_path, traversal, truncated_quantiles
 
 START, END = torch.tensor([2.0, 0.0, 0.0]), torch.tensor([0.0, 3.0, 0.0])
 
@@ -47,6 +48,18 @@ def test_quantiles_part_the_prior_evenly():
     assert torch.allclose(cut, torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]), atol=1e-5)
 
 
+@pytest.mark.parametrize("bound", [0.3, 1.0, 2.5, None])
+def test_truncated_quantiles_follow_scipys_truncated_normal(bound):
+    uniforms = torch.tensor([0.001, 0.2, 0.5, 0.77, 0.999], dtype=torch.float64)
+    limit = math.inf if bound is None else bound
+    right = torch.from_numpy(truncnorm.ppf(uniforms.numpy(), -limit, limit))
+    torch.testing.assert_close(truncated_quantiles(uniforms, bound), right)
+
+
+def test_the_ends_of_the_uniform_range_stay_within_the_bound():
+    assert truncated_quantiles(torch.tensor([0.0, 1.0]), 0.7).tolist() == pytest.approx([-0.7, 0.7])
+
+
 def test_a_constant_dimension_is_not_active_however_large():
     mu = torch.tensor([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0]])
     assert active_dims(mu).tolist() == [True, False]
@@ -64,6 +77,7 @@ def test_a_constant_dimension_is_not_active_however_large():
         (lambda: prior_quantiles(1), "num: expected at least 2"),
         (lambda: prior_quantiles(5, 0.7), "tail: expected between 0 and 0.5"),
         (lambda: active_dims(END), "at least 2 images"),
+        (lambda: truncated_quantiles(END, -1.0), "bound: expected more than 0, or None"),
     ],
 )
 def test_bad_input_is_refused(call, message):

@@ -1,4 +1,4 @@
-"""Pad, scrubber and temperature slider: their plain functions, and that the controls call them."""
+"""Pad, scrubber, temperature and truncation slider: their plain functions, and that the controls call them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from course_utils.widgets import (
     png_bytes,
     temperature_explorer,
     temperature_image,
+    truncation_explorer,
+    truncation_image,
     walk_image,
     walk_scrubber,
 )
@@ -55,6 +57,15 @@ def test_temperature_scales_the_draws():
     assert temperature_image(decode, eps, 0.0).unique().tolist() == [128]
 
 
+def test_truncation_draws_within_the_bound_and_equal_draws_keep_their_order():
+    uniforms = torch.tensor([[0.5, 0.5], [0.9, 0.2]], dtype=torch.float64)
+    wide, narrow = (truncation_image(decode, uniforms, bound)[0, 0].float() for bound in (4.0, 0.5))
+    assert wide[:4].unique().tolist() == narrow[:4].unique().tolist() == [128]  # the median stays where it is
+    assert wide[4] > narrow[4] > 128 > narrow[7] > wide[7]
+    quantile = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor([0.9, 0.2]))  # the bound of 4 hardly changes it
+    assert torch.equal(truncation_image(decode, uniforms, 4.0)[:, :, 4:], latent_image(decode, quantile))
+
+
 def test_controls_redraw():
     pad = latent_pad(decode, TICKS).children[0]
     pad.children[0].children[0].value = 1.0
@@ -67,6 +78,10 @@ def test_controls_redraw():
     before = hot.children[1].value
     hot.children[0].children[0].value = 0.0
     assert hot.children[1].value != before
+    cut = truncation_explorer(decode, 2, num_images=3).children[0]
+    before = cut.children[1].value
+    cut.children[0].children[0].value = 0.1
+    assert cut.children[1].value != before
 
 
 @pytest.mark.parametrize(
@@ -77,6 +92,7 @@ def test_controls_redraw():
         (lambda: walk_image(decode, ENDS, 1.5), "share: expected 0 to 1"),
         (lambda: walk_image(decode, ENDS, 0.5, "zigzag"), "path: expected arc or straight line"),
         (lambda: temperature_image(decode, ENDS, -1.0), "temperature: expected 0 or more"),
+        (lambda: truncation_image(decode, ENDS, 0.0), "bound: expected more than 0"),
     ],
 )
 def test_bad_input_is_refused(call, message):

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from course_utils.config import require
 from course_utils.device import randn
 from course_utils.errors import CourseError
+from course_utils.latent_space import truncated_quantiles
 from course_utils.models.base import Batch, Model, check_num_samples, check_unconditional
 from course_utils.models.gan_alarms import gan_alarms
 from course_utils.models.gan_blocks import SMALLEST_SIDE, Discriminator, Generator, Norm
@@ -210,11 +211,8 @@ def truncated_normal(shape: tuple[int, ...], bound: float | None, rng: torch.Gen
     """Returns standard normal noise, each value given that it lies between -bound and bound; None sets no bound."""
     if bound is None:
         return randn(shape, rng, like)
-    device = rng.device if rng is not None else like.device
-    uniform = torch.rand(shape, generator=rng, dtype=torch.float64, device=device)
-    mass = torch.erf(torch.tensor(bound / 2**0.5, dtype=torch.float64, device=device))
-    z = 2**0.5 * torch.erfinv((2 * uniform - 1) * mass)  # the inverse of the distribution function between the bounds
-    return z.clamp(-bound, bound).to(like.device, like.dtype)
+    uniforms = torch.rand(shape, generator=rng, dtype=torch.float64, device=rng.device if rng is not None else like.device)
+    return truncated_quantiles(uniforms, bound).to(like.device, like.dtype)
 
 
 def _distances(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Three ways to move through a latent space by hand: a pad over a 2-D space, a scrubber between images, a slider for the temperature."""
+"""Ways to move through a latent space by hand: a pad over a 2-D space, a scrubber between images, sliders for temperature and truncation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from course_utils.config import require
 from course_utils.device import make_rng
 from course_utils.errors import CourseError
 from course_utils.images import signed_to_uint8
-from course_utils.latent_space import arc_path, plane_grid, straight_path
+from course_utils.latent_space import arc_path, plane_grid, straight_path, truncated_quantiles
 from course_utils.widgets.latent import Decode, Panel, latent_image, png_bytes
 
 # In this file `decode` is handed latents on the CPU; a model on another device needs `lambda z: model.decode(z.to(model.device))`.
@@ -77,8 +77,24 @@ def temperature_image(decode: Decode, eps: Tensor, temperature: float) -> Tensor
         temperature: 0 or more; 1 is the prior.
     """
     require(temperature >= 0, "temperature", "0 or more", temperature)
-    images = signed_to_uint8(decode(temperature * eps)).cpu()
-    return torch.cat(list(images), dim=2)
+    return _side_by_side(decode, temperature * eps)
+
+
+@torch.no_grad()
+def truncation_image(decode: Decode, uniforms: Tensor, bound: float) -> Tensor:
+    """Returns decoded images of normal noise that was drawn between -bound and bound, side by side, uint8 `[C, H, N * W]`.
+
+    Args:
+        decode: latents to signed images.
+        uniforms: draws from the uniform distribution, float64 `[N, D]`; equal draws make bounds compare, and images move smoothly.
+        bound: more than 0; from 4 on next to nothing is cut off.
+    """
+    require(bound > 0, "bound", "more than 0", bound)
+    return _side_by_side(decode, truncated_quantiles(uniforms, bound).float())
+
+
+def _side_by_side(decode: Decode, z: Tensor) -> Tensor:
+    return torch.cat(list(signed_to_uint8(decode(z)).cpu()), dim=2)
 
 
 def latent_pad(decode: Decode, ticks: Tensor) -> Panel:
@@ -117,6 +133,18 @@ def temperature_explorer(decode: Decode, latent_dim: int, *, num_images: int = 8
 
     def redraw(_: object = None) -> None:
         picture.value = png_bytes(temperature_image(decode, eps, slider.value), scale=3)
+
+    return _panel([slider], [picture], redraw)
+
+
+def truncation_explorer(decode: Decode, latent_dim: int, *, num_images: int = 8, seed: int = 0) -> Panel:
+    """Returns a slider for the bound of the noise above the same draws within that bound."""
+    uniforms = torch.rand(num_images, latent_dim, generator=make_rng(seed), dtype=torch.float64)
+    slider = ipywidgets.FloatSlider(value=4.0, min=0.05, max=4.0, step=0.05, description="truncation")
+    picture = ipywidgets.Image(format="png", value=b"")
+
+    def redraw(_: object = None) -> None:
+        picture.value = png_bytes(truncation_image(decode, uniforms, slider.value), scale=3)
 
     return _panel([slider], [picture], redraw)
 
