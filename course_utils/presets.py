@@ -87,12 +87,14 @@ _CLASSIFIER = TrainConfig(
     num_epochs=8, batch_size=128, learning_rate=4e-3, weight_decay=1e-2, augmentation="affine", ema_decay=0.995, channels_last=True
 )
 _GAUSSIAN = TrainConfig(num_epochs=5, batch_size=128, learning_rate=1e-2, adam_betas=(0.9, 0.95), precision="no")  # bf16 rounds the density away
-_DCGAN = TrainConfig(num_epochs=3, batch_size=64, learning_rate=3e-3, adam_betas=(0.5, 0.99), ema_decay=0.995, channels_last=True)
+_DCGAN = TrainConfig(
+    num_epochs=2, batch_size=64, learning_rate=3e-3, warmup_fraction=0.1, adam_betas=(0.5, 0.99), ema_decay=0.995, channels_last=True
+)
 
 PRESETS: dict[str, dict[str, Experiment]] = {
     "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),
     "classifier": _budgets("classifier", ClassifierConfig(), _CLASSIFIER, replace(_CLASSIFIER, num_epochs=20)),
-    "dcgan": _budgets("dcgan", DCGANConfig(), _DCGAN, replace(_DCGAN, num_epochs=30)),
+    "dcgan": _budgets("dcgan", DCGANConfig(), _DCGAN, replace(_DCGAN, num_epochs=20)),
     "gaussian": _budgets("gaussian", GaussianConfig(), _GAUSSIAN, replace(_GAUSSIAN, num_epochs=20)),
 }
 
@@ -126,7 +128,7 @@ _BROKEN_DCGAN = {
     "model.conditional": False,
     "model.r1_weight": 0.0,
     "train.num_epochs": 2,
-    "train.num_train_images": 9600,
+    "train.num_train_images": 16_000,
     "train.learning_rate": 5e-3,
     "train.adam_betas": (0.9, 0.999),
     "train.schedule": "constant",

@@ -44,7 +44,10 @@ def test_coverage_refuses_what_is_no_list_of_points():
         ring_coverage(torch.zeros(3))
 
 
-@pytest.mark.parametrize("settings", [{}, {"discriminator_norm": "spectral", "minibatch_std": True, "loss": "hinge"}, {"discriminator_norm": "batch"}], ids=str)
+SETTINGS = [{}, {"discriminator_norm": "spectral", "minibatch_std": True, "loss": "hinge"}, {"discriminator_norm": "batch"}]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_training_depends_on_the_seed_alone_and_leaves_the_global_generator_alone(settings):
     config = DCGANConfig(latent_dim=2, conditional=False, **settings)
     before = torch.get_rng_state()

@@ -38,7 +38,7 @@ class DCGANConfig:
     loss: GanLoss = "non-saturating"
     discriminator_norm: Norm = "none"  # spectral: Miyato et al. 2018 (arXiv:1802.05957); batch: the DCGAN paper
     discriminator_lr_factor: float = 1.0  # its learning rate in units of the generator's: two time-scales, Heusel et al. 2017 (arXiv:1706.08500)
-    r1_weight: float = 0.3  # of half the squared gradient at real images: Mescheder et al. 2018 (arXiv:1801.04406), eq. 9
+    r1_weight: float = 0.1  # of half the squared gradient at real images: Mescheder et al. 2018 (arXiv:1801.04406), eq. 9
     gradient_penalty_weight: float = 0.0  # of (|gradient| - 1)^2 between real and fake: Gulrajani et al. 2017 (arXiv:1704.00028); 10 is common
     penalty_share: float = 0.0625  # of a batch on which penalties are computed; "lazy" regularisation (Karras et al. 2020) at every step
     instance_noise_std: float = 0.0  # on all of the discriminator's inputs, pixels in [-1, 1]: Sonderby et al. 2017 (arXiv:1610.04490)

@@ -30,13 +30,14 @@ def gan_alarms(rows: Sequence[dict[str, Any]]) -> list[str]:
     terms = {name: value for row in now if row["split"] == split for name, value in row.items()}
     found = []
     if terms["diversity"] < COLLAPSED * terms["real_diversity"]:
+        share = terms["diversity"] / terms["real_diversity"]
         found.append(
-            f"epoch {last}: mode collapse. Two generated images are {terms['diversity'] / terms['real_diversity']:.0%} as far apart as two real ones. "
-            "Try model.r1_weight=0.3, model.discriminator_norm=spectral or train.adam_betas=[0.5, 0.99]."
+            f"epoch {last}: mode collapse. Two generated images are {share:.0%} as far apart as two real ones. "
+            "Try model.r1_weight=0.1, model.discriminator_norm=spectral or train.adam_betas=[0.5, 0.99]."
         )
     if terms["separation"] > WON:
         found.append(
             f"epoch {last}: the discriminator has won. It tells {terms['separation']:.1%} of pairs of a real and a generated image apart. "
-            "Try model.r1_weight=0.3, model.instance_noise_std=0.3 or a model.discriminator_lr_factor below 1."
+            "Try model.r1_weight=0.1, model.instance_noise_std=0.3 or a model.discriminator_lr_factor below 1."
         )
     return found

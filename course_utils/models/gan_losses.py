@@ -28,7 +28,8 @@ def discriminator_loss(loss: GanLoss, real: Tensor, fake: Tensor, label_smoothin
         CourseError: no such loss.
 
     Source: Goodfellow et al. 2014 (arXiv:1406.2661), eq. 1; hinge: Lim & Ye 2017 (arXiv:1705.02894); wasserstein: Arjovsky et al. 2017
-    (arXiv:1701.07875); relativistic: Jolicoeur-Martineau 2019 (arXiv:1807.00734), eq. 6; smoothing: Salimans et al. 2016 (arXiv:1606.03498), sec. 3.4.
+    (arXiv:1701.07875); relativistic: Jolicoeur-Martineau 2019 (arXiv:1807.00734), eq. 6; smoothing: Salimans et al. 2016 (arXiv:1606.03498),
+    sec. 3.4.
     """
     if loss in CROSS_ENTROPIES:
         return F.softplus(-real) + label_smoothing * real + F.softplus(fake)  # softplus(r) = softplus(-r) + r

@@ -104,7 +104,7 @@ def gan_curves(histories: Mapping[str, Any]) -> Figure:
     cells = fig.subplots(len(histories), len(GAN_PANELS), squeeze=False, sharey="col")
     for cells_row, (name, history) in zip(cells, histories.items()):
         rows = [row for row in getattr(history, "rows", history) if row["split"] == "train"]
-        for axes, (panel, curves) in zip(cells_row, GAN_PANELS.items()):
+        for axes, curves in zip(cells_row, GAN_PANELS.values()):
             _draw_curves(axes, rows, curves)
             axes.xaxis.get_major_locator().set_params(integer=True)
         cells_row[0].set_ylabel(name)
