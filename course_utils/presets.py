@@ -87,7 +87,7 @@ _CLASSIFIER = TrainConfig(
     num_epochs=8, batch_size=128, learning_rate=4e-3, weight_decay=1e-2, augmentation="affine", ema_decay=0.995, channels_last=True
 )
 _GAUSSIAN = TrainConfig(num_epochs=5, batch_size=128, learning_rate=1e-2, adam_betas=(0.9, 0.95), precision="no")  # bf16 rounds the density away
-_DCGAN = TrainConfig(num_epochs=4, batch_size=64, learning_rate=1e-3, adam_betas=(0.5, 0.99), ema_decay=0.995)
+_DCGAN = TrainConfig(num_epochs=3, batch_size=64, learning_rate=3e-3, adam_betas=(0.5, 0.99), ema_decay=0.995, channels_last=True)
 
 PRESETS: dict[str, dict[str, Experiment]] = {
     "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),
@@ -109,7 +109,45 @@ _BINARY = {
     "train.warmup_fraction": 0.05,
     "train.adam_betas": (0.9, 0.99),
 }
+# The recipe of the DCGAN paper (Radford et al. 2016, sec. 4), on networks of the same shape.
+_PLAIN_DCGAN = {
+    "model.conditional": False,
+    "model.discriminator_norm": "batch",
+    "model.r1_weight": 0.0,
+    "train.batch_size": 128,
+    "train.learning_rate": 2e-4,
+    "train.adam_betas": (0.5, 0.999),
+    "train.schedule": "constant",
+    "train.ema_decay": None,
+}
+# A small GAN without any help, trained with large steps and a long memory of gradients: it loses most classes within seconds.
+_BROKEN_DCGAN = {
+    **dict.fromkeys(("model.generator_width", "model.discriminator_width"), 16),
+    "model.conditional": False,
+    "model.r1_weight": 0.0,
+    "train.num_epochs": 2,
+    "train.num_train_images": 9600,
+    "train.learning_rate": 5e-3,
+    "train.adam_betas": (0.9, 0.999),
+    "train.schedule": "constant",
+    "train.ema_decay": None,
+}
+# name: what it changes in "dcgan-broken". Which of them help is measured by benchmarks/gan_collapse.py and in notebook 06.
+GAN_MITIGATIONS: dict[str, dict[str, Any]] = {
+    "spectral norm": {"model.discriminator_norm": "spectral"},
+    "R1": {"model.r1_weight": 1.0, "model.penalty_share": 1.0},
+    "WGAN-GP": {"model.loss": "wasserstein", "model.gradient_penalty_weight": 10.0, "model.penalty_share": 1.0},
+    "instance noise": {"model.instance_noise_std": 0.5},
+    "minibatch statistics": {"model.minibatch_std": True},
+    "two time-scales": {"model.discriminator_lr_factor": 0.25},
+    "label smoothing": {"model.label_smoothing": 0.1},
+    "moving average": {"train.ema_decay": 0.99},
+    "short memory": {"train.adam_betas": (0.5, 0.99)},
+}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dcgan-unconditional": ("dcgan", {"model.conditional": False}),
+    "dcgan-plain": ("dcgan", _PLAIN_DCGAN),
+    "dcgan-broken": ("dcgan", _BROKEN_DCGAN),
     "vae-binary": ("vae", {**_BINARY, "train.num_epochs": 28, "train.learning_rate": 3e-3}),
     "vae-binary-long": ("vae", {**_BINARY, "train.num_epochs": 150, "train.learning_rate": 2e-3}),
 }

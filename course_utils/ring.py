@@ -60,13 +60,27 @@ class RingGAN(DCGAN):
 
     def __init__(self, config: DCGANConfig) -> None:
         Model.__init__(self, config)
-        self.generator = _perceptron((config.latent_dim, HIDDEN_DIM, HIDDEN_DIM, 2))
+        self.generator = _PointGenerator(config)
         self.discriminator = _PointDiscriminator(config)
+
+    def _check_images(self, images: Tensor) -> None:
+        """Points have no image shape."""
 
     @torch.no_grad()
     def sample(self, n: int, *, rng: torch.Generator | None = None) -> Tensor:
         """Returns `n` points `[n, 2]`."""
         return self.generator(randn((n, self.config.latent_dim), rng, next(self.parameters())))
+
+
+class _PointGenerator(nn.Module):
+    """Noise `[B, latent_dim]` to points `[B, 2]`."""
+
+    def __init__(self, config: DCGANConfig) -> None:
+        super().__init__()
+        self.layers = _perceptron((config.latent_dim, HIDDEN_DIM, HIDDEN_DIM, 2))
+
+    def forward(self, z: Tensor, labels: None = None) -> Tensor:
+        return self.layers(z)
 
 
 class _PointDiscriminator(nn.Module):

@@ -56,7 +56,7 @@ def fit(
         seed: order of the images, noise and augmentation.
         state_path: file that keeps the exact state after each epoch. Where it exists the training goes on from it, bit for bit on the CPU.
         identity: what the state belongs to (any JSON values); a state with another identity is refused.
-        on_epoch: called with the model (moving average) and the history after each epoch.
+        on_epoch: called with the model (moving average) and the history after each epoch; rows that it adds to the history are kept.
 
     Raises:
         TrainingDiverged: a loss is not finite.
@@ -70,10 +70,15 @@ def fit(
     try:
         for epoch in range(history.num_epochs + 1, config.num_epochs + 1):
             history.rows += trainer.run_epoch(epoch, history.seconds)
+            for message in model.alarms(history.rows):
+                print(message)
+            num_rows = len(history.rows)
             if state_path is not None:
                 save_state(state_path, trainer.state, identity or {}, history.rows)
             if on_epoch is not None:
                 on_epoch(trainer.evaluated_model, history)
+            if state_path is not None and len(history.rows) > num_rows:  # the hook measured something: that must survive too
+                save_state(state_path, trainer.state, identity or {}, history.rows)
     except KeyboardInterrupt:
         print(f"stopped by hand after {history.num_epochs} of {config.num_epochs} epochs; what was learned until now is kept.")
     if trainer.ema is not None:

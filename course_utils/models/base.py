@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -57,6 +58,10 @@ class Model(nn.Module):
             rng: source of all randomness inside; None uses torch's global one.
         """
         raise NotImplementedError(f"{type(self).__name__} must define loss()")
+
+    def alarms(self, rows: Sequence[dict[str, Any]]) -> list[str]:
+        """Returns a line for each way in which the last epoch of a history shows that the training goes wrong; `fit` prints them."""
+        return []
 
     def sample(self, n: int, *, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
         """Returns `n` new images `[n, C, H, W]` in [-1, 1], for the given labels `[n]` where the family is conditional.

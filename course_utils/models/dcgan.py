@@ -5,7 +5,9 @@ Source: Goodfellow et al. 2014 (arXiv:1406.2661); Radford et al. 2016 (arXiv:151
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,8 @@ from course_utils.device import randn
 from course_utils.errors import CourseError
 from course_utils.latent_space import truncated_quantiles
 from course_utils.models.base import Batch, Model, check_num_samples, check_unconditional
-from course_utils.models.gan_blocks import Discriminator, Generator, Norm, num_halvings
+from course_utils.models.gan_alarms import gan_alarms
+from course_utils.models.gan_blocks import SMALLEST_SIDE, Discriminator, Generator, Norm
 from course_utils.models.gan_losses import CROSS_ENTROPIES, GanLoss, discriminator_loss, generator_loss
 from course_utils.models.gan_penalties import interpolation_penalty, real_penalty
 
@@ -26,25 +29,25 @@ class DCGANConfig:
     """Settings of a DCGAN; the defaults are the course's laptop model."""
 
     image_channels: int = 1
-    image_size: int = 28  # pixels a side; even, at least 10
+    image_size: int = 28  # pixels a side, more than 4
     num_classes: int = 10  # used where conditional is true
-    conditional: bool = False  # generator and discriminator are told the class
+    conditional: bool = True  # generator and discriminator are told the class
     latent_dim: int = 64  # of the noise z ~ N(0, I)
     generator_width: int = 32  # channels of the generator's last hidden layer; doubled at each lower resolution
     discriminator_width: int = 32  # channels of the discriminator's first layer; doubled at each lower resolution
-    loss: GanLoss = "hinge"
-    discriminator_norm: Norm = "spectral"  # spectral: Miyato et al. 2018 (arXiv:1802.05957); batch: the DCGAN paper
+    loss: GanLoss = "non-saturating"
+    discriminator_norm: Norm = "none"  # spectral: Miyato et al. 2018 (arXiv:1802.05957); batch: the DCGAN paper
     discriminator_lr_factor: float = 1.0  # its learning rate in units of the generator's: two time-scales, Heusel et al. 2017 (arXiv:1706.08500)
-    r1_weight: float = 0.0  # of the squared gradient at real images: Mescheder et al. 2018 (arXiv:1801.04406), eq. 9; 10 is common
+    r1_weight: float = 0.3  # of half the squared gradient at real images: Mescheder et al. 2018 (arXiv:1801.04406), eq. 9
     gradient_penalty_weight: float = 0.0  # of (|gradient| - 1)^2 between real and fake: Gulrajani et al. 2017 (arXiv:1704.00028); 10 is common
-    penalty_share: float = 1.0  # of a batch on which a penalty is computed; 1/16 costs what "lazy" regularisation costs
+    penalty_share: float = 0.0625  # of a batch on which penalties are computed; "lazy" regularisation (Karras et al. 2020) at every step
     instance_noise_std: float = 0.0  # on all of the discriminator's inputs, pixels in [-1, 1]: Sonderby et al. 2017 (arXiv:1610.04490)
     minibatch_std: bool = False  # the discriminator sees how much the images of a batch differ
     label_smoothing: float = 0.0  # a real image's label is 1 minus this
 
     def __post_init__(self) -> None:
         require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
-        require(num_halvings(self.image_size) > 0, "image_size", "an even number of at least 10 pixels", self.image_size)
+        require(self.image_size > SMALLEST_SIDE, "image_size", f"more than {SMALLEST_SIDE} pixels", self.image_size)
         for name in ("num_classes", "latent_dim", "generator_width", "discriminator_width"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         require(self.discriminator_lr_factor > 0, "discriminator_lr_factor", "more than 0", self.discriminator_lr_factor)
@@ -82,6 +85,10 @@ class DCGAN(Model):
         """Returns 1 for the generator and the config's factor for the discriminator."""
         return {"discriminator": self.config.discriminator_lr_factor, "generator": 1.0}
 
+    def alarms(self, rows: Sequence[dict[str, Any]]) -> list[str]:
+        """Returns what `gan_alarms` finds: mode collapse, or a discriminator that has won."""
+        return gan_alarms(rows)
+
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Returns signed images `[B, C, H, W]` for noise `[B, latent_dim]`, and labels `[B]` of a conditional model.
 
@@ -98,8 +105,7 @@ class DCGAN(Model):
         Raises:
             CourseError: images of another shape, or labels that are missing, out of range or not wanted.
         """
-        if tuple(images.shape[1:]) != self.config.image_shape:
-            raise CourseError(f"expected images of shape [B, {', '.join(map(str, self.config.image_shape))}], got {list(images.shape)}.")
+        self._check_images(images)
         return self.discriminator(images, self._checked(labels, len(images)))
 
     def loss(self, batch: Batch, part: str, *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -111,6 +117,7 @@ class DCGAN(Model):
 
         The discriminator's `d_fake` is measured just after a generator step and the generator's just after a discriminator step.
         """
+        self._check_images(batch.images)
         labels = batch.labels if self.config.conditional else None
         z = randn((len(batch.images), self.config.latent_dim), rng, batch.images)
         if part == "discriminator":
@@ -121,7 +128,7 @@ class DCGAN(Model):
         with torch.no_grad():
             fakes = self.generator(z, labels)
         real_seen, fake_seen = self._seen(images, rng), self._seen(fakes, rng)
-        real, fake = self.discriminator(real_seen, labels).float(), self.discriminator(fake_seen, labels).float()
+        real, fake = self._both_scores(real_seen, fake_seen, labels)
         loss = discriminator_loss(self.config.loss, real, fake, self.config.label_smoothing)
         penalty = self._penalty(real_seen, fake_seen, labels, rng)
         if penalty is not None:
@@ -141,6 +148,13 @@ class DCGAN(Model):
                 real = self.discriminator(self._seen(images, rng), labels).float()
         terms = {"d_fake": fake.sigmoid(), "diversity": _distances(fakes), "real_diversity": _distances(images)}
         return {"loss": generator_loss(self.config.loss, fake, real), **{name: values.detach() for name, values in terms.items()}}
+
+    def _both_scores(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns the scores of real and of generated images: from one pass, which is faster, unless the images of a batch see each other."""
+        if self.config.discriminator_norm == "batch" or self.config.minibatch_std:
+            return self.discriminator(real, labels).float(), self.discriminator(fake, labels).float()
+        doubled = None if labels is None else labels.repeat(2)
+        return self.discriminator(torch.cat([real, fake]), doubled).float().chunk(2)
 
     def _seen(self, images: Tensor, rng: torch.Generator | None) -> Tensor:
         """Returns what the discriminator gets to see of images."""
@@ -179,6 +193,10 @@ class DCGAN(Model):
         if self.config.conditional and labels is None:
             labels = torch.randint(self.config.num_classes, (n,), generator=rng, device=rng.device if rng else like.device)
         return self.generate(z, labels if labels is None else labels.to(like.device))
+
+    def _check_images(self, images: Tensor) -> None:
+        if tuple(images.shape[1:]) != self.config.image_shape:
+            raise CourseError(f"expected images of shape [B, {', '.join(map(str, self.config.image_shape))}], got {list(images.shape)}.")
 
     def _checked(self, labels: Tensor | None, n: int) -> Tensor | None:
         if not self.config.conditional:

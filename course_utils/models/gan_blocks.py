@@ -1,4 +1,4 @@
-"""The two networks of a DCGAN. Their shapes follow from the image size: it is halved until it is odd or at most 8 pixels.
+"""The two networks of a DCGAN. Their shapes follow from the image size: it is halved, odd sides rounded up, until 4 pixels are left.
 
 Source: Radford et al. 2016 (arXiv:1511.06434), sec. 3: strided convolutions in place of pooling, no hidden linear layers, ReLU in the generator and
 leaky ReLU in the discriminator, tanh at the end, weights from N(0, 0.02^2).
@@ -12,16 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-SMALLEST_SIDE = 8  # pixels; 28 -> 14 -> 7, 32 -> 16 -> 8, 64 -> 32 -> 16 -> 8
+SMALLEST_SIDE = 4  # pixels
 Norm = Literal["none", "batch", "spectral"]
 
 
-def num_halvings(image_size: int) -> int:
-    """Returns how often an image's side is halved before the networks' innermost resolution is reached; 0 for an odd side."""
-    count = 0
-    while image_size % 2 == 0 and image_size > SMALLEST_SIDE:
-        image_size, count = image_size // 2, count + 1
-    return count
+def resolutions(image_size: int) -> list[int]:
+    """Returns the sides of the networks' resolutions in pixels, the image's first: 28, 14, 7, 4 or 64, 32, 16, 8, 4."""
+    sides = [image_size]
+    while sides[-1] > SMALLEST_SIDE:
+        sides.append((sides[-1] + 1) // 2)
+    return sides
+
+
+def kernel_size(side: int) -> int:
+    """Returns the kernel that halves a side exactly with stride 2 and padding 1: 4 where it is even, 3 where it is odd."""
+    return 4 - side % 2
 
 
 class Generator(nn.Module):
@@ -30,16 +35,16 @@ class Generator(nn.Module):
     def __init__(self, latent_dim: int, width: int, image_shape: tuple[int, int, int], num_classes: int = 0) -> None:
         super().__init__()
         image_channels, _, image_size = image_shape
-        levels = num_halvings(image_size)
-        channels = [width * 2**level for level in reversed(range(levels))]  # for 28 pixels: 2 * width at 7, width at 14
-        side = image_size // 2**levels
+        *larger, side = resolutions(image_size)
+        channels = [width * 2**level for level in range(len(larger))]  # from the largest hidden resolution to the smallest
         self.class_embedding = nn.Embedding(num_classes, latent_dim) if num_classes else None
         layers: list[nn.Module] = [
-            nn.Linear(latent_dim * (2 if num_classes else 1), channels[0] * side * side, bias=False),
-            nn.Unflatten(1, (channels[0], side, side)),
+            nn.Linear(latent_dim * (2 if num_classes else 1), channels[-1] * side * side, bias=False),
+            nn.Unflatten(1, (channels[-1], side, side)),
         ]
-        for channels_in, channels_out in zip(channels, [*channels[1:], image_channels], strict=True):
-            layers += [nn.BatchNorm2d(channels_in), nn.ReLU(), nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)]
+        for target, channels_in, channels_out in zip(larger[::-1], channels[::-1], [*channels[-2::-1], image_channels], strict=True):
+            up = nn.ConvTranspose2d(channels_in, channels_out, kernel_size(target), stride=2, padding=1)
+            layers += [nn.BatchNorm2d(channels_in), nn.ReLU(), up]
         self.layers = nn.Sequential(*layers, nn.Tanh())
         self.apply(_initialise)
 
@@ -59,15 +64,14 @@ class Discriminator(nn.Module):
     def __init__(self, width: int, image_shape: tuple[int, int, int], norm: Norm, num_classes: int = 0, minibatch_std: bool = False) -> None:
         super().__init__()
         image_channels, _, image_size = image_shape
-        levels = num_halvings(image_size)
-        channels = [image_channels, *(width * 2**level for level in range(levels))]
+        *larger, side = resolutions(image_size)
+        channels = [image_channels, *(width * 2**level for level in range(len(larger)))]
         layers: list[nn.Module] = []
-        for level, (channels_in, channels_out) in enumerate(zip(channels, channels[1:])):
-            layers.append(_normed(nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1), norm))
+        for level, (source, channels_in, channels_out) in enumerate(zip(larger, channels, channels[1:])):
+            layers.append(_normed(nn.Conv2d(channels_in, channels_out, kernel_size(source), stride=2, padding=1), norm))
             if norm == "batch" and level > 0:  # never on the layer that sees the image
                 layers.append(nn.BatchNorm2d(channels_out))
             layers.append(nn.LeakyReLU(0.2))
-        side = image_size // 2**levels
         self.layers = nn.Sequential(*layers)
         self.minibatch_std = minibatch_std
         feature_dim = (channels[-1] + minibatch_std) * side * side
