@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,14 +52,13 @@ def digits(dataset: Dataset, changes: dict[str, Any], seed: int, judge: Model) -
 def rows(dataset: Dataset, num_seeds: int, done: set[tuple[str, str, int]]) -> Iterator[dict[str, Any]]:
     """Yields a row for each training that is not done."""
     judge = pretrained("classifier", dataset.name).model
-    for seed in range(num_seeds):
-        for name in ("dcgan", "dcgan-broken"):
-            if ("ring", name, seed) not in done:
-                settings = preset(name, "laptop")
-                yield {"data": "ring", "name": name, "seed": seed, **train_ring(settings.model, settings.train, seed=seed).coverage._asdict()}
-        for name, changes in {"broken": {}, **GAN_MITIGATIONS}.items():
-            if (dataset.name, name, seed) not in done:
-                yield {"data": dataset.name, "name": name, "seed": seed, **digits(dataset, changes, seed, judge)}
+    for name, seed in itertools.product(("dcgan", "dcgan-broken"), range(num_seeds)):
+        if ("ring", name, seed) not in done:
+            settings = preset(name, "laptop")
+            yield {"data": "ring", "name": name, "seed": seed, **train_ring(settings.model, settings.train, seed=seed).coverage._asdict()}
+    for (name, changes), seed in itertools.product({"broken": {}, **GAN_MITIGATIONS}.items(), range(num_seeds)):
+        if (dataset.name, name, seed) not in done:
+            yield {"data": dataset.name, "name": name, "seed": seed, **digits(dataset, changes, seed, judge)}
 
 
 def main() -> None:

@@ -136,15 +136,15 @@ _BROKEN_DCGAN = {
 }
 # name: what it changes in "dcgan-broken". Which of them help is measured by benchmarks/gan_collapse.py and in notebook 06.
 GAN_MITIGATIONS: dict[str, dict[str, Any]] = {
-    "spectral norm": {"model.discriminator_norm": "spectral"},
     "R1": {"model.r1_weight": 1.0, "model.penalty_share": 1.0},
+    "short memory": {"train.adam_betas": (0.5, 0.99)},
     "WGAN-GP": {"model.loss": "wasserstein", "model.gradient_penalty_weight": 10.0, "model.penalty_share": 1.0},
+    "spectral norm": {"model.discriminator_norm": "spectral"},
     "instance noise": {"model.instance_noise_std": 0.5},
     "minibatch statistics": {"model.minibatch_std": True},
     "two time-scales": {"model.discriminator_lr_factor": 0.25},
     "label smoothing": {"model.label_smoothing": 0.1},
     "moving average": {"train.ema_decay": 0.99},
-    "short memory": {"train.adam_betas": (0.5, 0.99)},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dcgan-unconditional": ("dcgan", {"model.conditional": False}),

@@ -110,7 +110,8 @@ def gan_curves(histories: Mapping[str, Any]) -> Figure:
         cells_row[0].set_ylabel(name)
     for axes, panel in zip(cells[0], GAN_PANELS):
         axes.set_title(panel, fontsize=11)
-        axes.set_ylim(*PANEL_LIMITS[panel])  # once all curves of the column are drawn
+        low, high = PANEL_LIMITS[panel]
+        axes.set_ylim(low, high or 1.08 * axes.get_ylim()[1])  # once all curves of the column are drawn
     for axes in cells[-1]:
         axes.set_xlabel("epoch")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), fontsize=9)
