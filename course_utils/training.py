@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from course_utils.data.augment import augment
@@ -26,13 +25,10 @@ from course_utils.history import History
 from course_utils.images import uint8_to_signed
 from course_utils.models.base import Batch, Model
 from course_utils.training_config import TrainConfig, learning_rate_at
+from course_utils.training_meter import Meter, TrainingDiverged
 from course_utils.training_state import TrainingState, load_state, save_state
 
 CHECK_EVERY_STEPS = 50  # reading a loss waits for the device, so it is read this seldom
-
-
-class TrainingDiverged(CourseError):
-    """A loss became infinite or NaN; the model holds the weights of the last good epoch."""
 
 
 def fit(
@@ -146,7 +142,7 @@ class _Trainer:
         order = torch.randperm(len(self.train_images), generator=make_rng(self.seed, epoch, 0)).to(device)
         rng = make_rng(self.seed, epoch, 1, device=device)
         num_steps = len(order) // self.batch_size
-        meter = _Meter(num_steps, device, epoch)
+        meter = Meter(num_steps, device, epoch)
         self.model.train()
         title = f"epoch {epoch}/{self.config.num_epochs}"
         with tqdm(total=num_steps, desc=title, leave=epoch == self.config.num_epochs, mininterval=0.5) as bar:
@@ -164,7 +160,7 @@ class _Trainer:
         rows = [{"epoch": epoch, "split": "train", "part": part, **terms, **shared} for part, terms in meter.means().items()]
         return rows + self._validation_rows(epoch, shared["seconds"])
 
-    def _step(self, batch: Batch, learning_rate: float, rng: torch.Generator, meter: _Meter, step: int) -> None:
+    def _step(self, batch: Batch, learning_rate: float, rng: torch.Generator, meter: Meter, step: int) -> None:
         """Updates each part of the model once, in order: one part for a VAE, two for a GAN, the same five lines."""
         for part, optimizer in self.optimizers.items():
             optimizer.param_groups[0]["lr"] = learning_rate * self.learning_rate_factors[part]
@@ -188,38 +184,3 @@ class _Trainer:
             means = {name: values.mean().item() for name, values in terms.items()}
             rows.append({"epoch": epoch, "split": "test", "part": part, **means, "seconds": seconds})
         return rows
-
-
-class _Meter:
-    """The mean of every loss term at every step, kept on the device until it is asked for."""
-
-    def __init__(self, num_steps: int, device: torch.device, epoch: int) -> None:
-        self.num_steps, self.device, self.epoch = num_steps, device, epoch
-        self.names: dict[str, list[str]] = {}
-        self.values: dict[str, Tensor] = {}  # part -> [num_steps, number of terms]
-        self.checked = 0
-
-    def add(self, part: str, terms: dict[str, Tensor], step: int) -> None:
-        if part not in self.values:
-            self.names[part] = list(terms)
-            self.values[part] = torch.zeros(self.num_steps, len(terms), device=self.device)
-        self.values[part][step] = torch.stack([term.detach().float().mean() for term in terms.values()])
-
-    def check(self, step: int) -> dict[str, str]:
-        """Returns the latest losses as text for the progress bar; raises TrainingDiverged where one since the last check is not finite."""
-        latest = {}
-        for part, values in self.values.items():
-            losses = values[self.checked : step + 1, self.names[part].index("loss")].cpu()
-            bad = torch.nonzero(~torch.isfinite(losses))
-            if len(bad):
-                first = int(bad[0])
-                raise TrainingDiverged(
-                    f"the loss of {part!r} is {losses[first].item()} at step {self.checked + first + 1} of epoch {self.epoch}; the weights are "
-                    "back at the start of this epoch. Lower train.learning_rate, or set train.max_grad_norm=1."
-                )
-            latest["loss" if len(self.values) == 1 else part] = f"{losses[-1].item():.4g}"
-        self.checked = step + 1
-        return latest
-
-    def means(self) -> dict[str, dict[str, float]]:
-        return {part: dict(zip(self.names[part], values.double().mean(0).tolist())) for part, values in self.values.items()}

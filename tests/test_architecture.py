@@ -22,7 +22,7 @@ LAYERS = [
     ["images"],
     ["data", "models"],
     ["history", "training_config", "evaluation"],
-    ["training_state", "training", "presets"],
+    ["training_state", "training_meter", "training", "presets"],
     ["model_card", "checkpoint"],
     ["evaluate_likelihood"],
     ["experiment", "evaluate", "image_source"],
@@ -33,7 +33,7 @@ LAYERS = [
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What measures and draws takes tensors and rows, never a training or a file of weights.
 NO_TRAINING = {"metrics", "plotting", "inverse", "sampling", "models", "data"}
-TRAINING = {"training", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "homework", "cli_images", "cli"}
+TRAINING = {"training", "training_meter", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "homework", "cli_images", "cli"}
 
 
 def part_of(path: Path) -> str:
