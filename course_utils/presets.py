@@ -12,7 +12,7 @@ from course_utils.config import convert, from_dict, override, require, to_dict
 from course_utils.data.base import Dataset
 from course_utils.device import BUDGETS, budget
 from course_utils.errors import CourseError, unknown
-from course_utils.models import REGISTRY, ClassifierConfig, GaussianConfig, VAEConfig, config_class
+from course_utils.models import REGISTRY, ClassifierConfig, DiffusionConfig, GaussianConfig, VAEConfig, config_class
 from course_utils.training_config import TrainConfig
 
 
@@ -87,10 +87,12 @@ _CLASSIFIER = TrainConfig(
     num_epochs=8, batch_size=128, learning_rate=4e-3, weight_decay=1e-2, augmentation="affine", ema_decay=0.995, channels_last=True
 )
 _GAUSSIAN = TrainConfig(num_epochs=5, batch_size=128, learning_rate=1e-2, adam_betas=(0.9, 0.95), precision="no")  # bf16 rounds the density away
+_DIFFUSION = TrainConfig(num_epochs=6, batch_size=128, learning_rate=2e-3, ema_decay=0.99, channels_last=True)
 
 PRESETS: dict[str, dict[str, Experiment]] = {
     "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),
     "classifier": _budgets("classifier", ClassifierConfig(), _CLASSIFIER, replace(_CLASSIFIER, num_epochs=20)),
+    "diffusion": _budgets("diffusion", DiffusionConfig(), _DIFFUSION, replace(_DIFFUSION, num_epochs=60)),
     "gaussian": _budgets("gaussian", GaussianConfig(), _GAUSSIAN, replace(_GAUSSIAN, num_epochs=20)),
 }
 
@@ -110,6 +112,7 @@ _BINARY = {
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae-binary": ("vae", {**_BINARY, "train.num_epochs": 28, "train.learning_rate": 3e-3}),
     "vae-binary-long": ("vae", {**_BINARY, "train.num_epochs": 150, "train.learning_rate": 2e-3}),
+    "diffusion-long": ("diffusion", {"train.num_epochs": 30}),
 }
 
 

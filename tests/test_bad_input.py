@@ -136,7 +136,7 @@ VALUES = [
     Case("COURSE_BUDGET", lambda _: "huge", lambda _: budget(), ("unknown COURSE_BUDGET 'huge'", "valid: gpu, laptop, smoke")),
     Case("COURSE_DEVICE", lambda _: "abacus", lambda _: pick_device(), ("unknown COURSE_DEVICE", "'abacus'", "valid: cpu")),
     Case("COURSE_DATASET", lambda _: "digits", lambda _: load_dataset(), ("unknown dataset (from COURSE_DATASET) 'digits'", "valid: auto, fashion")),
-    Case("family", nothing, lambda _: preset("wae"), ("unknown family 'wae'", "valid: classifier, gaussian, vae", "Did you mean 'vae'?")),
+    Case("family", nothing, lambda _: preset("wae"), ("unknown family 'wae'", "diffusion, diffusion-long, gaussian, vae", "Did you mean 'vae'?")),
     Case("budget", nothing, lambda _: preset("vae", "lap"), ("unknown budget 'lap'", "valid: gpu, laptop, smoke")),
     Case("latent_dim", nothing, lambda _: VAEConfig(latent_dim=-2), ("latent_dim: expected at least 1, got -2",)),
     Case(

@@ -187,7 +187,7 @@ def test_what_a_family_cannot_do_is_said(course, shipped, tmp_path):
         ([], ["the following arguments are required: COMMAND", "course --help"]),
         (["trian"], ["invalid choice: 'trian'", "train"]),
         (["train"], ["required: FAMILY", "course train --help"]),
-        (["train", "gann"], ["unknown family 'gann'", "valid: classifier, gaussian, vae"]),
+        (["train", "gann"], ["unknown family 'gann'", "valid: classifier, diffusion, diffusion-long, gaussian, vae"]),
         (["train", "vae", "--budget", "huge"], ["unknown budget 'huge'", "valid: gpu, laptop, smoke"]),
         (["train", "vae", "--seed", "x"], ["--seed", "invalid int value: 'x'"]),
         (["train", "vae", "--seed", "-1"], ["seed: expected 0 or more, got -1"]),

@@ -158,7 +158,7 @@ def test_variants_are_presets_of_their_family_with_changes(name):
 def test_an_unknown_variant_lists_families_and_variants():
     with pytest.raises(CourseError) as error:
         preset("vae-binari")
-    assert "valid: classifier, gaussian, vae, vae-binary, vae-binary-long. Did you mean 'vae-binary'?" in str(error.value)
+    assert "valid: classifier, diffusion, diffusion-long, gaussian, vae, vae-binary, vae-binary-long. Did you mean 'vae-binary'?" in str(error.value)
 
 
 def test_changed_writes_dots_as_double_underscores(tiny_vae):

@@ -7,6 +7,7 @@ from typing import Any
 from course_utils.errors import CourseError, unknown
 from course_utils.models.base import Batch, Model
 from course_utils.models.classifier import Classifier, ClassifierConfig
+from course_utils.models.diffusion import Diffusion, DiffusionConfig
 from course_utils.models.gaussian import Gaussian, GaussianConfig
 from course_utils.models.vae import VAE, VAEConfig
 
@@ -14,6 +15,7 @@ __all__ = ["REGISTRY", "Batch", "Model", "build", "config_class"]
 
 REGISTRY: dict[str, tuple[type, type[Model]]] = {
     "classifier": (ClassifierConfig, Classifier),
+    "diffusion": (DiffusionConfig, Diffusion),
     "gaussian": (GaussianConfig, Gaussian),
     "vae": (VAEConfig, VAE),
 }
