@@ -61,7 +61,8 @@ def animate(
     require(seconds > 0, "seconds", "more than 0", seconds)
     pictures = [_picture(frame, scale) for frame in frames]
     sizes = {(picture.size, picture.mode) for picture in pictures}
-    require(len(pictures) >= MIN_FRAMES and len(sizes) == 1, "frames", f"at least {MIN_FRAMES} of one shape", f"{len(pictures)} of {len(sizes)} shapes")
+    enough = len(pictures) >= MIN_FRAMES and len(sizes) == 1
+    require(enough, "frames", f"at least {MIN_FRAMES} of one shape", f"{len(pictures)} of {len(sizes)} shapes")
     while len(pictures) >= MIN_FRAMES:
         data = _encode(pictures, seconds, kind)
         if len(data) <= max_bytes:

@@ -1,7 +1,7 @@
 """The variational bound of a diffusion model on -log p(x0): a sum of KL divergences over the steps, plus what is paid at both ends.
 
-The model's reverse steps are those of DDPM: p(x_(k-1) | x_k) is Gaussian, with the mean of q(x_(k-1) | x_k, x0) at the image that the denoiser sees, and a
-variance that is chosen beforehand.
+The model's reverse steps are those of DDPM: p(x_(k-1) | x_k) is Gaussian, with the mean of q(x_(k-1) | x_k, x0) at the image that the denoiser sees,
+and a variance that is chosen beforehand.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def reverse_variances(schedule: Schedule, kind: str = "small", num_steps: int = 
 
     Args:
         schedule: with alpha above 0 in all steps but the last.
-        kind: "small" is that of q(x_(k-1) | x_k, x0), right if the data were one image; "large" that of the noise of step k, right if they were N(0, I).
-            The small one is 0 at k = 1, where that of k = 2 is taken.
+        kind: "small" is that of q(x_(k-1) | x_k, x0), right if the data were one image, with that of k = 2 for the 0 at k = 1; "large" is that
+            of the noise of step k, right if the data were N(0, I).
         num_steps: K, at least 2.
 
     Source: Ho et al. 2020 (arXiv:2006.11239), sec. 3.2; for k = 1 Nichol & Dhariwal 2021 (arXiv:2102.09672), sec. 3.1.

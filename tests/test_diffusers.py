@@ -21,21 +21,24 @@ INDICES = (0, 1, 10, 499, 998)  # their timesteps; our step is one more
 
 
 def theirs(kind, name, **options):
-    return getattr(diffusers, kind)(beta_schedule=NAMES[name], **options)
+    """Returns their scheduler, its products in double precision: in single, 1 - alpha_bar of the first steps has three digits."""
+    scheduler = getattr(diffusers, kind)(beta_schedule=NAMES[name], **options)
+    scheduler.alphas_cumprod = (1 - scheduler.betas.double()).cumprod(0)
+    return scheduler
 
 
 @EACH
 def test_betas_and_their_product(name):
     schedule, scheduler = make_schedule(name), theirs("DDPMScheduler", name)
     torch.testing.assert_close(betas(schedule).float(), scheduler.betas, **CLOSE)
-    torch.testing.assert_close(alpha_bars(schedule)[1:].float(), scheduler.alphas_cumprod, **CLOSE)
+    torch.testing.assert_close(alpha_bars(schedule)[1:], scheduler.alphas_cumprod, **CLOSE)
 
 
 @EACH
 def test_noised_images_and_v(name):
     schedule, scheduler = make_schedule(name), theirs("DDPMScheduler", name)
-    x0, eps, index = noise(5, 1).float(), noise(5, 2).float(), torch.tensor([*INDICES])
-    t = (index + 1) / 1000
+    x0, eps, index = noise(5, 1), noise(5, 2), torch.tensor([*INDICES])
+    t = (index + 1).double() / 1000
     torch.testing.assert_close(schedule.noised(x0, eps, t), scheduler.add_noise(x0, eps, index), **CLOSE)
     torch.testing.assert_close(make_target("v", schedule, x0, eps, t), scheduler.get_velocity(x0, eps, index), **CLOSE)
 
@@ -47,11 +50,11 @@ def test_one_step_of_ddpm_is_a_draw_of_the_posterior(name, index, target):
     schedule = make_schedule(name)
     scheduler = theirs("DDPMScheduler", name, prediction_type=PREDICTIONS[target], clip_sample=False)
     scheduler.set_timesteps(1000)
-    xt, prediction = noise(3, 3).float(), noise(3, 4).float()
+    xt, prediction = noise(3, 3), noise(3, 4)
     got = scheduler.step(prediction, index, xt, generator=torch.Generator().manual_seed(0))
     t, s = torch.tensor((index + 1) / 1000).double(), torch.tensor(index / 1000).double()
     x0 = from_target(target, schedule, prediction, xt, t).x0
-    drawn = torch.randn(xt.shape, generator=torch.Generator().manual_seed(0))
+    drawn = torch.randn(xt.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mean, variance = schedule.posterior(x0, xt, s, t)
     size = max(1.0, x0.abs().max().item())  # an eps-prediction near t = 1 means images of any size
     torch.testing.assert_close(got.pred_original_sample / size, x0 / size, **CLOSE)
@@ -64,7 +67,7 @@ def test_one_step_of_ddpm_is_a_draw_of_the_posterior(name, index, target):
 def test_one_step_of_ddim(name, index, eta):
     schedule, scheduler = make_schedule(name), theirs("DDIMScheduler", name, prediction_type="sample", clip_sample=False)
     scheduler.set_timesteps(20)  # steps of 50
-    xt, x0, fresh = noise(3, 5).float(), noise(3, 6).float(), noise(3, 7).float()
+    xt, x0, fresh = noise(3, 5), noise(3, 6), noise(3, 7)
     got = scheduler.step(x0, index, xt, eta=eta, variance_noise=fresh if eta else None).prev_sample
     here, there = levels_at(schedule, torch.tensor([index + 1, index - 49]).double() / 1000)
     torch.testing.assert_close(ddim_step(Moment(xt, x0, here), there, eta, fresh), got, **CLOSE)

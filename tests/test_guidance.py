@@ -82,7 +82,7 @@ def test_samples_follow_their_label_and_guidance_tightens_them():
         x = sample(Guided(Network(wide, schedule), labels, NULL, scale), schedule, noise(600), 40, sampler="ab2").x
         probabilities = wide.class_probabilities(schedule, x, torch.full((600,), 0.02).double())
         share.append(probabilities[torch.arange(600), labels].mean().item())
-    assert share[0] == pytest.approx(0.5, abs=0.06) and share[0] < share[1] < share[2] and share[2] > 0.95
+    assert share[0] == pytest.approx(0.5, abs=0.06) and share[0] + 0.1 < share[1] < share[2] - 0.1
 
 
 @pytest.mark.parametrize(("scale", "interval", "calls"), [(1.0, (0.0, 1.0), 10), (2.0, (0.0, 1.0), 20), (2.0, (0.2, 0.7), 15), (0.0, (0.3, 0.3), 10)])

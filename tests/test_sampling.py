@@ -18,16 +18,16 @@ from course_utils.schedules import SCHEDULES, make_schedule
 EACH = pytest.mark.parametrize("schedule", [make_schedule(name) for name in sorted(SCHEDULES)], ids=lambda schedule: schedule.name)
 DETERMINISTIC = sorted(set(SAMPLERS) - {"ddpm"})
 ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "ab2": 2, "dpm++2m": 2}
-NUM_STEPS = (16, 32, 64, 128)
+NUM_STEPS = (32, 64, 128, 256)
 
 
-def slope(schedule, sampler, start, end):
+def slope(schedule, sampler, start, end, spacing="uniform"):
     """Returns minus the slope of log(error) over log(steps), fitted to the four numbers of steps: the order of convergence."""
-    x, errors = noise(64), []
-    x = make_schedule(schedule.name).noised(MEAN + STD * noise(64, 1), x, start) if start < 1 else x
+    x, errors = noise(32), []
+    x = schedule.noised(MEAN + STD * noise(32, 1), x, start) if start < 1 else x
     exact = gaussian_flow(schedule, x, start, end)
     for num in NUM_STEPS:
-        times = end + (start - end) * time_grid(num)
+        times = end + (start - end) * time_grid(num, spacing)
         errors.append((sample(gaussian_denoiser(schedule), schedule, x, sampler=sampler, times=times).x - exact).square().mean().sqrt().log().item())
     steps = torch.tensor([[math.log(num), 1.0] for num in NUM_STEPS])
     return -torch.linalg.lstsq(steps, torch.tensor(errors)[:, None]).solution[0].item()
@@ -41,22 +41,25 @@ def test_every_sampler_has_an_order_to_reach():
 @pytest.mark.parametrize("sampler", DETERMINISTIC)
 def test_error_falls_at_the_order_of_the_solver(schedule, sampler):
     """Away from the ends, where the times of all solvers are finite."""
-    assert slope(schedule, sampler, 0.9, 0.1) == pytest.approx(ORDERS[sampler], abs=0.15)
+    assert slope(schedule, sampler, 0.8, 0.2) == pytest.approx(ORDERS[sampler], abs=0.12)
 
 
 @EACH
 @pytest.mark.parametrize("sampler", ["euler", "heun", "ab2"])
 def test_the_order_holds_from_pure_noise_to_the_image(schedule, sampler):
-    """The walk on the straight path has no infinite times. DPM-Solver has: its first and last steps are of first order."""
-    assert slope(schedule, sampler, 1.0, 0.0) == pytest.approx(ORDERS[sampler], abs=0.25)
+    """The walk on the straight path has no infinite times. DPM-Solver has: its first and last steps are of first order.
+
+    Quadratic spacing makes the steps on the path alike near the image, where sigma of the other schedules starts like a square root.
+    """
+    assert slope(schedule, sampler, 1.0, 0.0, "quadratic") == pytest.approx(ORDERS[sampler], abs=0.15)
 
 
 @EACH
 @pytest.mark.parametrize("sampler", DETERMINISTIC)
 def test_many_steps_reach_the_exact_answer(schedule, sampler):
-    x = noise(64)
-    got = sample(gaussian_denoiser(schedule), schedule, x, 1000, sampler=sampler).x
-    limit = 5e-3 if ORDERS[sampler] == 1 else 5e-4
+    x = noise(32)
+    got = sample(gaussian_denoiser(schedule), schedule, x, 500, sampler=sampler).x
+    limit = 2e-2 if ORDERS[sampler] == 1 else 2e-3
     assert (got - gaussian_flow(schedule, x, 1.0, 0.0)).abs().max() < limit
 
 
