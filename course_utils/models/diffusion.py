@@ -150,7 +150,7 @@ class Diffusion(Model):
         check_num_samples(n)
         noise = ImageNoise(n, rng)
         x = noise.normal(self.config.image_shape, next(self.parameters()))
-        times = time_grid(num_steps or self.config.num_steps, start=self.config.first_time) if times is None else times
+        times = time_grid(self.config.num_steps if num_steps is None else num_steps, start=self.config.first_time) if times is None else times
         return self._walk(x, noise, labels, (sampler, guidance_scale, guidance_interval, eta), times, trajectory)
 
     def edit(
