@@ -26,6 +26,8 @@ VARIANTS = {  # name: family and settings; notebooks 04 and 05 (the clinic) ask 
     "vae-conv": ("vae", ("model.network=conv", "model.hidden_dims=[16,32]", "train.num_epochs=3")),
     "vae-binary": ("vae-binary", ()),  # variants of presets.py; their weights lie under the same names
     "vae-binary-long": ("vae-binary-long", ()),
+    "diffusion": ("diffusion", ()),
+    "diffusion-long": ("diffusion-long", ()),
     "vae-clinic": ("vae", CLINIC),
     **{f"vae-clinic-latent{dim}": ("vae", (*CLINIC, f"model.latent_dim={dim}")) for dim in (1, 2, 5, 10, 50)},
     "vae-clinic-beta02": ("vae", (*CLINIC, "model.beta=0.2")),

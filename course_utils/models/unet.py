@@ -124,7 +124,7 @@ class UNet(nn.Module):
         for width, width_above in itertools.pairwise((*reversed(channels), None)):
             self.up.append(nn.ModuleList(FiLMBlock(2 * width, width, embed_dim) for _ in range(num_blocks)))
             if width_above is not None:
-                self.grow.append(nn.Conv2d(width, width_above, 3, padding=1))
+                self.grow.append(nn.Conv2d(width, 4 * width_above, 1))
         self.norm = group_norm(channels[0])
         self.out = nn.Conv2d(channels[0], folded, 3, padding=1)
         with torch.no_grad():
@@ -146,5 +146,6 @@ class UNet(nn.Module):
             for block in blocks:
                 x = block(torch.cat([x, skips.pop()], dim=1), embedding)
             if level < len(self.grow):
-                x = self.grow[level](F.interpolate(x, size=skips[-1].shape[2:], mode="nearest"))
+                height, width = skips[-1].shape[2:]  # of an odd side half was rounded up: one row and column too many come back
+                x = F.pixel_shuffle(self.grow[level](x), 2)[:, :, :height, :width]
         return F.pixel_shuffle(self.out(F.silu(self.norm(x))), self.patch_size)
