@@ -28,6 +28,8 @@ VARIANTS = {  # name: family and settings; notebooks 04 and 05 (the clinic) ask 
     "vae-binary-long": ("vae-binary-long", ()),
     "dcgan": ("dcgan", ()),
     "dcgan-unconditional": ("dcgan-unconditional", ()),
+    "diffusion": ("diffusion", ()),
+    "diffusion-long": ("diffusion-long", ()),
     "vae-clinic": ("vae", CLINIC),
     **{f"vae-clinic-latent{dim}": ("vae", (*CLINIC, f"model.latent_dim={dim}")) for dim in (1, 2, 5, 10, 50)},
     "vae-clinic-beta02": ("vae", (*CLINIC, "model.beta=0.2")),

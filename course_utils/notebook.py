@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils import __version__
+from course_utils.animation import Animation
 from course_utils.bootstrap import install_missing, on_colab
 from course_utils.errors import CourseError
 from course_utils.files import course_root
@@ -58,7 +59,7 @@ def show(figure: Any, alt: str) -> None:
     """Displays a picture once, with a text for those who cannot see it, and closes it.
 
     Args:
-        figure: a matplotlib Figure, a PIL image, or a uint8 array or tensor [C, H, W] with 1 or 3 channels.
+        figure: a matplotlib Figure, a PIL image, a uint8 array or tensor [C, H, W] with 1 or 3 channels, or an `Animation`.
         alt: what the picture shows (type, axes, trend), at least 15 characters, and not just its title.
 
     Raises:
@@ -69,14 +70,15 @@ def show(figure: Any, alt: str) -> None:
 
     is_figure = isinstance(figure, Figure)
     _require_alt(alt, _titles(figure) if is_figure else ())
-    image = _render(figure) if is_figure else _as_image(figure)
-    if is_figure:
-        width, style = round(image.width * FIGURE_DPI / SAVED_DPI), "max-width:100%;height:auto"
+    if isinstance(figure, Animation):
+        width, data, mime_type = figure.width, figure.data, figure.mime_type
     else:
-        width = image.width * max(1, round(PIXEL_IMAGE_WIDTH_PX / image.width))
-        style = "max-width:100%;height:auto;image-rendering:pixelated"
-    data = base64.b64encode(_small_png(image)).decode("ascii")
-    tag = f'<img alt="{html.escape(alt)}" width="{width}" style="{style}" src="data:image/png;base64,{data}">'
+        image = _render(figure) if is_figure else _as_image(figure)
+        scale = FIGURE_DPI / SAVED_DPI if is_figure else max(1, round(PIXEL_IMAGE_WIDTH_PX / image.width))
+        width, data, mime_type = round(image.width * scale), _small_png(image), "image/png"
+    style = "max-width:100%;height:auto" + ("" if is_figure else ";image-rendering:pixelated")
+    source = f"data:{mime_type};base64,{base64.b64encode(data).decode('ascii')}"
+    tag = f'<img alt="{html.escape(alt)}" width="{width}" style="{style}" src="{source}">'
     display({"text/html": tag, "text/plain": alt}, metadata={"text/html": {"alt": alt}}, raw=True)
 
 

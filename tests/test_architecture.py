@@ -19,7 +19,9 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_LINE_LENGTH = 220, 45, 150
 LAYERS = [
     ["errors"],
     ["files", "config", "device", "style"],
-    ["images"],
+    ["images", "schedules", "image_noise"],
+    ["targets", "sampling_steps", "guidance"],
+    ["sampling"],
     ["data", "models"],
     ["history", "training_config", "evaluation"],
     ["training_state", "training_meter", "training", "presets"],
@@ -32,7 +34,8 @@ LAYERS = [
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What measures and draws takes tensors and rows, never a training or a file of weights.
-NO_TRAINING = {"metrics", "plotting", "inverse", "sampling", "models", "data"}
+DIFFUSION_MATHS = {"schedules", "targets", "sampling_steps", "sampling", "guidance", "image_noise", "bound", "mixture"}
+NO_TRAINING = {"metrics", "plotting", "inverse", "models", "data"} | DIFFUSION_MATHS
 TRAINING = {"training", "training_meter", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "homework", "cli_images", "cli"}
 
 
@@ -69,7 +72,7 @@ each_file = pytest.mark.parametrize("path", FILES, ids=name_of)
 
 def test_layers_name_modules_that_exist():
     there = {part_of(path) for path in FILES}
-    later = {"homework", "inverse", "sampling", "metrics", "plotting", "widgets"}  # other issues write these
+    later = {"homework", "inverse", "metrics", "plotting", "widgets"}  # other issues write these
     assert set(LEVELS) <= there | later
 
 
@@ -84,6 +87,13 @@ def test_imports_point_one_way(path):
 def test_what_measures_and_draws_knows_no_training(path):
     if part_of(path) in NO_TRAINING:
         assert not parts_imported(path) & TRAINING
+
+
+def test_diffusion_maths_knows_no_model():
+    """Samplers, schedules and the bound take any denoiser; the exact ones of the tests are no models."""
+    for path in FILES:
+        if part_of(path) in DIFFUSION_MATHS:
+            assert not parts_imported(path) & {"models", "data", "metrics", "plotting"}, name_of(path)
 
 
 def test_metrics_know_no_models_and_no_files():
@@ -167,9 +177,9 @@ def test_public_names_are_documented(path):
 
 
 def from_papers() -> list[Path]:
-    """Files that hold what a paper defines: model families and metrics. Plumbing beside them is left out."""
-    plumbing = {"__init__", "base", "blocks", "classifier", "features", "result", "guards"}
-    return [path for path in FILES if part_of(path) in {"models", "metrics"} and path.stem not in plumbing]
+    """Files that hold what a paper defines: model families, samplers and metrics. Plumbing beside them is left out."""
+    plumbing = {"__init__", "base", "blocks", "classifier", "features", "result", "guards", "sampling", "image_noise"}
+    return [path for path in FILES if part_of(path) in {"models", "metrics"} | DIFFUSION_MATHS and path.stem not in plumbing]
 
 
 @pytest.mark.parametrize("path", from_papers(), ids=name_of)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from course_utils import notebook, style
+from course_utils.animation import animate
 from course_utils.errors import CourseError
 
 ALT = "Two rising curves: the loss of the encoder and of the decoder <per image>"
@@ -91,6 +92,16 @@ def test_show_takes_pixels(channels, kind, shown):
     notebook.show(picture, ALT)
     page = shown[0][0]["text/html"]
     assert image_of(page).size == (28, 28) and 'width="224"' in page and "pixelated" in page
+
+
+@pytest.mark.parametrize("kind", ["png", "gif"])
+def test_show_takes_an_animation_as_it_is(kind, shown):
+    animation = animate([torch.full((1, 6, 6), 60 * index, dtype=torch.uint8) for index in range(4)], kind=kind, scale=10)
+    notebook.show(animation, ALT)
+    ((bundle, _),) = shown
+    picture = image_of(bundle["text/html"])
+    assert f'src="data:image/{kind};base64,' in bundle["text/html"] and 'width="60"' in bundle["text/html"]
+    assert picture.format == kind.upper() and picture.n_frames >= 4
 
 
 @pytest.mark.parametrize("alt", ["", "   ", "too short", None, "powers OF the latent "])

@@ -40,7 +40,7 @@ COMES_WITH_OTHERS = {
 
 def requirements(*groups: list[str]) -> dict[str, Requirement]:
     parsed = [Requirement(line) for group in groups for line in group]
-    return {canonicalize_name(requirement.name): requirement for requirement in parsed}
+    return {canonicalize_name(one.name): one for one in parsed if one.marker is None or one.marker.evaluate()}
 
 
 DECLARED = requirements(META["project"]["dependencies"])

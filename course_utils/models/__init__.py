@@ -8,6 +8,7 @@ from course_utils.errors import CourseError, unknown
 from course_utils.models.base import Batch, Model
 from course_utils.models.classifier import Classifier, ClassifierConfig
 from course_utils.models.dcgan import DCGAN, DCGANConfig
+from course_utils.models.diffusion import Diffusion, DiffusionConfig
 from course_utils.models.gaussian import Gaussian, GaussianConfig
 from course_utils.models.vae import VAE, VAEConfig
 
@@ -16,6 +17,7 @@ __all__ = ["REGISTRY", "Batch", "Model", "build", "config_class"]
 REGISTRY: dict[str, tuple[type, type[Model]]] = {
     "classifier": (ClassifierConfig, Classifier),
     "dcgan": (DCGANConfig, DCGAN),
+    "diffusion": (DiffusionConfig, Diffusion),
     "gaussian": (GaussianConfig, Gaussian),
     "vae": (VAEConfig, VAE),
 }
