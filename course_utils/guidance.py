@@ -28,6 +28,7 @@ class Guided:
         null_label: that the network was trained to take for "no label".
         scale: strength of the guidance, 0 or more.
         interval: times (low, high] within which guidance acts; elsewhere the denoiser is the conditional one.
+        limit: the largest value a pixel may have; exaggeration goes beyond it, and what goes beyond is cut off. None cuts nothing off.
 
     Source: Ho & Salimans 2022 (arXiv:2207.12598), eq. 6, whose w is scale - 1; interval: Kynkäänniemi et al. 2024 (arXiv:2404.07724), eq. 5.
     """
@@ -37,6 +38,7 @@ class Guided:
     null_label: int
     scale: float = 1.0
     interval: tuple[float, float] = (0.0, 1.0)
+    limit: float | None = None
 
     def __post_init__(self) -> None:
         require(self.scale >= 0, "guidance_scale", "0 or more", self.scale)
@@ -54,7 +56,10 @@ class Guided:
 
     def __call__(self, xt: Tensor, t: Tensor) -> Tensor:
         """Returns the guided image `[B, ...]` for x_t `[B, ...]`, all at the same time, which t `[B]` repeats."""
-        scale = self.scale_at(t[0].item())
+        x0 = self._mixed(xt, t, self.scale_at(t[0].item()))
+        return x0 if self.limit is None else x0.clamp(-self.limit, self.limit)
+
+    def _mixed(self, xt: Tensor, t: Tensor, scale: float) -> Tensor:
         null = torch.full_like(self.labels, self.null_label)
         if scale in (0.0, 1.0):
             return self.denoise(xt, t, self.labels if scale == 1.0 else null)

@@ -102,6 +102,12 @@ def test_outside_its_interval_guidance_is_the_conditional_denoiser():
         assert torch.equal(guided(xt, t), plain(xt, t)) == equal, time
 
 
+def test_the_limit_cuts_off_after_the_exaggeration():
+    schedule, labels, xt, t = make_schedule("flow"), torch.tensor([0, 1]), noise(2), torch.full((2,), 0.5).double()
+    free, cut = (Guided(Network(MIXTURE, schedule), labels, NULL, 6.0, limit=limit)(xt, t) for limit in (None, 0.3))
+    assert free.abs().max() > 0.3 and torch.equal(cut, free.clamp(-0.3, 0.3))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"scale": -1.0}, "guidance_scale: expected 0 or more, got -1.0"), ({"interval": (0.7, 0.2)}, "guidance_interval: expected two rising times")],

@@ -12,6 +12,7 @@ import types
 
 import numpy
 import pytest
+import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image

@@ -96,15 +96,11 @@ class Diffusion(Model):
             labels: int64 `[B]`, for every batch that the denoiser is called with.
             guidance_scale: None takes the config's.
             guidance_interval: times within which guidance acts.
-            clamp: keep the network's x0 within [-1, 1], where all images are.
+            clamp: keep x0 within [-1, 1], where all images are.
         """
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-
-        def denoise(xt: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-            x0 = self.predict(xt, t, labels).x0
-            return x0.clamp(-1, 1) if clamp else x0
-
-        return Guided(denoise, labels, self.config.null_label, scale, guidance_interval)
+        limit = 1.0 if clamp else None
+        return Guided(lambda xt, t, given: self.predict(xt, t, given).x0, labels, self.config.null_label, scale, guidance_interval, limit)
 
     def sample(
         self,
