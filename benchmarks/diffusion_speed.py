@@ -6,8 +6,8 @@ multipliers 1, 2, 4 at 32 x 32 (digits with 2 black pixels around), its `Gaussia
 its images lie in memory instead of PNG files behind a DataLoader, and none is mirrored (its Trainer mirrors half of them). Sampling: DDIM, 20 steps.
 
 Measured: FID, precision and recall of the course's classifier features against as many test images; the share of conditional samples that the
-classifier calls by their label; seconds for 100 images. The peer is unconditional. One JSON row a seed and model is written as it comes; a second call
-with the same --out goes on where the first was cut off.
+classifier calls by their label; seconds for 100 images. The peer is unconditional. One JSON row a seed and model is written as it comes; a second
+call with the same --out goes on where the first was cut off.
 
     pip install '.[peers]'
     COURSE_DATA=../shared/data python benchmarks/diffusion_speed.py --seeds 3 --out runs/diffusion_speed.jsonl
