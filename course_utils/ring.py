@@ -53,6 +53,24 @@ def ring_coverage(points: Tensor) -> RingCoverage:
     return RingCoverage(int((counts >= 0.1 * len(points) / NUM_MODES).sum()), near.float().mean().item())
 
 
+def ring_image(points: Tensor, size: int = 96, reach: float = 1.6) -> Tensor:
+    """Returns a picture of points `[N, 2]`, uint8 `[1, size, size]`: white on black, the centres of the modes as grey crosses.
+
+    Args:
+        points: those outside the picture are left out.
+        size: pixels a side.
+        reach: the picture shows -reach to reach on both axes.
+    """
+    image = torch.zeros(1, size, size, dtype=torch.uint8)
+    scale = torch.tensor([1.0, -1.0]) * size / (2 * reach)  # row 0 is at the top
+    for column, row in (ring_centres() * scale + size / 2).long().tolist():
+        image[0, row, column - 2 : column + 3] = image[0, row - 2 : row + 3, column] = 110
+    column, row = (points * scale + size / 2).floor().long().T
+    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+    image[0, row[inside], column[inside]] = 255
+    return image
+
+
 class RingGAN(DCGAN):
     """A GAN of two perceptrons for points `[B, 2]`; the config's image settings have no meaning here."""
 

@@ -10,7 +10,7 @@ import torch
 from course_utils.device import make_rng
 from course_utils.errors import CourseError
 from course_utils.models import DCGANConfig
-from course_utils.ring import MODE_STD, NUM_MODES, ring_centres, ring_coverage, ring_points, train_ring
+from course_utils.ring import MODE_STD, NUM_MODES, ring_centres, ring_coverage, ring_image, ring_points, train_ring
 from course_utils.training_config import TrainConfig
 
 CONFIG, TRAIN = DCGANConfig(latent_dim=2, conditional=False), TrainConfig(batch_size=32, learning_rate=1e-3, ema_decay=0.9)
@@ -63,3 +63,10 @@ def test_frames_show_the_training_from_its_start_to_its_end():
     assert min(steps) > 0
     noise = torch.randn(500, 2, generator=make_rng(0, 1))
     assert torch.equal(run.model.generator(noise).detach(), run.frames[-1])
+
+
+def test_the_picture_shows_points_where_they_are_and_leaves_others_out():
+    image = ring_image(torch.tensor([[0.0, 1.5], [-1.5, 0.0], [9.0, 0.0]]), size=96, reach=1.6)
+    assert image.shape == (1, 96, 96) and image.dtype == torch.uint8
+    assert (image == 255).nonzero().tolist() == [[0, 3, 48], [0, 48, 3]]  # high up in the middle; far left, half way down
+    assert (image == 110).sum() == NUM_MODES * 9

@@ -34,5 +34,5 @@ def gan_alarms(rows: Sequence[dict[str, Any]]) -> list[str]:
         found.append(f"epoch {last}: mode collapse: generated images differ {share:.0%} as much as real ones do; model.r1_weight helps.")
     if terms["separation"] > WON:
         told = f"{terms['separation']:.1%}"
-        found.append(f"epoch {last}: the discriminator has won: it tells {told} of pairs apart; model.r1_weight or model.instance_noise_std helps.")
+        found.append(f"epoch {last}: the discriminator has won: it tells {told} of pairs apart; model.r1_weight helps.")
     return found
