@@ -59,7 +59,7 @@ def _noised_and_seen(denoise: Denoiser, schedule: Schedule, image: Tensor, eps: 
         return xt, xt
     seen = denoise(xt, xt.new_full((1,), t))
     if not seen.isfinite().all():
-        raise CourseError(f"denoise: expected finite values at t = {t:g}, got {seen.flatten()[0]:g}; where alpha is 0, eps says nothing of the image.")
+        raise CourseError(f"denoise: expected finite values at t = {t:g}, got others; where alpha is 0, an eps-prediction says nothing of the image.")
     return xt, seen
 
 
