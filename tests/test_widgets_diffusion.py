@@ -268,10 +268,11 @@ def test_guidance_picture_has_a_row_a_scale():
     assert cells(axes.images[0].get_array(), 2, 2) == painted((1, 2, 0.0), (1, 2, 3.0))
 
 
-def test_label_picture_has_a_row_a_class():
+def test_label_picture_has_a_column_a_class():
     axes = label_picture(Painter(), NAMES, seed=1, guidance_scale=2.0).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(NAMES)
-    assert cells(axes.images[0].get_array(), 2, 3) == painted((0, 1, 2.0), (1, 1, 2.0), (2, 1, 2.0))
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(NAMES)
+    drawn = painted((0, 1, 2.0), (1, 1, 2.0), (2, 1, 2.0))
+    assert cells(axes.images[0].get_array(), 3, 2) == drawn[::2] + drawn[1::2]
 
 
 def test_digit_drawer_draws_the_class_and_the_seed_that_were_chosen():

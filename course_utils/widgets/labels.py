@@ -17,7 +17,7 @@ from torch import Tensor
 from course_utils.config import require
 from course_utils.device import make_rng
 from course_utils.images import signed_to_uint8, tile
-from course_utils.plotting.pictures import image_table
+from course_utils.plotting.pictures import image_rows, image_table
 from course_utils.widgets.figures import image_explorer
 from course_utils.widgets.latent import Panel
 
@@ -75,19 +75,18 @@ def _drawn(draw: Draw, label: int, seed: int, guidance_scale: float) -> Tensor:
 
 
 def label_picture(draw: Draw, class_names: Sequence[str], *, seed: int = 0, guidance_scale: float = 1.0) -> Figure:
-    """Returns one row of images a class: `digit_drawer` for readers without a kernel."""
+    """Returns one column of images a class: `digit_drawer` for readers without a kernel."""
     require(len(class_names) >= 1, "class_names", "at least one", class_names)
-    return _rows([_drawn(draw, label, seed, guidance_scale) for label in range(len(class_names))], class_names)
+    columns = [_drawn(draw, label, seed, guidance_scale) for label in range(len(class_names))]
+    images = torch.stack(columns, dim=1).flatten(0, 1)  # [N * classes, C, H, W], row by row
+    return image_table(images, num_columns=len(columns), column_labels=list(class_names))
 
 
 def guidance_picture(draw: Draw, label: int, scales: Sequence[float] = SCALES, *, seed: int = 0) -> Figure:
-    """Returns one row a guidance scale, all from the same noise: `guidance_explorer` for readers without a kernel."""
+    """Returns one row of images a guidance scale, all from the same noise: `guidance_explorer` for readers without a kernel."""
     _check_scales(scales)
-    return _rows([_drawn(draw, label, seed, scale) for scale in scales], [f"w = {scale:g}" for scale in scales])
-
-
-def _rows(rows: list[Tensor], names: Sequence[str]) -> Figure:
-    return image_table(torch.cat(rows), num_columns=len(rows[0]), row_labels=list(names))
+    rows = {f"w = {scale:g}": _drawn(draw, label, seed, scale) for scale in scales}
+    return image_rows(rows)
 
 
 def guidance_caption(class_name: str, guidance_scale: float) -> str:
