@@ -62,7 +62,7 @@ def diffusion_moves() -> dict[str, Callable[[float], object]]:
     model, dataset = pretrained("diffusion", "strokes").model, load_dataset("strokes")
     image, labels = uint8_to_signed(dataset.test_images[:1])[0].to(model.device), torch.arange(8)
     eps = torch.randn(image.shape, generator=make_rng(0)).to(model.device)
-    denoise = model.denoiser(dataset.test_labels[:1].to(model.device))
+    denoise = model.denoiser(dataset.test_labels[:1].to(model.device), guidance_scale=1.0)
     trajectory, draw = model.trace(8, labels=labels, rng=make_rng(0)), label_draws(model)
     last = len(trajectory.x0s)
     return {

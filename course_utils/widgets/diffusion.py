@@ -35,7 +35,7 @@ def noise_level_image(denoise: Denoiser, schedule: Schedule, image: Tensor, eps:
     """Returns an image, the same with noise of level t, and what the denoiser sees in that, side by side, uint8 `[C, H + 4, 3 W + 8]`.
 
     Args:
-        denoise: x_t `[1, C, H, W]` and times `[1]` -> the image seen in it, such as `model.denoiser(labels)`; not asked at t = 0.
+        denoise: x_t `[1, C, H, W]` and times `[1]` -> the image seen in it, such as `model.denoiser(labels, guidance_scale=1.0)`; not asked at t = 0.
         schedule: that the denoiser was made for.
         image: signed, `[C, H, W]`.
         eps: standard normal noise, `[C, H, W]`; equal noise makes levels compare.
