@@ -15,16 +15,22 @@ import torch
 from matplotlib.figure import Figure
 
 from course_utils.checkpoint import pretrained
+from course_utils.data import load_dataset
 from course_utils.device import make_rng
+from course_utils.images import uint8_to_signed
 from course_utils.latent_space import prior_quantiles
 from course_utils.widgets import (
     elbo_picture,
     fid_picture,
     inception_picture,
+    label_draws,
+    label_image,
     latent_image,
     manifold_sheet,
+    noise_level_image,
     pad_image,
     png_bytes,
+    step_image,
     temperature_image,
     walk_image,
 )
@@ -44,9 +50,26 @@ def moves() -> dict[str, Callable[[float], object]]:
         "latent pad": lambda place: png_bytes(pad_image(sheet, ticks, torch.tensor([place, -place])), scale=1),
         "walk": lambda place: png_bytes(walk_image(vae.decode, z, place)),
         "temperature": lambda place: png_bytes(temperature_image(vae.decode, z, place), scale=3),
+        **diffusion_moves(),
         **figures("ELBO explorer", lambda place: elbo_picture(mean=place)),
         **figures("FID explorer", lambda place: fid_picture(mean_x=place)),
         **figures("S x D explorer", lambda place: inception_picture(confidence=0.2 + 0.8 * place)),
+    }
+
+
+def diffusion_moves() -> dict[str, Callable[[float], object]]:
+    """Returns the moves of the explorers of diffusion. The last two are shown at their dearest: nothing is remembered."""
+    model, dataset = pretrained("diffusion", "strokes").model, load_dataset("strokes")
+    image, labels = uint8_to_signed(dataset.test_images[:1])[0].to(model.device), torch.arange(8)
+    eps = torch.randn(image.shape, generator=make_rng(0)).to(model.device)
+    denoise = model.denoiser(dataset.test_labels[:1].to(model.device), guidance_scale=1.0)
+    trajectory, draw = model.trace(8, labels=labels, rng=make_rng(0)), label_draws(model)
+    last = len(trajectory.x0s)
+    return {
+        "noise level": lambda place: png_bytes(noise_level_image(denoise, model.schedule, image, eps, place), scale=5),
+        "steps": lambda place: png_bytes(step_image(trajectory, round(place * last)), scale=3),
+        "draw a digit, first time": lambda place: png_bytes(label_image(draw, 3, round(100 * place)), scale=3),
+        "guidance, first time": lambda place: png_bytes(label_image(draw, 3, 0, 2.0 + place), scale=3),
     }
 
 
@@ -67,7 +90,7 @@ def main() -> None:
             start = time.perf_counter()
             move(step / (NUM_MOVES - 1))
             times.append(1000 * (time.perf_counter() - start))
-        print(f"{name:22} median {statistics.median(times):6.1f} ms, slowest {max(times):6.1f} ms, limit {LIMIT_MS} ms")
+        print(f"{name:26} median {statistics.median(times):6.1f} ms, slowest {max(times):6.1f} ms, limit {LIMIT_MS} ms")
 
 
 if __name__ == "__main__":

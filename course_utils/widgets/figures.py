@@ -1,4 +1,4 @@
-"""Sliders above a figure that is drawn anew with each move."""
+"""Controls above a figure, or above an image and a line of text, that is drawn anew with each move."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from course_utils.widgets.latent import Panel
+from course_utils.widgets.latent import Panel, png_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
+    from torch import Tensor
 
 DPI = 100  # enough for a picture that moves; a third faster than that of the static figures
 
@@ -60,6 +61,26 @@ def figure_explorer(draw: Callable[..., Figure], sliders: dict[str, Any]) -> Pan
     for control in sliders.values():
         control.observe(redraw, names="value")
     return Panel([ipywidgets.VBox([*sliders.values(), picture])])
+
+
+def image_explorer(draw: Callable[..., tuple[Tensor, str]], controls: dict[str, Any], scale: int = 3) -> Panel:
+    """Returns controls above a line of text and the image that `draw` makes of their values.
+
+    Args:
+        draw: takes one keyword for each control, returns a uint8 image `[C, H, W]` and the text.
+        controls: `{keyword: widget with a value}`.
+        scale: screen pixels a pixel.
+    """
+    caption, picture = ipywidgets.Label(), ipywidgets.Image(value=b"", format="png")
+
+    def redraw(_: object = None) -> None:
+        image, caption.value = draw(**{name: control.value for name, control in controls.items()})
+        picture.value = png_bytes(image, scale)
+
+    redraw()
+    for control in controls.values():
+        control.observe(redraw, names="value")
+    return Panel([*controls.values(), caption, picture])
 
 
 def slider(description: str, value: float, low: float, high: float, step: float = 0.1) -> ipywidgets.FloatSlider:
