@@ -47,7 +47,7 @@ def recover(options: argparse.Namespace) -> int:
     solutions = solve(run.model, problem, measurements, options.samples, method=method, rng=make_rng(options.seed, 7)).cpu()
     columns = torch.cat([truths[None], problem.shown(measurements)[None], solutions.mean(0)[None], solutions])
     save_png(signed_to_uint8(columns.transpose(0, 1).flatten(0, 1)), options.out, num_columns=len(columns))
-    print(f"{options.out}: {options.source}, {problem.name} by {method}; columns: image, measured, mean of the solutions, {options.samples} solutions")
+    print(f"{options.out}: {options.source}, {problem.name} by {method}; columns: image, measured, mean, {options.samples} solutions")
     for name, measured in judge(solutions, truths, problem, measurements).items():
         print(f"  {name}: {measured.number}")
     print(f"± is one standard error over {options.num} images; distances and the noise of {problem.noise_std:g} are on the scale from -1 to 1")

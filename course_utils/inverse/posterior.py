@@ -4,7 +4,7 @@ By Tweedie's formula E[x0 | x_t, y] = E[x0 | x_t] + sigma^2/alpha grad log p(y |
 D = E[x0 | x_t] and a covariance V for x0 given x_t it is taken as N(A D, A V A^T + s^2 I), which turns the sum into a Kalman update of D. What V is
 tells the methods apart. V = Cov[x0 | x_t] = sigma^2/alpha dD/dx_t makes everything exact where the data are Gaussian.
 
-Source: Boys et al. 2023 (arXiv:2310.06721), eqs. 8-10; solved by conjugate gradients as in Rozet et al. 2024 (arXiv:2405.13712), sec. 4.2.
+Source: Boys et al. 2023 (arXiv:2310.06721), sec. 3; solved by conjugate gradients as in Rozet et al. 2024 (arXiv:2405.13712), sec. 4.2.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Informed:
             next to nothing of the image: there sigma^2/alpha magnifies its errors. An exact denoiser is trusted up to 1.
         limit: what comes out is cut off at plus and minus this; None cuts nothing off.
 
-    Source: isotropic: Song et al. 2023, "Pseudoinverse-guided diffusion models", ICLR, eqs. 6-8.
+    Source: isotropic: Song et al. 2023, "Pseudoinverse-guided diffusion models for inverse problems", ICLR, sec. 3.
     """
 
     denoise: Denoiser
@@ -182,7 +182,7 @@ def sample_dps(
         num_steps: of the sampler.
         limit: images are cut off there at the end.
 
-    Source: Chung et al. 2023 (arXiv:2209.14687), alg. 1, with the step size of app. D.1: zeta' / ||y - A D||.
+    Source: Chung et al. 2023 (arXiv:2209.14687), alg. 1, with their step size zeta' / ||y - A D||.
     """
     require(step_size > 0, "step_size", "more than 0", step_size)
     problem.check_measurements(measurements)
