@@ -28,7 +28,7 @@ LAYERS = [
     ["training_state", "training_meter", "training", "presets"],
     ["model_card", "checkpoint"],
     ["evaluate_likelihood"],
-    ["experiment", "evaluate", "image_source", "recovery"],
+    ["experiment", "evaluate", "image_source", "recovery", "outliers", "synthetic", "applications"],
     ["homework"],
     ["cli_images", "cli_recover"],
     ["cli"],
