@@ -3,7 +3,7 @@
 Under y = A x + s n each Gaussian N(m, C) becomes N(m + K (y - A m), C - K A C) with the gain K = C A^T (A C A^T + s^2 I)^-1, and its share grows or
 shrinks with how likely it finds y. So the posterior is a mixture again.
 
-Source: Bishop 2006, Pattern Recognition and Machine Learning, eqs. 2.113-2.117; draws by "Matheron's rule", Doucet 2010, sec. 2.
+Source: Bishop 2006, Pattern Recognition and Machine Learning, eqs. 2.113-2.117.
 """
 
 from __future__ import annotations
@@ -98,6 +98,6 @@ def exact_posterior(prior: GaussianMixture, problem: Problem, measurements: Tens
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """Returns R with R R^T = covariance; measured directions have next to no variance, which rounding may turn negative."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp(min=0).sqrt()
+    """Returns R with R R^T = covariance, but for a billionth of the mean variance: measured directions have next to none, and rounding takes some."""
+    jitter = 1e-9 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    return torch.linalg.cholesky(covariance + jitter)

@@ -9,7 +9,7 @@ Source: Bora et al. 2017 (arXiv:1703.03208), eq. 3, with restarts; the weight of
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,14 +23,15 @@ from course_utils.inverse.problems import Problem
 ROWS_PER_CALL = 1000
 
 
-class Latents(NamedTuple):
+@dataclass(frozen=True)
+class Latents:
     """Latents `[N, D]`, and the class of each, int64 `[N]`, or None where the decoder knows no classes."""
 
     z: Tensor
     labels: Tensor | None = None
 
-    def __getitem__(self, rows: Tensor | slice) -> Latents:
-        """Returns the latents of some rows."""
+    def rows(self, rows: Tensor | slice) -> Latents:
+        """Returns some of them."""
         return Latents(self.z[rows], None if self.labels is None else self.labels[rows])
 
 
@@ -80,7 +81,7 @@ def search_latents(
     row_scale = problem.operator.row_scale
     variance = problem.noise_std**2 + model_std**2 * (1.0 if row_scale is None else row_scale)
     candidates = draw(num_samples * num_candidates, rng)
-    start = candidates[_best(decode, candidates, problem, measurements, num_samples)]
+    start = candidates.rows(_best(decode, candidates, problem, measurements, num_samples))
     own = measurements.repeat_interleave(num_samples, 0)
     centre = torch.zeros_like(start.z)
     if perturb:
@@ -93,10 +94,11 @@ def search_latents(
     found = []
     for first in range(0, len(own), ROWS_PER_CALL):
         rows = slice(first, first + ROWS_PER_CALL)
-        fixed = (start[rows].labels, own[rows], centre[rows])
-        (z,) = descend(lambda z, fixed=fixed: loss(z, *fixed), [start.z[rows]], num_steps, learning_rate)
+        some = start.rows(rows)
+        fixed = (some.labels, own[rows], centre[rows])
+        (z,) = descend(lambda z, fixed=fixed: loss(z, *fixed), [some.z], num_steps, learning_rate)
         with torch.no_grad():
-            found.append(decode(Latents(z, fixed[0])))
+            found.append(decode(Latents(z, some.labels)))
     return stacked(torch.cat(found), num_samples).clamp(-1, 1)
 
 
@@ -104,7 +106,7 @@ def search_latents(
 def _best(decode: Decode, candidates: Latents, problem: Problem, measurements: Tensor, num_samples: int) -> Tensor:
     """Returns which candidate explains each measurement best within each of `num_samples` groups of them, `[B * num_samples]`."""
     pieces = [slice(first, first + ROWS_PER_CALL) for first in range(0, len(candidates.z), ROWS_PER_CALL)]
-    expected = torch.cat([problem.operator.forward(decode(candidates[piece])).flatten(1) for piece in pieces])
+    expected = torch.cat([problem.operator.forward(decode(candidates.rows(piece))).flatten(1) for piece in pieces])
     distances = torch.cdist(measurements.flatten(1).to(expected), expected).unflatten(1, (num_samples, -1))  # [B, S, K]
     group_size = distances.shape[2]
     firsts = group_size * torch.arange(num_samples, device=distances.device)
