@@ -37,7 +37,8 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What measures and draws takes tensors and rows, never a training or a file of weights.
 DIFFUSION_MATHS = {"schedules", "targets", "sampling_steps", "sampling", "guidance", "image_noise", "bound", "mixture"}
 NO_TRAINING = {"metrics", "plotting", "inverse", "models", "data"} | DIFFUSION_MATHS
-TRAINING = {"training", "training_meter", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "homework", "cli_images", "cli_recover", "cli", "synthetic"}
+TRAINING = {"training", "training_meter", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "synthetic", "homework"}
+TRAINING |= {"cli_images", "cli_recover", "cli"}
 
 
 def part_of(path: Path) -> str:
