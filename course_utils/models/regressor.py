@@ -28,7 +28,7 @@ class RegressorConfig:
     image_size: int = 28  # pixels a side; a multiple of patch_size
     problem: str = "inpaint-half"  # the one that it can solve; see `course_utils.inverse.problems.make_problem`
     noise_std: float | None = None  # of a measurement in signed pixel units; None takes the problem's own
-    channels: tuple[int, ...] = (32, 64)  # of each resolution of the U-Net
+    channels: tuple[int, ...] = (32, 64, 64)  # of each resolution of the U-Net, as in the diffusion model
     num_blocks: int = 1  # a resolution, on each side of the U-Net
     patch_size: int = 2  # pixels a side that are folded into channels at the entrance
     embed_dim: int = 128
