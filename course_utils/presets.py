@@ -167,7 +167,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae-binary": ("vae", {**_BINARY, "train.num_epochs": 28, "train.learning_rate": 3e-3}),
     "vae-binary-long": ("vae", {**_BINARY, "train.num_epochs": 150, "train.learning_rate": 2e-3}),
     "diffusion-long": ("diffusion", {"train.num_epochs": 10}),
-_REGRESSOR = replace(_DIFFUSION, num_epochs=1)
+    **{f"regressor-{name}": ("regressor", {"model.problem": name}) for name in PROBLEMS if name != "colourise"},
+    "regressor-colourise": ("regressor", {"model.problem": "colourise", "model.image_channels": 3}),
 }
 
 
