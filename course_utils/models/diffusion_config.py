@@ -31,7 +31,7 @@ class DiffusionConfig:
     unlabelled: Literal["uniform", "null"] = "uniform"  # sample() without labels draws them, or tells the network that there is none
     sampler: Literal["ddpm", "ddim", "euler", "heun", "ab2", "dpm++2m"] = "euler"
     num_steps: int = 10  # of the sampler
-    guidance_scale: float = 1.5  # 1 is no guidance, at half the price
+    guidance_scale: float = 1.65  # 1 is no guidance, at half the price
 
     def __post_init__(self) -> None:
         require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
