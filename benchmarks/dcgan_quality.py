@@ -21,12 +21,12 @@ from course_utils.data import load_dataset
 from course_utils.data.base import Dataset
 from course_utils.device import make_rng
 from course_utils.evaluate import evaluate_images
-from course_utils.evaluation import evaluate
 from course_utils.experiment import machine, run
 from course_utils.images import signed_to_uint8
 from course_utils.metrics.features import class_probabilities
 from course_utils.models import Model, build
 from course_utils.presets import Experiment, preset
+from course_utils.synthetic import synthetic_accuracy
 from course_utils.training import fit
 
 METRICS = ("fid", "precision_recall", "classes")
@@ -63,15 +63,6 @@ def measured(images: Tensor, dataset: Dataset, judge: Model) -> dict[str, tuple[
     return values | {"confident": (share.mean().item(), share.std().item() / len(share) ** 0.5)}
 
 
-def synthetic_accuracy(model: Model, dataset: Dataset, seed: int, classifier: Experiment) -> float:
-    """Returns the accuracy on real test images of a classifier that was trained on generated images alone, as many as there are real ones."""
-    num_images = len(dataset.train_images)
-    labels = torch.arange(num_images) % dataset.num_classes
-    generated = replace(dataset, train_images=sampled(model, num_images, seed, labels), train_labels=labels)
-    student, _ = train_for(replace(classifier, seed=seed), generated)
-    return evaluate(student, dataset.test_images, dataset.test_labels)["accuracy"].mean().item()
-
-
 def main() -> None:
     """Appends one row a seed; prints the ratio of the FIDs at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -96,7 +87,7 @@ def main() -> None:
             seconds = seconds or took
             row[name] = {"seconds": took, **measured(sampled(model, NUM_IMAGES, seed), dataset, judge)}
             if name == "dcgan" and seed < options.synthetic_seeds:
-                row[name]["synthetic_accuracy"] = synthetic_accuracy(model, dataset, seed, classifier)
+                row[name]["synthetic_accuracy"] = synthetic_accuracy(model, dataset, classifier, seed=seed).value
             print(f"seed {seed}, {name}: {json.dumps(row[name])}", flush=True)
         rows.append(row)
         with options.out.open("a", encoding="utf-8") as file:

@@ -15,6 +15,7 @@ from course_utils.errors import CourseError
 from course_utils.files import atomic_path
 
 TOLERANCE = 1e-4  # rounding of float32 and float16; a wrong range is off by far more
+LUMA = (0.299, 0.587, 0.114)  # what red, green and blue add to the brightness of a pixel: ITU-R BT.601
 
 
 def uint8_to_signed(images: Tensor) -> Tensor:

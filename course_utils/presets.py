@@ -12,7 +12,17 @@ from course_utils.config import convert, from_dict, override, require, to_dict
 from course_utils.data.base import Dataset
 from course_utils.device import BUDGETS, budget
 from course_utils.errors import CourseError, unknown
-from course_utils.models import REGISTRY, ClassifierConfig, DCGANConfig, DiffusionConfig, GaussianConfig, VAEConfig, config_class
+from course_utils.inverse.problems import PROBLEMS
+from course_utils.models import (
+    REGISTRY,
+    ClassifierConfig,
+    DCGANConfig,
+    DiffusionConfig,
+    GaussianConfig,
+    RegressorConfig,
+    VAEConfig,
+    config_class,
+)
 from course_utils.training_config import TrainConfig
 
 
@@ -91,12 +101,14 @@ _DCGAN = TrainConfig(
     num_epochs=2, batch_size=64, learning_rate=3e-3, warmup_fraction=0.1, adam_betas=(0.5, 0.99), ema_decay=0.995, channels_last=True
 )
 _DIFFUSION = TrainConfig(num_epochs=3, batch_size=64, learning_rate=6e-3, adam_betas=(0.9, 0.99), ema_decay=0.99, channels_last=True)
+_REGRESSOR = replace(_DIFFUSION, num_epochs=1)
 
 PRESETS: dict[str, dict[str, Experiment]] = {
     "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),
     "classifier": _budgets("classifier", ClassifierConfig(), _CLASSIFIER, replace(_CLASSIFIER, num_epochs=20)),
     "dcgan": _budgets("dcgan", DCGANConfig(), _DCGAN, replace(_DCGAN, num_epochs=20)),
     "diffusion": _budgets("diffusion", DiffusionConfig(), _DIFFUSION, replace(_DIFFUSION, num_epochs=60)),
+    "regressor": _budgets("regressor", RegressorConfig(), _REGRESSOR, replace(_REGRESSOR, num_epochs=20)),
     "gaussian": _budgets("gaussian", GaussianConfig(), _GAUSSIAN, replace(_GAUSSIAN, num_epochs=20)),
 }
 
@@ -155,6 +167,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae-binary": ("vae", {**_BINARY, "train.num_epochs": 28, "train.learning_rate": 3e-3}),
     "vae-binary-long": ("vae", {**_BINARY, "train.num_epochs": 150, "train.learning_rate": 2e-3}),
     "diffusion-long": ("diffusion", {"train.num_epochs": 10}),
+    **{f"regressor-{name}": ("regressor", {"model.problem": name}) for name in PROBLEMS if name != "colourise"},
+    "regressor-colourise": ("regressor", {"model.problem": "colourise", "model.image_channels": 3}),
 }
 
 

@@ -20,23 +20,25 @@ LAYERS = [
     ["errors"],
     ["files", "config", "device", "style"],
     ["images", "schedules", "image_noise"],
-    ["targets", "sampling_steps", "guidance"],
+    ["targets", "sampling_steps", "guidance", "descent"],
     ["sampling"],
+    ["inverse"],
     ["data", "models"],
     ["history", "training_config", "evaluation"],
     ["training_state", "training_meter", "training", "presets"],
     ["model_card", "checkpoint"],
     ["evaluate_likelihood"],
-    ["experiment", "evaluate", "image_source"],
+    ["experiment", "evaluate", "image_source", "recovery", "outliers", "synthetic", "applications"],
     ["homework"],
-    ["cli_images"],
+    ["cli_images", "cli_recover"],
     ["cli"],
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What measures and draws takes tensors and rows, never a training or a file of weights.
 DIFFUSION_MATHS = {"schedules", "targets", "sampling_steps", "sampling", "guidance", "image_noise", "bound", "mixture"}
 NO_TRAINING = {"metrics", "plotting", "inverse", "models", "data"} | DIFFUSION_MATHS
-TRAINING = {"training", "training_meter", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "homework", "cli_images", "cli"}
+TRAINING = {"training", "training_meter", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "synthetic", "homework"}
+TRAINING |= {"cli_images", "cli_recover", "cli"}
 
 
 def part_of(path: Path) -> str:

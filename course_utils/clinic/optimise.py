@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from course_utils.clinic.adapter import Adapter
 from course_utils.clinic.readings import Readings
+from course_utils.descent import descend
 from course_utils.device import make_rng, randn
 from course_utils.images import signed_to_unit
 
@@ -84,20 +84,6 @@ def optimise_latents(adapter: Adapter, readings: Readings, num_images: int) -> T
 def squared_errors(images: Tensor, decoded: Tensor) -> Tensor:
     """Returns the sum over pixels of squared differences in [0, 1] units, `[B]`, for signed images."""
     return (signed_to_unit(images) - signed_to_unit(decoded)).square().flatten(1).sum(1)
-
-
-def descend(loss: Callable[..., Tensor], start: list[Tensor], num_steps: int, learning_rate: float) -> list[Tensor]:
-    """Returns where Adam arrives after `num_steps` from `start`, with a step size that falls linearly to zero. No model parameter is touched."""
-    points = [value.detach().clone().requires_grad_() for value in start]
-    optimizer = torch.optim.Adam(points, lr=learning_rate)
-    for step in range(num_steps):
-        optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(loss(*points), points)
-        for point, gradient in zip(points, gradients):
-            point.grad = gradient
-        optimizer.step()
-    return [point.detach() for point in points]
 
 
 def passes_gradients(adapter: Adapter, z: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 - `mnist`, `fashion`: from the data folder, else downloaded by torchvision.
 - `strokes`: digits written by a program, drawn on this machine in seconds; needs no network.
+- `strokes-colour`: the same digits in ink and paper of random colours, 3 channels, for colourisation.
 - `folder:PATH`: the learner's own images.
 - `auto`: `COURSE_DATASET` where it is set; else MNIST where it lies on disk, else a download, else strokes. It says which and why.
 """
@@ -11,19 +12,20 @@ from __future__ import annotations
 import os
 
 from course_utils.data.base import Dataset
+from course_utils.data.colours import coloured
 from course_utils.data.folder import load_folder
 from course_utils.data.idx import download_failed_lately, load_idx, on_disk, raw_folder
 from course_utils.data.strokes_cache import load_strokes, strokes_cached
 from course_utils.errors import CourseError, unknown
 
-NAMES = ("auto", "mnist", "fashion", "strokes", "folder:PATH")
+NAMES = ("auto", "mnist", "fashion", "strokes", "strokes-colour", "folder:PATH")
 
 
 def load_dataset(name: str = "auto", *, image_size: int = 28, verbose: bool = True) -> Dataset:
     """Returns a dataset as uint8 tensors in memory.
 
     Args:
-        name: one of `auto`, `mnist`, `fashion`, `strokes`, `folder:PATH`.
+        name: one of `auto`, `mnist`, `fashion`, `strokes`, `strokes-colour`, `folder:PATH`.
         image_size: side in pixels; only `folder:PATH` can choose it, the others are 28.
         verbose: print one line that says what was loaded from where.
 
@@ -51,6 +53,8 @@ def _load(name: str, image_size: int) -> Dataset:
         return load_idx(name)
     if name == "strokes":
         return load_strokes()
+    if name == "strokes-colour":
+        return coloured(load_strokes())  # painting takes a second, so only the strokes themselves are cached
     return load_folder(name.removeprefix("folder:"), image_size)
 
 

@@ -10,6 +10,7 @@ from course_utils.models.classifier import Classifier, ClassifierConfig
 from course_utils.models.dcgan import DCGAN, DCGANConfig
 from course_utils.models.diffusion import Diffusion, DiffusionConfig
 from course_utils.models.gaussian import Gaussian, GaussianConfig
+from course_utils.models.regressor import Regressor, RegressorConfig
 from course_utils.models.vae import VAE, VAEConfig
 
 __all__ = ["REGISTRY", "Batch", "Model", "build", "config_class"]
@@ -19,6 +20,7 @@ REGISTRY: dict[str, tuple[type, type[Model]]] = {
     "dcgan": (DCGANConfig, DCGAN),
     "diffusion": (DiffusionConfig, Diffusion),
     "gaussian": (GaussianConfig, Gaussian),
+    "regressor": (RegressorConfig, Regressor),
     "vae": (VAEConfig, VAE),
 }
 

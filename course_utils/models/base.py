@@ -67,9 +67,9 @@ class Model(nn.Module):
         """Returns `n` new images `[n, C, H, W]` in [-1, 1], for the given labels `[n]` where the family is conditional.
 
         Raises:
-            CourseError: the family cannot sample, because it models p(label | image) and not p(image).
+            CourseError: the family cannot sample, because it answers questions about images and models no p(image).
         """
-        raise CourseError(f"a {self.family} cannot sample: it models p(label | image), never p(image). Use a generative family.")
+        raise CourseError(f"a {self.family} cannot sample: it answers a question about an image and models no p(image). Use a generative family.")
 
 
 def check_num_samples(n: int) -> None:

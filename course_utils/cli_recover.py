@@ -1,0 +1,68 @@
+"""`course recover`: inverse problems on test images. Heavy imports happen when it runs, so that `course --help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from course_utils.errors import CourseError
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Adds `course recover` to the commands."""
+    command = commands.add_parser("recover", help="solve an inverse problem: measure test images badly, recover them, write both")
+    command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
+    command.add_argument("--problem", required=True, metavar="NAME", help="such as inpaint-half; an unknown name lists all")
+    command.add_argument("--method", metavar="NAME", help="such as tweedie; an unknown name lists the family's (default: its favourite)")
+    command.add_argument("--dataset", help="whose test images are measured (default: the one it was trained on)")
+    command.add_argument("--num", type=int, default=8, metavar="N", help="how many test images (default: 8)")
+    command.add_argument("--samples", type=int, default=8, metavar="N", help="solutions of each (default: 8)")
+    command.add_argument("--noise-std", type=float, metavar="STD", help="of a measurement, pixels in [-1, 1] (default: the problem's own)")
+    command.add_argument("--seed", type=int, default=0, help="of the choice of images, their noise and the solutions (default: 0)")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    command.set_defaults(run=recover)
+
+
+def recover(options: argparse.Namespace) -> int:
+    """Writes one row a test image: the image, what was measured, the mean of all solutions, the solutions. Prints how good they are."""
+    import torch
+
+    from course_utils.checkpoint import resolve
+    from course_utils.data import load_dataset
+    from course_utils.device import make_rng
+    from course_utils.images import save_png, signed_to_uint8, uint8_to_signed
+    from course_utils.inverse.problems import make_problem
+    from course_utils.recovery import check_method, judge
+    from course_utils.recovery import recover as solve
+
+    _check(options)
+    run = resolve(options.source)
+    method = check_method(run.model.family, options.method)
+    problem = make_problem(options.problem, run.model.config.image_shape, options.noise_std)
+    dataset = load_dataset(options.dataset or run.experiment.dataset, image_size=run.experiment.model.image_size)
+    if options.num > len(dataset.test_images):
+        raise CourseError(f"--num: expected at most the {len(dataset.test_images):,} test images of {dataset.name}, got {options.num:,}.")
+    truths = uint8_to_signed(dataset.subset(num_test=options.num, seed=options.seed).test_images)
+    measurements = problem.measure(truths, make_rng(options.seed, 6))
+    solutions = solve(run.model, problem, measurements, options.samples, method=method, rng=make_rng(options.seed, 7)).cpu()
+    columns = torch.cat([truths[None], problem.shown(measurements)[None], solutions.mean(0)[None], solutions])
+    save_png(signed_to_uint8(columns.transpose(0, 1).flatten(0, 1)), options.out, num_columns=len(columns))
+    print(f"{options.out}: {options.source}, {problem.name} by {method}; columns: image, measured, mean, {options.samples} solutions")
+    for name, measured in judge(solutions, truths, problem, measurements).items():
+        print(f"  {name}: {measured.number}")
+    print(f"± is one standard error over {options.num} images; distances and the noise of {problem.noise_std:g} are on the scale from -1 to 1")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses at once what cannot be, before anything is loaded."""
+    from course_utils.errors import unknown
+    from course_utils.inverse.problems import PROBLEMS
+
+    if options.out.suffix != ".png":
+        raise CourseError(f"--out: expected a name that ends in .png, got {options.out}.")
+    if options.problem not in PROBLEMS:
+        raise unknown("problem", options.problem, PROBLEMS)
+    for name, value, least in (("num", options.num, 2), ("samples", options.samples, 1), ("seed", options.seed, 0)):
+        if value < least:
+            raise CourseError(f"--{name}: expected at least {least}, got {value}.")
