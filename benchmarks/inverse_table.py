@@ -96,10 +96,11 @@ def main() -> None:
             if model is None:
                 continue
             try:
-                row = {**key, "machine": machine(), "num": options.num, "samples": options.samples, **measured(model, dataset, problem, method, options)}
+                found = measured(model, dataset, problem, method, options)
             except CourseError as error:
                 print(f"{problem}, {method}: left out, {error}", flush=True)
                 continue
+            row = {**key, "machine": machine(), "num": options.num, "samples": options.samples, **found}
             print(json.dumps(row), flush=True)
             with options.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
