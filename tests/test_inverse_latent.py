@@ -15,9 +15,9 @@ from course_utils.inverse.problems import make_problem
 from course_utils.mixture import GaussianMixture
 
 SHAPE, DIM, LATENT_DIM = (1, 4, 4), 16, 3
-WEIGHTS = 0.3 * torch.randn(LATENT_DIM, DIM, generator=make_rng(0), dtype=torch.float64)
+WEIGHTS = 0.12 * torch.randn(LATENT_DIM, DIM, generator=make_rng(0), dtype=torch.float64)  # decoded pixels stay far from the ends -1 and 1
 OFFSET = 0.1 * torch.randn(DIM, generator=make_rng(1), dtype=torch.float64)
-NOISE_STD, MODEL_STD = 0.3, 0.1
+NOISE_STD, MODEL_STD = 0.2, 0.1
 
 
 def decode(latents):
