@@ -28,8 +28,11 @@ LAYERS = [
     ["model_card", "checkpoint"],
     ["evaluate_likelihood"],
     ["experiment", "evaluate", "image_source"],
+    ["compare_table", "copy_judge"],
+    ["compare"],
+    ["audits"],
     ["homework"],
-    ["cli_images"],
+    ["cli_images", "cli_compare"],
     ["cli"],
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -37,6 +40,7 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 DIFFUSION_MATHS = {"schedules", "targets", "sampling_steps", "sampling", "guidance", "image_noise", "bound", "mixture"}
 NO_TRAINING = {"metrics", "plotting", "inverse", "models", "data"} | DIFFUSION_MATHS
 TRAINING = {"training", "training_meter", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "homework", "cli_images", "cli"}
+TRAINING |= {"copy_judge", "compare", "audits", "cli_compare"}
 
 
 def part_of(path: Path) -> str:

@@ -2,9 +2,9 @@
 
 Two ideas. (1) A copy lies much nearer to one real image than to all others, so an image is suspicious where the ratio of its distance to the nearest
 real image and to the second nearest is small. A blurred or a very typical image is near to many real images at once, which leaves the ratio as it is.
-(2) The ratio is taken among all real images, training and held-out together, without looking at which is which. A generator that copies nothing cannot
-know which real images were withheld, so the images that its most suspicious samples resemble were in the training set as often as any image. If they
-were so more often, training images leak. This holds whatever the generator draws: blurred images, three classes only, or noise.
+(2) The ratio is taken among all real images, training and held-out together, without looking at which is which. A generator that copies nothing
+cannot know which of them were withheld, so the real images that its most suspicious samples resemble were in the training set as often as any other.
+If they were so more often, training images leak. This holds whatever the generator draws: blurred images, three classes only, or noise.
 
 Held-out images must come from where the training images came from: drawn at random from one collection, not written by other people.
 """
@@ -187,10 +187,12 @@ def hypergeometric_tail(at_least: int, population: int, marked: int, drawn: int)
 
     Source: Fisher 1935, "The Design of Experiments": the one-sided exact test.
     """
-    counts = torch.arange(max(at_least, 0, drawn - population + marked), min(drawn, marked) + 1, dtype=torch.float64)
-    rest = population - marked
-    logs = _log_choose(marked, counts) + _log_choose(rest, drawn - counts) - _log_choose(population, torch.tensor(float(drawn)).double())
-    return min(1.0, logs.logsumexp(0).exp().item()) if len(counts) else 0.0
+    lowest, highest = max(at_least, 0, drawn - population + marked), min(drawn, marked)
+    if lowest > highest:
+        return 0.0
+    counts = torch.arange(lowest, highest + 1, dtype=torch.float64)
+    ways = _log_choose(marked, counts) + _log_choose(population - marked, drawn - counts)
+    return min(1.0, (ways.logsumexp(0) - _log_choose(population, torch.tensor(drawn, dtype=torch.float64))).exp().item())
 
 
 def _log_choose(n: int, k: Tensor) -> Tensor:
