@@ -51,7 +51,7 @@ class BiasRow:
 
     Attributes:
         family, seed: of the training.
-        told_labels: whether the model is told what to draw, at the frequencies of its training set; then only images that miss their label move the share.
+        told_labels: whether the model is told what to draw, at the frequencies of its training set; then only images that miss their label count.
         training_share: of the rare class among the training images, by their labels.
         real_share: what the classifier sees of it in those same images, its mistakes included: the value to compare with.
         share, error: what the classifier sees among the samples, and the standard error of that share.

@@ -1,8 +1,8 @@
 """The memorisation test for runs of one dataset: it knows which images a run was trained on, and keeps what it has computed.
 
-Which images may serve as held-out ones? Those that differ from the training images in nothing but chance. The test images of strokes do. Those of MNIST
-were written by other people, so that even honest new digits of the training writers are a little nearer to the training set; `split_training` makes
-held-out images of the same writers there.
+Which images may serve as held-out ones? Those that differ from the training images in nothing but chance. The test images of strokes are such, those
+of MNIST are not: other people wrote them, so that even honest new digits of the training writers lie a little nearer to the training images.
+`split_training` makes held-out images of the same writers.
 """
 
 from __future__ import annotations
