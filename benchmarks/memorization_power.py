@@ -83,13 +83,13 @@ def power(dataset: Dataset, num_rounds: int) -> Iterator[dict]:
 
 
 def generators(dataset: Dataset) -> Iterator[dict]:
-    """Yields what three tests say of generators that copy nothing, good and bad ones."""
-    fresh, heldout, train = (dataset.train_images[rows] for rows in pieces(dataset, [NUM_IMAGES, NUM_HELDOUT], 0))
+    """Yields what three tests say of generators that copy nothing, good and bad ones; the shipped ones have seen all images but the test images."""
+    fresh, train = (dataset.train_images[rows] for rows in pieces(dataset, [NUM_IMAGES], 0))
     frequencies = label_frequencies(dataset.train_labels, dataset.num_classes)
     sets = {"real": fresh, "real, blurred": blurred(fresh), "real, noisy": noisy(fresh)}
     sets |= {family: draw_images(pretrained(family, dataset.name).model, NUM_IMAGES, frequencies) for family in ("vae", "dcgan")}
     for extractor in extractors(dataset):
-        test = MemorizationTest(extract(extractor, train), extract(extractor, heldout))
+        test = MemorizationTest(extract(extractor, train), extract(extractor, dataset.test_images))
         others = test.heldout[:NUM_IMAGES]
         null = nearest_distances(others, test.train)
         floor = authenticity(others, test.train).value

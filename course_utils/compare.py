@@ -7,7 +7,7 @@ they copy, how probable it finds test images, and what all that costs. Each row 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,9 +131,7 @@ def _measured_row(family: str, seed: int, dataset: Dataset, protocol: Protocol, 
     return {"family": family, "seed": seed, "weights": weights, "trained_on": record["machine"], "measured_on": machine(), "metrics": metrics}
 
 
-def obtain(
-    family: str, seed: int, dataset: Dataset, budget: str, use_shipped: bool = True, fit_run: Callable[..., Run] = run
-) -> tuple[Run, str]:
+def obtain(family: str, seed: int, dataset: Dataset, budget: str, use_shipped: bool = True) -> tuple[Run, str]:
     """Returns the run of a preset with a seed, and where it came from: "earlier run", "shipped" or "trained".
 
     Raises:
@@ -147,7 +145,7 @@ def obtain(
     if shipped is not None:
         return load_run(shipped), "shipped"
     print(f"{family}, seed {seed}: training on {dataset.name}", flush=True)
-    trained = fit_run(experiment, dataset, folder)
+    trained = run(experiment, dataset, folder)
     if not trained.record["finished"]:
         raise KeyboardInterrupt
     return trained, "trained"
