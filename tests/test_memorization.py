@@ -21,8 +21,8 @@ def points(num: int, *path: int) -> torch.Tensor:
     return torch.where(wide, 4 + noise, 0.3 * noise)
 
 
-def test_of(seed: int) -> MemorizationTest:
-    return MemorizationTest(points(NUM_TRAIN, seed, 0), points(NUM_HELDOUT, seed, 1))
+def test_of(seed: int, num_train: int = NUM_TRAIN, num_heldout: int = NUM_HELDOUT) -> MemorizationTest:
+    return MemorizationTest(points(num_train, seed, 0), points(num_heldout, seed, 1))
 
 
 test_of.__test__ = False
@@ -41,7 +41,7 @@ HONEST = {
 def test_false_alarms_are_at_most_five_in_a_hundred(name):
     """Every round has training, held-out and generated images of its own; the bound is what 5 % exceeds once in a thousand times."""
     rounds = 200
-    results = [test_of(seed).judge(HONEST[name](points(NUM_IMAGES, seed, 2))) for seed in range(rounds)]
+    results = [test_of(seed, 400, 250).judge(HONEST[name](points(NUM_IMAGES, seed, 2))) for seed in range(rounds)]
     assert sum(result.is_memorising() for result in results) <= binom.isf(1e-3, rounds, 0.05)
     shares = torch.tensor([result.copied_share.value for result in results])
     assert abs(shares.mean()) <= 4 * shares.std() / rounds**0.5 + 1e-12  # an unbiased effect size

@@ -28,7 +28,7 @@ def authenticity(generated: Tensor, train: Tensor, extractor: str = "") -> Measu
         generated, train: features `[N, D]`, `[T, D]` of one extractor, T at least 2.
         extractor: name of the features, for the result.
 
-    Source: Alaa et al. 2022 (arXiv:2102.08921), sec. 2.3.
+    Source: Alaa et al. 2022 (arXiv:2102.08921), the authenticity score.
     """
     generated, train = check_pair(generated, train, ("generated", "train"))
     found = nearest(generated, train)
@@ -51,7 +51,7 @@ def data_copying_statistic(
     Raises:
         CourseError: no cell holds ten images of each kind.
 
-    Source: Meehan et al. 2020 (arXiv:2004.05675), eq. 1-2: Mann-Whitney's U in normal approximation. Deviation: ties get the mean of their ranks.
+    Source: Meehan et al. 2020 (arXiv:2004.05675), the statistics Z_U (Mann & Whitney's U, standardised) and C_T. Deviation: ties count half.
     """
     distances = [torch.as_tensor(x).double().flatten() for x in (generated, heldout)]
     cells = tuple(torch.zeros(len(x), dtype=torch.int64) for x in distances) if cells is None else cells
