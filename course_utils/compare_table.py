@@ -18,6 +18,7 @@ BETTER = {
     "FID": "lower", "KID": "lower", "class KL": "lower", "NLL": "lower", "training seconds": "lower", "network calls": "lower",
     "precision": "higher", "recall": "higher", "sharpness": "higher", "diversity": "higher", "Inception Score": "higher", "class coverage": "higher",
 }  # fmt: skip
+P_VALUES = {"copy p-value"}
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Cell:
     @property
     def text(self) -> str:
         """Mean and error in words, such as "3.2 ± 0.1"; large numbers without decimals."""
-        if not math.isfinite(self.error) and self.mean == round(self.mean):
-            return f"{self.mean:,.0f}"
+        if not math.isfinite(self.error) or self.error == 0:  # parameters, network calls: no noise to speak of
+            return f"{self.mean:,.0f}" if self.mean == round(self.mean) else f"{self.mean:.3g}"
         return Measurement("", self.mean, self.error, len(self.values)).number
 
 
@@ -67,11 +68,13 @@ class Comparison:
         return list(dict.fromkeys(name for row in self.rows for name in row["metrics"]))
 
     def cell(self, metric: str, family: str) -> Cell | None:
-        """Returns a metric of a family over its seeds, or None where it has no such number."""
+        """Returns a metric of a family over its seeds, or None where it has no such number. Of p-values it is the smallest: they have no mean."""
         found = [row["metrics"][metric] for row in self.rows if row["family"] == family and metric in row["metrics"]]
         values = tuple(one["value"] for one in found)
         if not values:
             return None
+        if metric in P_VALUES:
+            return Cell(min(values), math.nan, values)
         if len(values) > 1:
             return Cell(*seed_error(values), values)
         return Cell(values[0], math.nan if found[0]["error"] is None else found[0]["error"], values)
@@ -93,7 +96,7 @@ class Comparison:
             lines.append([metric, *("-" if cell is None else cell.text for cell in cells), floor_text, BETTER.get(metric, "")])
         widths = [max(map(len, column)) for column in zip(*lines)]
         head = f"{self.protocol['num_images']:,} samples of each training against {self.protocol['dataset']} test, preset {self.protocol['budget']}"
-        notes = ["± is one standard error over seeds; of one seed, over images. Real images: training images in place of the samples."]
+        notes = ["± is one standard error over seeds; of one seed, over images. P-values: the smallest. Real images: training images in place of the samples."]
         machines = sorted({row["trained_on"] for row in self.rows})
         notes.append(f"trained on {'; '.join(machines)}" + ("; seconds of different machines do not compare" if len(machines) > 1 else ""))
         return "\n".join([head, *("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines), *notes])

@@ -156,6 +156,16 @@ def test_cells_are_means_over_seeds_with_the_error_between_them():
     assert "seconds of different machines do not compare" in str(mixed)
 
 
+def test_exact_numbers_have_no_error_bar_and_p_values_no_mean():
+    numbers = {"copy p-value": (0.6, 0.2, 0.9), "network calls": (10.0, 10.0, 10.0), "parameters": (1_234_567, 1_234_567, 1_234_567)}
+    rows = [
+        {**row, "metrics": {name: {**row["metrics"]["FID"], "value": values[row["seed"]], "error": None} for name, values in numbers.items()}}
+        for row in rows_of(0, 0, 0)
+    ]
+    result = Comparison({"num_images": 10, "dataset": "blobs", "budget": "smoke"}, tuple(rows))
+    assert [result.cell(name, "vae").text for name in numbers] == ["0.2", "10", "1,234,567"]
+
+
 def test_files_hold_the_same_numbers(compared):
     result, out = compared
     paths = result.save(out)
