@@ -99,6 +99,39 @@ def memorised(images: Tensor, num_remembered: int, num_images: int, *, seed: int
     return images[repeated[torch.randperm(num_images, generator=make_rng(seed))]]
 
 
+def planted_copies(
+    fresh: Tensor, train: Tensor, share: float = 0.05, *, noise_std: float = 0.0, right_px: int = 0, blur_px: float = 0.0, seed: int = 0
+) -> Tensor:
+    """Returns fresh images of which a share has been replaced by copies of different training images, in random places.
+
+    Args:
+        fresh: honest images, drawn apart from `train`.
+        train: what the memoriser remembers, at least as many as it copies.
+        share: of the images that are copies, 0 to 1; the number is rounded.
+        noise_std, right_px, blur_px: disguise of the copies, as in `noisy`, `shifted` and `blurred`.
+
+    Raises:
+        CourseError: images of different shapes, a share outside 0 to 1, or too few training images.
+    """
+    check_uint8(fresh)
+    check_uint8(train)
+    require(fresh.shape[1:] == train.shape[1:], "train", f"images of shape {list(fresh.shape[1:])} like the fresh ones", list(train.shape[1:]))
+    require(0 <= share <= 1, "share", "0 to 1", share)
+    num_copies = round(share * len(fresh))
+    require(num_copies <= len(train), "train", f"at least {num_copies} images to copy", len(train))
+    rng = make_rng(seed)
+    places = torch.randperm(len(fresh), generator=rng)[:num_copies]
+    copies = train[torch.randperm(len(train), generator=rng)[:num_copies]]
+    images = fresh.clone()
+    images[places] = disguised(copies, noise_std=noise_std, right_px=right_px, blur_px=blur_px, seed=seed)
+    return images
+
+
+def disguised(images: Tensor, *, noise_std: float = 0.0, right_px: int = 0, blur_px: float = 0.0, seed: int = 0) -> Tensor:
+    """Returns images shifted, then blurred, then with noise: how a memoriser may hide that it copies. The defaults hide nothing."""
+    return noisy(blurred(shifted(images, right_px), blur_px), noise_std, seed=seed)
+
+
 def _overlap(size: int, offset: int) -> tuple[slice, slice]:
     """Returns where pixels go to and where they come from along one axis."""
     return slice(max(0, offset), size + min(0, offset)), slice(max(0, -offset), size - max(0, offset))

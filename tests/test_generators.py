@@ -79,7 +79,31 @@ def test_memoriser_repeats_what_it_knows_equally_often():
     assert sorted(counts[:3]) == [2, 2, 3] and sum(counts[3:]) == 0
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_planted_copies_replace_a_share_and_leave_the_rest(share):
+    fresh = 255 - IMAGES
+    images = generators.planted_copies(fresh, IMAGES, share, seed=5)
+    places = [(IMAGES == image).flatten(1).all(1).nonzero().flatten().tolist() for image in images]
+    copied = [found[0] for found in places if found]
+    assert len(copied) == len(set(copied)) == round(share * len(fresh))
+    assert all(torch.equal(image, original) for image, original, found in zip(images, fresh, places) if not found)
+
+
+def test_disguises_are_applied_to_copies_alone():
+    fresh = torch.zeros_like(IMAGES)
+    images = generators.planted_copies(fresh, IMAGES, 0.5, right_px=1, seed=5)
+    copies = images[(images > 0).flatten(1).any(1)]
+    moved = generators.shifted(IMAGES, 1)
+    assert len(copies) == 6 and all((moved == copy).flatten(1).all(1).any() for copy in copies)
+    both = generators.disguised(IMAGES, noise_std=0.1, blur_px=1.0, seed=3)
+    assert torch.equal(both, generators.noisy(generators.blurred(IMAGES, 1.0), 0.1, seed=3))
+    assert torch.equal(generators.disguised(IMAGES), IMAGES)
+
+
 BAD = [
+    (lambda: generators.planted_copies(IMAGES, IMAGES, 1.5), "share: expected 0 to 1, got 1.5"),
+    (lambda: generators.planted_copies(IMAGES, IMAGES[:2], 0.5), "train: expected at least 6 images to copy, got 2"),
+    (lambda: generators.planted_copies(IMAGES, IMAGES[:, :, :5], 0.5), "train: expected images of shape"),
     (lambda: generators.blurred(IMAGES, -1), "width_px: expected 0 pixels or more, got -1"),
     (lambda: generators.blurred(IMAGES.float()), "expected uint8 images"),
     (lambda: generators.noisy(IMAGES, -0.1), "noise_std: expected 0 or more"),

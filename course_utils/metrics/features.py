@@ -114,6 +114,29 @@ def pixel_extractor() -> Extractor:
     return Extractor("pixels", lambda images: images.flatten(1), range="unit")
 
 
+def aligned_pixel_extractor() -> Extractor:
+    """Returns the extractor of pixels in [0, 1] after each image was moved, by whole pixels, until its centre of mass is in the middle.
+
+    Images that differ by a shift of whole pixels have equal features, unless ink was lost at the border. For bright shapes on black.
+    """
+    return Extractor("aligned pixels", lambda images: _centred(images).flatten(1), range="unit")
+
+
+def _centred(images: Tensor) -> Tensor:
+    """Returns images `[B, C, H, W]` rolled around so that the centre of mass is at most half a pixel off the middle."""
+    mass = images.double().sum(1)
+    total = mass.sum((1, 2)).clamp(min=1e-12)
+    for dim in (2, 3):
+        size = images.shape[dim]
+        profile = mass.sum(2 if dim == 2 else 1)  # [B, size]: ink in each row, or in each column
+        centre = (profile @ torch.arange(size, dtype=torch.float64, device=images.device)) / total
+        offsets = (centre - (size - 1) / 2).round().long()
+        source = (torch.arange(size, device=images.device) + offsets[:, None]) % size
+        source = source[:, None, :, None] if dim == 2 else source[:, None, None, :]
+        images = images.gather(dim, source.expand(images.shape))
+    return images
+
+
 def callable_extractor(function: Callable[[Tensor], Tensor], name: str, range: str = "uint8") -> Extractor:
     """Returns an extractor of the learner's own.
 
