@@ -90,7 +90,7 @@ _GAUSSIAN = TrainConfig(num_epochs=5, batch_size=128, learning_rate=1e-2, adam_b
 _DCGAN = TrainConfig(
     num_epochs=2, batch_size=64, learning_rate=3e-3, warmup_fraction=0.1, adam_betas=(0.5, 0.99), ema_decay=0.995, channels_last=True
 )
-_DIFFUSION = TrainConfig(num_epochs=6, batch_size=128, learning_rate=2e-3, ema_decay=0.99, channels_last=True)
+_DIFFUSION = TrainConfig(num_epochs=3, batch_size=64, learning_rate=6e-3, adam_betas=(0.9, 0.99), ema_decay=0.99, channels_last=True)
 
 PRESETS: dict[str, dict[str, Experiment]] = {
     "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),
@@ -154,7 +154,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dcgan-broken": ("dcgan", _BROKEN_DCGAN),
     "vae-binary": ("vae", {**_BINARY, "train.num_epochs": 28, "train.learning_rate": 3e-3}),
     "vae-binary-long": ("vae", {**_BINARY, "train.num_epochs": 150, "train.learning_rate": 2e-3}),
-    "diffusion-long": ("diffusion", {"train.num_epochs": 30}),
+    "diffusion-long": ("diffusion", {"train.num_epochs": 10}),
 }
 
 

@@ -18,7 +18,7 @@ class DiffusionConfig:
     image_channels: int = 1
     image_size: int = 28  # pixels a side; a multiple of patch_size
     num_classes: int = 10
-    channels: tuple[int, ...] = (32, 64)  # of each resolution of the U-Net; the first is image_size / patch_size, each next one half of it
+    channels: tuple[int, ...] = (32, 64, 64)  # of each resolution of the U-Net; the first is image_size / patch_size, each next one half of it
     num_blocks: int = 1  # a resolution, on each side of the U-Net
     patch_size: int = 2  # pixels a side that are folded into channels at the entrance
     embed_dim: int = 128  # of time and class
@@ -31,7 +31,7 @@ class DiffusionConfig:
     unlabelled: Literal["uniform", "null"] = "uniform"  # sample() without labels draws them, or tells the network that there is none
     sampler: Literal["ddpm", "ddim", "euler", "heun", "ab2", "dpm++2m"] = "euler"
     num_steps: int = 10  # of the sampler
-    guidance_scale: float = 1.0  # 1 is no guidance, at half the price
+    guidance_scale: float = 1.5  # 1 is no guidance, at half the price
 
     def __post_init__(self) -> None:
         require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
