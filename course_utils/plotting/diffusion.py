@@ -141,6 +141,7 @@ def score_field(
         limit: both axes go from -limit to +limit.
     """
     import torch
+    from matplotlib import colormaps
 
     fig = new_figure(4.6, 5.4)
     axes = fig.subplots()
@@ -148,7 +149,8 @@ def score_field(
         axes.scatter(*points.T.tolist(), s=5, color="#999999", alpha=0.5, linewidths=0, label="data", zorder=1)
     lengths = scores.norm(dim=1)
     direction = scores / lengths.clamp(min=1e-12)[:, None]
-    arrows = axes.quiver(*places.T.tolist(), *direction.T.tolist(), lengths.clamp(min=1e-12).log10().tolist(), cmap="viridis", scale=28, zorder=2)
+    few = colormaps["viridis"].resampled(8)  # steps can be read off the bar, and the picture fits a small palette
+    arrows = axes.quiver(*places.T.tolist(), *direction.T.tolist(), lengths.clamp(min=1e-12).log10().tolist(), cmap=few, scale=28, zorder=2)
     fig.colorbar(arrows, ax=axes, label="log10 of the score's length", shrink=0.8)
     if len(paths):
         for number, path in enumerate(torch.stack(tuple(paths), dim=1)):
@@ -156,7 +158,7 @@ def score_field(
             axes.plot(*path[-1].tolist(), color=OKABE_ITO[4], marker="o", markersize=4, zorder=3)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="x, dimension 0", ylabel="x, dimension 1", title=title)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper right", fontsize=9)
+        axes.legend(loc="upper right", fontsize=9, frameon=True, framealpha=0.9, markerscale=3)
     return fig
 
 
