@@ -96,7 +96,8 @@ class Comparison:
             lines.append([metric, *("-" if cell is None else cell.text for cell in cells), floor_text, BETTER.get(metric, "")])
         widths = [max(map(len, column)) for column in zip(*lines)]
         head = f"{self.protocol['num_images']:,} samples of each training against {self.protocol['dataset']} test, preset {self.protocol['budget']}"
-        notes = ["± is one standard error over seeds; of one seed, over images. P-values: the smallest. Real images: training images in place of the samples."]
+        notes = ["± is one standard error over seeds; of one seed, over images. Of p-values the smallest is shown."]
+        notes.append("Real images: training images in place of the samples.")
         machines = sorted({row["trained_on"] for row in self.rows})
         notes.append(f"trained on {'; '.join(machines)}" + ("; seconds of different machines do not compare" if len(machines) > 1 else ""))
         return "\n".join([head, *("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines), *notes])
