@@ -27,10 +27,10 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from course_utils.compare import compare, make_protocol
     from course_utils.data import check_name, load_dataset
     from course_utils.device import budget
     from course_utils.presets import preset
+    from course_utils.protocol import compare, make_protocol
 
     budget_name = options.budget or budget()
     for family in options.families:  # a misspelt name is told before the data are loaded

@@ -30,7 +30,7 @@ LAYERS = [
     ["evaluate_likelihood"],
     ["experiment", "evaluate", "image_source", "recovery", "outliers", "synthetic", "applications"],
     ["compare_table", "copy_judge"],
-    ["compare"],
+    ["protocol"],
     ["audits"],
     ["homework"],
     ["cli_images", "cli_recover", "cli_compare"],
@@ -41,7 +41,7 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 DIFFUSION_MATHS = {"schedules", "targets", "sampling_steps", "sampling", "guidance", "image_noise", "bound", "mixture"}
 NO_TRAINING = {"metrics", "plotting", "inverse", "models", "data"} | DIFFUSION_MATHS
 TRAINING = {"training", "training_meter", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "synthetic", "homework"}
-TRAINING |= {"copy_judge", "compare", "audits", "cli_images", "cli_recover", "cli_compare", "cli"}
+TRAINING |= {"copy_judge", "protocol", "audits", "cli_images", "cli_recover", "cli_compare", "cli"}
 
 
 def part_of(path: Path) -> str:

@@ -11,10 +11,9 @@ import pytest
 import torch
 from materials import make_dataset
 
-from course_utils import compare as module
+from course_utils import protocol as module
 from course_utils.checkpoint import load_run
 from course_utils.cli import main
-from course_utils.compare import PROTOCOL, ROWS, compare, make_protocol
 from course_utils.compare_table import Comparison
 from course_utils.copy_judge import CopyJudge, split_training, training_images
 from course_utils.errors import CourseError
@@ -22,6 +21,7 @@ from course_utils.experiment import find_shipped, run
 from course_utils.metrics.result import seed_error
 from course_utils.models import GaussianConfig
 from course_utils.presets import preset
+from course_utils.protocol import PROTOCOL, ROWS, compare, make_protocol
 
 
 @pytest.fixture(scope="module")
