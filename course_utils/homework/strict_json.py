@@ -17,6 +17,7 @@ from course_utils.errors import CourseError
 
 Reader = Callable[[Any, str], Any]
 MAX_DIGITS, MAX_SHOWN = 40, 60  # of a number; of a wrong value in a message
+MAX_PARTS = 100_000
 DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{3}(\d{3})?)?)?(Z|[+-]\d\d:\d\d)?)?")
 
 
@@ -34,12 +35,15 @@ def parse_json(data: bytes, where: str, max_bytes: int) -> Any:
     """
     if len(data) > max_bytes:
         raise CourseError(f"{where}: expected at most {max_bytes:,} bytes, got {len(data):,}.")
+    if data.count(b"[") + data.count(b"{") > MAX_PARTS:  # an empty list takes 2 bytes in the file and 30 times as many in memory
+        raise CourseError(f"{where}: expected at most {MAX_PARTS:,} lists and objects, got more.")
 
     def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        values = dict(pairs)
-        if len(values) < len(pairs):
-            names = [name for name, _ in pairs]
-            refuse(where, "each name once in an object", next(name for name in names if names.count(name) > 1))
+        values: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in values:
+                refuse(where, "each name once in an object", name)
+            values[name] = value
         return values
 
     def to_number(text: str) -> int | float:
