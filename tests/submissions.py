@@ -59,7 +59,7 @@ def row_dict(rng: random.Random, family: str, kind: str, changes: dict, seed: in
         "training_seconds": 40 + rng.random(),
         "sampling_seconds": 3 + rng.random(),
         "metrics": metrics,
-        "history": {"epoch": [float(epoch) for epoch in range(1, 9)], "loss": losses},
+        "history": {"train.epoch": [float(epoch) for epoch in range(1, 9)], "train.loss": losses},
     }
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from course_utils.homework.class_table import changes_in_words
 from course_utils.homework.collect import TEXTS, Judged, SchoolClass
-from course_utils.homework.effects import Effect
+from course_utils.homework.effects import difference
 from course_utils.homework.figures import class_png
 from course_utils.homework.html_parts import Html, join, page, picture, table, tag
 from course_utils.homework.report import NAMES, mark, runs_table, said, sample_pictures
+
+if TYPE_CHECKING:  # torch costs seconds to import
+    from course_utils.compare import Comparison
 
 SELF_REPORTED = (
     "All numbers are self-reported by the students. Nothing in the submissions was executed. To check a run, give its number: "
@@ -58,7 +63,7 @@ def _family(school_class: SchoolClass, family: str) -> Html:
     rows = []
     for index, one in enumerate(school_class.judged):
         for study in (study for study in one.studies if study.family == family):
-            found = {effect.metric: effect for effect in one.effects[family]}
+            found = {effect.name: effect for effect in one.effects[family]}
             changes = tag("ul", *(tag("li", line) for line in changes_in_words(study)), class_="points")
             rows.append((tag("a", one.student, href=f"#student-{index}"), changes, *(_cell(found.get(name)) for name in metrics)))
     caption = "Difference of the means over seeds, changed model minus class model. Bold: real; else within noise."
@@ -71,11 +76,13 @@ def _family(school_class: SchoolClass, family: str) -> Html:
     return join(parts)
 
 
-def _cell(effect: Effect | None) -> Html | str:
+def _cell(effect: Comparison | None) -> Html | str:
     if effect is None:
         return "-"
-    text = f"{effect.difference:+.3g}"
-    return tag("strong", text) if effect.words == "real" else text if effect.words == "within noise" else f"{text} ({effect.words})"
+    text = f"{difference(effect):+.3g}"
+    if effect.verdict is None:
+        return f"{text} ({effect.judgement})"
+    return tag("strong", text) if effect.verdict else text
 
 
 def _pairs(school_class: SchoolClass) -> Html:

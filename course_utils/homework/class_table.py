@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+from typing import TYPE_CHECKING
 
 from course_utils.homework.collect import Judged, SchoolClass
-from course_utils.homework.effects import changes_of, in_short
+from course_utils.homework.effects import changes_of, difference, in_short
 from course_utils.homework.schema import Study
+
+if TYPE_CHECKING:  # torch costs seconds to import
+    from course_utils.compare import Comparison
 
 # What spreadsheets take for the beginning of a formula, the wide forms of East Asian keyboards included.
 FORMULA = set("=+-@\t\r\n|%＝＋－＠")
@@ -51,9 +55,13 @@ def _line(one: Judged, study: Study | None, num_pairs: int, metrics: list[str]) 
     about = [results.dataset.name, results.budget, " ".join(map(str, results.seeds))]
     model = [study.family, "; ".join(changes_in_words(study))] if study else ["", ""]
     line: list[object] = [*map(defused, texts), num_pairs, *map(defused, [*about, *model])]
-    found = {effect.metric: effect for effect in one.effects.get(study.family, ())} if study else {}
-    for name in metrics:
-        effect = found.get(name)
-        numbers = (effect.before.value, effect.after.value, effect.difference, math.hypot(effect.before.error, effect.after.error)) if effect else ()
-        line += [*(f"{number:.6g}" if math.isfinite(number) else "" for number in numbers), effect.words] if effect else [""] * 5
+    found = {effect.name: effect for effect in one.effects.get(study.family, ())} if study else {}
+    for effect in map(found.get, metrics):
+        line += _cells(effect) if effect else [""] * 5
     return line
+
+
+def _cells(effect: Comparison) -> list[str]:
+    error = math.hypot(effect.baseline.error, effect.changed.error)  # NaN where a side has one seed
+    numbers = effect.baseline.value, effect.changed.value, difference(effect), error
+    return [*(f"{number:.6g}" if math.isfinite(number) else "" for number in numbers), effect.judgement]

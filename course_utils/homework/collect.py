@@ -6,14 +6,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.files import atomic_path, write_text
 from course_utils.homework.archive import RESULTS, Submission, read_submission
-from course_utils.homework.effects import Effect, effects
+from course_utils.homework.effects import effects
 from course_utils.homework.schema import Study
 from course_utils.homework.similar import Pair, near_equal
+
+if TYPE_CHECKING:  # torch costs seconds to import
+    from course_utils.compare import Comparison
 
 MAX_SUBMISSIONS = 1000
 OUTPUTS = {"class.html", "class.csv"}
@@ -27,7 +30,7 @@ class Judged:
 
     submission: Submission
     verdict: Any
-    effects: dict[str, tuple[Effect, ...]]
+    effects: dict[str, tuple[Comparison, ...]]
 
     @property
     def student(self) -> str:
@@ -66,8 +69,8 @@ class SchoolClass:
     def metrics(self, family: str, max_metrics: int = 10) -> list[str]:
         """Returns the metrics that at least half of the students who studied a family have measured."""
         found = [one.effects[family] for one in self.judged if one.effects.get(family)]
-        names = list(dict.fromkeys(effect.metric for own in found for effect in own))
-        counts = {name: sum(any(effect.metric == name for effect in own) for own in found) for name in names}
+        names = list(dict.fromkeys(effect.name for own in found for effect in own))
+        counts = {name: sum(any(effect.name == name for effect in own) for own in found) for name in names}
         return [name for name in names if 2 * counts[name] >= len(found)][:max_metrics]
 
 

@@ -2,74 +2,42 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from course_utils.errors import CourseError
 from course_utils.homework.schema import Row, Study
 
 if TYPE_CHECKING:  # torch costs seconds to import
-    from course_utils.metrics.result import Measurement, Verdict
+    from course_utils.compare import Comparison
 
 
-@dataclass(frozen=True)
-class Effect:
-    """One metric of two sets of runs.
+def effects(before: Sequence[Row], after: Sequence[Row]) -> tuple[Comparison, ...]:
+    """Returns the comparison of two sets of runs for every metric that all of them have, in the order of the first run.
 
-    Attributes:
-        before, after: means over the seeds with their standard errors.
-        verdict: None where a side has no error bar at all.
+    Of several runs with one seed the first counts. Nothing where a side has no runs; a metric that does not compare (measured on other numbers of
+    images) is left out: what students hand in may be anything, and the rest is still worth reading.
     """
+    sides = [[asdict(row) for row in {row.seed: row for row in reversed(rows)}.values()][::-1] for rows in (before, after)]
+    from course_utils.compare import compare
 
-    metric: str
-    before: Measurement
-    after: Measurement
-    verdict: Verdict | None
-
-    @property
-    def difference(self) -> float:
-        return self.after.value - self.before.value
-
-    @property
-    def words(self) -> str:
-        """The verdict in words: "real", "within noise" or "no error bar"."""
-        return "no error bar" if self.verdict is None else "real" if self.verdict else "within noise"
-
-
-def effects(before: Sequence[Row], after: Sequence[Row]) -> tuple[Effect, ...]:
-    """Returns the effect on every metric that all runs of both sides have, in the order of the first run; none where a side has no runs."""
-    from course_utils.metrics.result import is_difference_real
-
-    found = []
-    for name in shared_metrics([*before, *after]) if before and after else ():
-        sides = mean_over_seeds(name, before), mean_over_seeds(name, after)
-        judged = all(math.isfinite(side.error) for side in sides) and sum(side.error for side in sides) > 0
-        found.append(Effect(name, *sides, is_difference_real(*reversed(sides)) if judged else None))
+    found: list[Comparison] = []
+    for name in _shared([*before, *after]) if all(sides) else ():
+        try:
+            found += compare(*([{**row, "metrics": {name: row["metrics"][name]}} for row in rows] for rows in sides))
+        except CourseError:
+            continue
     return tuple(found)
 
 
-def shared_metrics(rows: Sequence[Row]) -> list[str]:
-    """Returns the names of the metrics that every row has."""
+def difference(effect: Comparison) -> float:
+    """Returns the changed model's mean minus the class model's."""
+    return effect.changed.value - effect.baseline.value
+
+
+def _shared(rows: Sequence[Row]) -> list[str]:
     return [name for name in rows[0].metrics if all(name in row.metrics for row in rows)] if rows else []
-
-
-def mean_over_seeds(name: str, rows: Sequence[Row]) -> Measurement:
-    """Returns the mean of a metric over runs and its standard error.
-
-    With several seeds their spread holds both kinds of noise, that of the training and that of the samples; but a few seeds may lie close together
-    by chance, so the error is never below what the samples alone explain. With one seed only the noise of the samples is known.
-    """
-    from course_utils.metrics.result import Measurement, seed_error
-
-    metrics = [row.metrics[name] for row in rows]
-    known = [metric.error for metric in metrics if metric.error is not None]
-    sampling = math.hypot(*known) / len(metrics) if len(known) == len(metrics) else math.nan
-    if len(metrics) == 1:
-        return Measurement(name, metrics[0].value, sampling, metrics[0].num_images)
-    mean, spread = seed_error([metric.value for metric in metrics])
-    error = spread if math.isnan(sampling) else max(spread, sampling)
-    return Measurement(name, mean, error, min(metric.num_images for metric in metrics))
 
 
 def changes_of(study: Study) -> list[tuple[str, Any, Any]]:

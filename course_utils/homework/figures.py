@@ -6,14 +6,16 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from course_utils.homework.effects import Effect, in_short
+from course_utils.homework.effects import in_short
 from course_utils.homework.schema import Results, Study
 
-if TYPE_CHECKING:  # matplotlib costs a second to import
+if TYPE_CHECKING:  # torch and matplotlib cost seconds to import
     from matplotlib.figure import Figure
 
+    from course_utils.compare import Comparison
+    from course_utils.metrics.result import Measurement
+
 DPI = 110
-NOT_DRAWN = {"epoch", "step", "seconds"}
 
 
 def figure_png(figure: Figure) -> bytes:
@@ -23,23 +25,22 @@ def figure_png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def effects_png(found: Sequence[Effect]) -> bytes:
+def effects_png(found: Sequence[Comparison]) -> bytes:
     """Returns each metric before and after, with error bars."""
     from course_utils.plotting.homework import before_and_after
 
-    groups = {effect.metric: {"class": _pair(effect.before), "changed": _pair(effect.after)} for effect in found}
+    groups = {one.name: {"class": _pair(one.baseline), "changed": _pair(one.changed)} for one in found}
     return figure_png(before_and_after(groups))
 
 
 def curves_png(study: Study) -> bytes | None:
     """Returns the training curves of the class model and the changed model, or None where the runs have none."""
-    from course_utils.plotting.homework import seed_curves
+    from course_utils.plotting.homework import curve_terms, seed_curves
 
     sides = {"class": study.of_kind("baseline"), "changed": study.of_kind("changed")}
-    columns = list(dict.fromkeys(name for rows in sides.values() for row in rows for name in row.history if name not in NOT_DRAWN))
-    if not columns or not any(row.history for rows in sides.values() for row in rows):
-        return None
-    return figure_png(seed_curves({name: [row.history for row in rows] for name, rows in sides.items() if rows}, columns))
+    histories = {name: [row.history for row in rows] for name, rows in sides.items()}
+    terms = curve_terms([history for runs in histories.values() for history in runs])
+    return figure_png(seed_curves(histories, terms)) if terms else None
 
 
 def class_png(class_results: Sequence[Results], family: str, metric: str, max_parameters: int = 9) -> tuple[bytes, str] | None:
@@ -75,5 +76,5 @@ def _points(studies: Sequence[Study], name: str, metric: str) -> dict[str, list[
     return groups if any(groups.values()) else {}
 
 
-def _pair(measured: Any) -> tuple[float, float]:
+def _pair(measured: Measurement) -> tuple[float, float]:
     return measured.value, measured.error

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from course_utils.homework.effects import Effect, changes_of, effects, in_short, mean_over_seeds, shared_metrics
+from course_utils.homework.effects import changes_of, difference, effects, in_short
 from course_utils.homework.figures import curves_png, effects_png
 from course_utils.homework.html_parts import Html, join, page, paragraphs, picture, table, tag
 from course_utils.homework.schema import Results, Study
+
+if TYPE_CHECKING:  # torch costs seconds to import
+    from course_utils.compare import Comparison
 
 SELF_REPORTED = (
     "The numbers in this report are self-reported: they come from a file that the student handed in, made on the student's own machine. "
@@ -109,25 +112,25 @@ def changes_table(study: Study, meaning: Callable[[str, str], str]) -> Html:
     return table(("setting", "meaning", "in class", "changed to"), rows, numbers_from=2) if rows else tag("p", "No change was planned.")
 
 
-def effects_table(found: tuple[Effect, ...]) -> Html:
+def effects_table(found: tuple[Comparison, ...]) -> Html:
     """Returns each metric before and after with error bars, and the verdict."""
-    rows = [
-        (effect.metric, effect.before.number, effect.after.number, f"{effect.difference:+.3g}", mark_effect(effect), f"{effect.after.num_images:,}")
-        for effect in found
-    ]
-    caption = "Mean over seeds ± one standard error. Real: the difference exceeds 1.96 of its standard errors; one in twenty equal pairs does so too."
+    rows = []
+    for one in found:
+        numbers = one.baseline.number, one.changed.number, f"{difference(one):+.3g}"
+        rows.append((one.name, *numbers, mark_effect(one), f"{one.changed.num_images:,}"))
+    caption = "Mean over seeds ± one standard error. Real: more than chance explains; of models that are equal, one metric in twenty says so too."
     return table(("metric", "class model", "changed model", "difference", "verdict", "images a run"), rows, caption)
 
 
-def mark_effect(effect: Effect) -> Html:
-    """Returns "real" in bold, else the words as they are."""
-    return tag("strong" if effect.words == "real" else "span", effect.words)
+def mark_effect(effect: Comparison) -> Html:
+    """Returns the verdict in words, in bold where the difference is real."""
+    return tag("strong" if effect.verdict else "span", effect.judgement)
 
 
-def _figures(study: Study, found: tuple[Effect, ...], name: str) -> list[Html]:
+def _figures(study: Study, found: tuple[Comparison, ...], name: str) -> list[Html]:
     pictures = []
     if found:
-        alt = "; ".join(f"{effect.metric}: class {effect.before.number}, changed {effect.after.number}, {effect.words}" for effect in found)
+        alt = "; ".join(f"{one.name}: class {one.baseline.number}, changed {one.changed.number}, {one.judgement}" for one in found)
         pictures.append(picture(effects_png(found), f"{name}, metrics of class model and changed model. {alt}.", "Bars: ± 2 standard errors."))
     curves = curves_png(study)
     if curves is not None:
@@ -145,19 +148,19 @@ def sample_pictures(family: str, samples: Mapping[str, bytes], name: str) -> Htm
 
 def ablation(study: Study) -> Html | None:
     """Returns the metrics with one change left out at a time, or None where that was not run."""
-    changed, names = study.of_kind("changed"), [name for name in study.changes if study.of_kind("ablation", name)]
-    if not names or not changed:
+    baseline, changed = study.of_kind("baseline"), study.of_kind("changed")
+    left_out = {name: effects(changed, study.of_kind("ablation", name)) for name in study.changes}
+    left_out = {f"all but {name}": found for name, found in left_out.items() if found}
+    if not left_out:
         return None
-    variants = {"none of the changes": study.of_kind("baseline"), "all changes": changed}
-    variants |= {f"all but {name}": study.of_kind("ablation", name) for name in names}
-    metrics = shared_metrics([row for rows in variants.values() for row in rows])
-    lines = []
-    for label, rows in variants.items():
-        real = {effect.metric for effect in effects(changed, rows) if effect.words == "real" and label.startswith("all but")}
-        cells = [mean_over_seeds(metric, rows).number + (" (real)" if metric in real else "") if rows else "-" for metric in metrics]
-        lines.append((label, *cells))
+    metrics = [one.name for one in next(iter(left_out.values()))]
+    lines = {"no change": {one.name: one.baseline.number for one in effects(baseline, changed)}}
+    lines["all changes"] = {one.name: one.baseline.number for one in next(iter(left_out.values()))}
+    for label, found in left_out.items():
+        lines[label] = {one.name: one.changed.number + (" (real)" if one.verdict else "") for one in found}
     caption = "(real): differs from all changes together by more than noise, so the change that was left out mattered."
-    return join([tag("h3", "Which change did it"), table(("model", *metrics), lines, caption)])
+    rows = [(label, *(cells.get(name, "-") for name in metrics)) for label, cells in lines.items()]
+    return join([tag("h3", "Which change did it"), table(("model", *metrics), rows, caption)])
 
 
 def runs_table(study: Study) -> Html:

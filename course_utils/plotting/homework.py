@@ -14,36 +14,53 @@ if TYPE_CHECKING:  # matplotlib costs a second to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINES = ("-", "--", ":")
+NOT_DRAWN = {"epoch", "step", "seconds"}
 MAX_PANELS = 6
 WIDE = 50  # values that span more than this factor stand on a logarithmic axis
 
 
-def seed_curves(histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], columns: Sequence[str]) -> Figure:
-    """Returns one panel a column over epochs, one line a run; the groups differ by colour and dash.
+def curve_terms(histories: Sequence[Mapping[str, Sequence[float]]]) -> list[str]:
+    """Returns what can be drawn of some runs: columns without their split, such as "discriminator loss" for "discriminator.train.loss"."""
+    names = dict.fromkeys(_term(column) for history in histories for column, values in history.items() if values)
+    return [name for name in names if name.split()[-1] not in NOT_DRAWN]
+
+
+def seed_curves(histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], terms: Sequence[str]) -> Figure:
+    """Returns one panel a term over epochs, one line a run: groups differ by colour and marker, test values are dashed.
 
     Args:
-        histories: `{group: [{column: one value an epoch} of each seed]}`; a column "epoch" is the axis, else epochs count from 1.
-        columns: to draw, such as ("loss", "kl"); at most 6 are drawn.
+        histories: `{group: [{column: one value an epoch} of each seed]}`; columns such as "train.loss" or "discriminator.test.loss".
+        terms: of `curve_terms`; at most 6 are drawn.
 
     Raises:
-        CourseError: no run has any of the columns.
+        CourseError: no terms.
     """
-    columns = [name for name in columns if any(name in run for runs in histories.values() for run in runs)][:MAX_PANELS]
-    if not columns:
-        raise CourseError("expected training curves, got runs without any of the columns.")
-    fig, rows = _panels(len(columns))
-    for axes, name in zip(rows, columns):
-        for (group, runs), colour, dash in zip(histories.items(), OKABE_ITO, LINES):
-            for index, run in enumerate(run for run in runs if name in run):
-                epochs = run.get("epoch", range(1, len(run[name]) + 1))
-                if len(epochs) == len(run[name]):
-                    marker = "o" if len(epochs) < 3 else None
-                    axes.plot(epochs, run[name], dash, marker=marker, color=colour, alpha=0.8, label=None if index else group)
-        axes.set(title=in_words(name), xlabel="epoch")
+    if not terms:
+        raise CourseError("expected training curves, got none.")
+    fig, panels = _panels(len(terms[:MAX_PANELS]))
+    for axes, term in zip(panels, terms):
+        for (group, runs), colour, marker in zip(histories.items(), OKABE_ITO, MARKERS):
+            for index, run in enumerate(runs):
+                for column in (column for column in run if _term(column) == term):
+                    test = "test" in column.split(".")
+                    label = f"{group}, {'test' if test else 'train'}" if index == 0 else None
+                    look = {"linestyle": "--" if test else "-", "marker": marker, "markersize": 4, "color": colour, "alpha": 0.8}
+                    axes.plot(_epochs(run, column), run[column], label=label, **look)
+        axes.set(title=in_words(term), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-    fig.axes[0].legend()
+    panels[0].legend(fontsize=8)
     return fig
+
+
+def _term(column: str) -> str:
+    """Returns a column's name in words, without the split."""
+    return " ".join(part for part in column.split(".") if part not in ("train", "test"))
+
+
+def _epochs(run: Mapping[str, Sequence[float]], column: str) -> Sequence[float]:
+    """Returns the epochs of a column: the run's own where it has them, else counted from 1."""
+    own = run.get(".".join([*column.split(".")[:-1], "epoch"]), ())
+    return own if len(own) == len(run[column]) else range(1, len(run[column]) + 1)
 
 
 def before_and_after(metrics: Mapping[str, Mapping[str, tuple[float, float]]], per_row: int = 3) -> Figure:
