@@ -28,8 +28,9 @@ LAYERS = [
     ["model_card", "checkpoint"],
     ["evaluate_likelihood"],
     ["experiment", "evaluate", "image_source"],
+    ["sweep_rows", "sweep_progress", "sweep_run", "sweep_workers", "sweep", "compare"],
     ["homework"],
-    ["cli_images"],
+    ["cli_images", "cli_homework"],
     ["cli"],
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -37,6 +38,7 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 DIFFUSION_MATHS = {"schedules", "targets", "sampling_steps", "sampling", "guidance", "image_noise", "bound", "mixture"}
 NO_TRAINING = {"metrics", "plotting", "inverse", "models", "data"} | DIFFUSION_MATHS
 TRAINING = {"training", "training_meter", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "homework", "cli_images", "cli"}
+TRAINING |= {"sweep", "sweep_run", "sweep_workers", "cli_homework"}
 
 
 def part_of(path: Path) -> str:
