@@ -132,6 +132,7 @@ class Results:
 _sha256 = matching(r"[0-9a-f]{64}", "64 hexadecimal digits")
 _family = matching(r"[a-z][a-z0-9-]{0,39}", "a model family such as 'vae'")
 _setting = matching(r"[a-z][a-z0-9_]{0,59}(\.[a-z][a-z0-9_]{0,59})?", "a dotted name such as 'model.latent_dim'")
+_label = matching(r"[A-Za-z0-9-][A-Za-z0-9 _.,:;()/%+*=-]{0,59}", "a name such as 'FID' or '-ELBO (nats)'")
 _seed = whole(0, 2**32 - 1)
 _prose = text(MAX_TEXT, one_line=False)
 _seconds = number(0, 1e8)
@@ -164,8 +165,8 @@ _row = record(
         "machine": text(MAX_NAME),
         "training_seconds": _seconds,
         "sampling_seconds": _seconds,
-        "metrics": mapping(text(60, required=True), _metric, 40),
-        "history": mapping(text(60, required=True), list_of(number(), MAX_EPOCHS), 40),
+        "metrics": mapping(_label, _metric, 40),
+        "history": mapping(_label, list_of(number(), MAX_EPOCHS), 40),
     },
     Row,
 )
