@@ -16,7 +16,7 @@ from course_utils.metrics.result import Measurement, Verdict, is_difference_real
 
 CONFIDENCE = 0.95  # of calling two equal models equal
 # Metrics whose expected value depends on the number of images, so that only equal numbers compare.
-SIZE_MATTERS = ("fid", "class_kl")
+SIZE_MATTERS = ("FID", "class KL")
 
 
 @dataclass(frozen=True)

@@ -36,13 +36,13 @@ class MetricInfo:
     """How to read a metric of the homework.
 
     Attributes:
-        title: of a table's row, with the unit.
+        unit: "" where it has none.
         better: "lower", "higher", or "" where neither is.
         meaning: in a few words.
         changed_by: settings that change what the number means, so that values before and after do not compare.
     """
 
-    title: str
+    unit: str
     better: str
     meaning: str
     changed_by: tuple[str, ...] = ()
@@ -50,26 +50,26 @@ class MetricInfo:
 
 _PIXEL_MODEL = ("model.likelihood", "model.binarisation", "model.noise_std")
 METRICS: dict[str, MetricInfo] = {
-    "fid": MetricInfo("FID", "lower", "distance of the samples' features from those of test images"),
-    "kid": MetricInfo("KID", "lower", "the same without the bias of few images"),
-    "precision": MetricInfo("precision", "higher", "share of samples that lie among the test images"),
-    "recall": MetricInfo("recall", "higher", "share of test images that lie among the samples"),
-    "class_kl": MetricInfo("class KL (nats)", "lower", "how far the classes' frequencies are from the data's"),
-    "class_agreement": MetricInfo("class agreement", "higher", "share of samples that show the class they were asked for"),
-    "negative_elbo": MetricInfo("-ELBO (nats an image)", "lower", "bound of the negative log-likelihood of test images", _PIXEL_MODEL),
-    "reconstruction": MetricInfo("reconstruction (nats an image)", "lower", "-log p(x | z) of test images", _PIXEL_MODEL),
-    "kl": MetricInfo("KL (nats an image)", "", "information about an image in its latents"),
-    "x0_mse": MetricInfo(
-        "denoising error (squared pixels)", "lower", "of the image seen in a noisy one", ("model.time_sampling", "model.schedule")
+    "FID": MetricInfo("", "lower", "distance of the samples' features from those of test images"),
+    "KID": MetricInfo("", "lower", "the same without the bias of few images"),
+    "precision": MetricInfo("", "higher", "share of samples that lie among the test images"),
+    "recall": MetricInfo("", "higher", "share of test images that lie among the samples"),
+    "class KL": MetricInfo("nats", "lower", "how far the classes' frequencies are from the data's"),
+    "class agreement": MetricInfo("", "higher", "share of samples that show the class they were asked for"),
+    "negative ELBO": MetricInfo("nats an image", "lower", "bound of the negative log-likelihood of test images", _PIXEL_MODEL),
+    "reconstruction": MetricInfo("nats an image", "lower", "-log p(x | z) of test images", _PIXEL_MODEL),
+    "KL": MetricInfo("nats an image", "", "what the latents say about an image"),
+    "denoising error": MetricInfo(
+        "squared pixels", "lower", "of the test image that the network sees in a noisy one", ("model.time_sampling", "model.schedule")
     ),
-    "separation": MetricInfo("separation", "", "share of pairs in which the discriminator scores the real image higher"),
-    "diversity": MetricInfo("diversity (RMS pixels)", "", "distance between two samples"),
+    "separation": MetricInfo("", "", "share of pairs in which the discriminator scores the real image higher"),
+    "diversity": MetricInfo("RMS of pixels", "", "distance between two samples"),
 }
 # Terms of a family's own loss on test images that the homework reports: the name in the run's record, and here.
 LOSS_TERMS: dict[str, dict[str, str]] = {
-    "vae": {"negative_elbo": "negative_elbo", "reconstruction": "reconstruction", "kl": "kl"},
+    "vae": {"negative_elbo": "negative ELBO", "reconstruction": "reconstruction", "kl": "KL"},
     "dcgan": {"discriminator.separation": "separation", "generator.diversity": "diversity"},
-    "diffusion": {"x0_mse": "x0_mse"},
+    "diffusion": {"x0_mse": "denoising error"},
 }
 
 
@@ -99,15 +99,11 @@ def measure(run: Run, dataset: Dataset, num_images: int = 2_000) -> dict[str, An
     start = time.perf_counter()
     images, labels = draw(run.model, num_images, run.experiment.seed)
     seconds = time.perf_counter() - start
-    found = {_key(one): _as_metric(one) for one in _of_images(images, labels, dataset)}
+    found = {one.name: _as_metric(one) for one in _of_images(images, labels, dataset)}
     for recorded, name in LOSS_TERMS.get(run.experiment.family, {}).items():
         value, error = run.metric(recorded)
         found[name] = {"value": value, "error": error, "num_images": run.record["metrics"][recorded]["num_images"]}
     return {"metrics": {name: found[name] for name in METRICS if name in found}, "sampling_seconds": seconds}
-
-
-def _key(measured: Measurement) -> str:
-    return measured.name.lower().replace(" ", "_")
 
 
 def _as_metric(measured: Measurement) -> Mapping[str, Any]:
