@@ -52,7 +52,7 @@ def _in_time(study: Study) -> Point:
     planned = moment(study.planned)
     started = [moment(row.started) for row in study.rows if row.kind != "baseline"]
     if started and planned > min(started):
-        return Point("predicted first", False, f"planned {study.planned}, after the first run of the changed model began ({min(started).isoformat()})")
+        return Point("predicted first", False, f"planned {study.planned}, after the first run of the changed model ({min(started).isoformat()})")
     return Point("predicted first", True, f"planned {study.planned}")
 
 
