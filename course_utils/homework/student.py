@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from course_utils.checkpoint import Run
 from course_utils.data import load_dataset
@@ -24,9 +24,6 @@ from course_utils.homework.plan import make_plan, ready_plan, start_over, write_
 from course_utils.homework.schema import Plan
 from course_utils.homework.study import ablation_effects, effects_of, run_study, variants
 from course_utils.sweep_run import find_or_train
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Step = TypeVar("Step", bound=Callable[..., Any])
 PICTURE_IMAGES = {"smoke": 100, "laptop": 500, "gpu": 2_000}  # that the pictures with metrics draw, a point
@@ -85,9 +82,9 @@ class Homework:
         """The images that both models are trained on."""
         return load_dataset(self.place.dataset_name, verbose=False)
 
-    def parameters(self) -> pd.DataFrame:
+    def parameters(self) -> Table:
         """Returns the class model: each parameter with its value, range, unit and meaning, and whether a change of it counts."""
-        return _table(parameter_rows(self.place.family, self.place.budget), "parameter")
+        return Table(parameter_rows(self.place.family, self.place.budget), "parameter")
 
     def check(self, changes: Mapping[str, Any]) -> ChangeReport:
         """Returns what changes are worth; printing it says how many count."""
@@ -114,12 +111,12 @@ class Homework:
         run_study(self.place, self.dataset, ablate=True, workers=workers)
 
     @_patient
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """Returns each metric of both models, mean over seeds with its error, and whether the difference is more than noise."""
-        return _table([effect.as_row() for effect in effects_of(self.place, ready_plan(self.place).changes)], "metric")
+        return Table([effect.as_row() for effect in effects_of(self.place, ready_plan(self.place).changes)], "metric")
 
     @_patient
-    def ablation_table(self) -> pd.DataFrame:
+    def ablation_table(self) -> Table:
         """Returns, for each change, how the metrics differ between the model with all changes and the one without it."""
         found = ablation_effects(self.place, list(ready_plan(self.place).changes))
         if not found:
@@ -128,7 +125,7 @@ class Homework:
         for name, comparisons in found.items():
             cells = {one.name: f"{one.verdict.difference:+.3g} ({one.judgement})" if one.verdict else one.judgement for one in comparisons}
             rows.append({"what this change did": name, **cells})
-        return _table(rows, "what this change did")
+        return Table(rows, "what this change did")
 
     @_patient
     def show(self, name: str) -> None:
@@ -187,8 +184,19 @@ class Homework:
         print(f"kept in {start_over(self.place)}; plan anew")
 
 
-def _table(rows: list[dict[str, str]], index: str) -> pd.DataFrame:
-    import pandas as pd
+class Table:
+    """A table of texts: in a notebook as HTML, printed as text; `frame` is the data frame."""
 
-    pd.set_option("display.max_colwidth", None)
-    return pd.DataFrame(rows).set_index(index)
+    def __init__(self, rows: list[dict[str, str]], index: str) -> None:
+        import pandas as pd
+
+        self.frame = pd.DataFrame(rows).set_index(index)
+
+    def __repr__(self) -> str:
+        return self.frame.to_string()
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        with pd.option_context("display.max_colwidth", None):  # long meanings in full
+            return self.frame.to_html(border=0)
