@@ -137,7 +137,10 @@ def test_what_is_not_allowed_is_not_run(tmp_path):
         rerun(claims_of(tmp_path, results_dict()), data(), lambda *_: pytest.fail("it was trained"), refuse)
 
 
-@pytest.mark.parametrize("run_id, message", [("abc", "6 or more of the digits"), ("../../x", "of the digits 0 to 9"), ("0" * 20, "in these submissions")])
+NO_RUN = {"abc": "6 or more of the digits", "../../x": "of the digits 0 to 9", "ABCDEF": "of the digits 0 to 9", "0" * 20: "in these submissions"}
+
+
+@pytest.mark.parametrize("run_id, message", NO_RUN.items())
 def test_numbers_of_no_run(run_id, message, tmp_path):
     write_one(tmp_path / "a.zip")
     with pytest.raises(CourseError, match=message):
