@@ -1,7 +1,7 @@
 """Two sets of runs that differ in their settings: what changed in each metric, and whether it is more than noise.
 
-The rule is the course's (`metrics.result.is_difference_real`); what is added is what a few seeds cost. The spread between three trainings is known only
-roughly, so a difference has to be larger than 1.96 standard errors to count: up to 2.8 with three seeds each.
+The rule is the course's (`metrics.result.is_difference_real`); what is added is what a few seeds cost. The spread between three trainings is known
+only roughly, so a difference has to be larger than 1.96 standard errors to count: up to 2.8 with three seeds each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from course_utils.metrics.result import Measurement, Verdict, is_difference_real
 
 CONFIDENCE = 0.95  # of calling two equal models equal
 # Metrics whose expected value depends on the number of images, so that only equal numbers compare.
-SIZE_MATTERS = ("fid", "class_kl")
+SIZE_MATTERS = ("FID", "class KL")
 
 
 @dataclass(frozen=True)
