@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from course_utils.homework.effects import in_short
@@ -18,6 +19,17 @@ if TYPE_CHECKING:  # torch and matplotlib cost seconds to import
 DPI = 110
 
 
+@contextmanager
+def course_style() -> Iterator[None]:
+    """Draws in the look of the course inside the block, whatever the process has set."""
+    import matplotlib
+
+    from course_utils.style import OKABE_ITO, RC_PARAMS
+
+    with matplotlib.rc_context({**RC_PARAMS, "axes.prop_cycle": matplotlib.cycler(color=OKABE_ITO)}):
+        yield
+
+
 def figure_png(figure: Figure) -> bytes:
     """Returns a figure as PNG; equal figures give equal bytes."""
     stream = io.BytesIO()
@@ -30,7 +42,8 @@ def effects_png(found: Sequence[Comparison]) -> bytes:
     from course_utils.plotting.homework import before_and_after
 
     groups = {one.name: {"class": _pair(one.baseline), "changed": _pair(one.changed)} for one in found}
-    return figure_png(before_and_after(groups))
+    with course_style():
+        return figure_png(before_and_after(groups))
 
 
 def curves_png(study: Study) -> bytes | None:
@@ -40,7 +53,8 @@ def curves_png(study: Study) -> bytes | None:
     sides = {"class": study.of_kind("baseline"), "changed": study.of_kind("changed")}
     histories = {name: [row.history for row in rows] for name, rows in sides.items()}
     terms = curve_terms([history for runs in histories.values() for history in runs])
-    return figure_png(seed_curves(histories, terms)) if terms else None
+    with course_style():
+        return figure_png(seed_curves(histories, terms)) if terms else None
 
 
 def class_png(class_results: Sequence[Results], family: str, metric: str, max_parameters: int = 9) -> tuple[bytes, str] | None:
@@ -59,9 +73,10 @@ def class_png(class_results: Sequence[Results], family: str, metric: str, max_pa
     if not panels:
         return None
     baseline = [row.metrics[metric].value for study in studies for row in study.of_kind("baseline") if metric in row.metrics]
-    figure = parameter_scatter(panels, metric, sum(baseline) / len(baseline) if baseline else None)
+    with course_style():
+        drawn = figure_png(parameter_scatter(panels, metric, sum(baseline) / len(baseline) if baseline else None))
     told = ", ".join(f"{name} (changed by {counts[name]})" for name in panels)
-    return figure_png(figure), f"{metric} of every {family} run of the class against {told}; dashed: mean of the class model."
+    return drawn, f"{metric} of every {family} run of the class against {told}; dashed: mean of the class model."
 
 
 def _points(studies: Sequence[Study], name: str, metric: str) -> dict[str, list[tuple[Any, float]]]:
