@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from course_utils import __version__
+from course_utils.cli_homework import add_commands
 from course_utils.errors import CourseError
 
 FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
@@ -63,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_train)
 
     _add_image_commands(commands)
+
+    add_commands(commands, _Parser)
 
     command = commands.add_parser("run-notebooks", help="execute the notebooks in order and write browsable copies")
     command.add_argument("names", nargs="*", metavar="NAME", help="such as 04; default: all")

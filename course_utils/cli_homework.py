@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from course_utils.errors import CourseError
-
-if TYPE_CHECKING:
-    from course_utils.homework.rule import Verdict
 
 FAMILIES = ("vae", "dcgan", "diffusion")
 
@@ -89,58 +84,29 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from course_utils.data import load_dataset
     from course_utils.homework.archive import read_submission
-    from course_utils.homework.gather import gather_results
+    from course_utils.homework.gather import gather_results, read_homework
     from course_utils.homework.hand_in import is_homework
     from course_utils.homework.rule import check
 
     if is_homework(options.path):
-        results = gather_results(options.path, _sha256_of(options.path))
+        dataset = load_dataset(read_homework(options.path)["dataset"], verbose=False)
+        results = gather_results(options.path, dataset.sha256)
     else:
         results = read_submission(options.path).results
-    return _print_verdict(check(results))
-
-
-def _sha256_of(folder: Path) -> str:
-    """Returns the SHA-256 of the images of a homework; those of its runs, where it has any, are not looked at."""
-    from course_utils.data import load_dataset
-    from course_utils.homework.gather import read_homework
-
-    return load_dataset(read_homework(folder)["dataset"], verbose=False).sha256
-
-
-def _print_verdict(verdict: Verdict) -> int:
+    verdict = check(results)
     print(verdict)
     return 0 if verdict else 1
 
 
 def _report(options: argparse.Namespace) -> int:
-    from course_utils.homework.hand_in import REPORT, hand_in, is_homework, report_again
-    from course_utils.homework.rule import check
-    from course_utils.homework.settings import meaning
+    from course_utils.homework.commands import report_command
 
-    if is_homework(options.path):
-        if options.out is not None:
-            raise CourseError("--out: belongs to a submission; the report of a homework folder is written into it.")
-        target, verdict = hand_in(options.path, check, meaning)
-        print(f"{options.path / REPORT}: written\n{target}: hand this in")
-    else:
-        out = options.out or options.path.with_name("report-again.html")
-        verdict = report_again(options.path, out, check, meaning)
-        print(f"{out}: written")
-    print("The rule is met." if verdict else "The rule is not met yet; `course homework check` says what is missing.")
-    return 0
+    return report_command(options.path, options.out)
 
 
 def _collect(options: argparse.Namespace) -> int:
-    from course_utils.homework.collect import collect, read_class
-    from course_utils.homework.rule import check
+    from course_utils.homework.commands import collect_command
 
-    if options.rerun is None:
-        out = options.out or options.folder
-        school_class = collect(options.folder, out, check)
-        print(f"{out / 'class.html'}, {out / 'class.csv'}: {len(school_class.judged)} submissions")
-        for broken in school_class.broken:
-            print(f"  cannot be read: {broken.source}: {broken.reason}")
-        return 1 if broken_ones(school_class.broken) else 0
-    return _rerun(read_class(options.folder, check), options.rerun)
+    return collect_command(options.folder, options.out, options.rerun)

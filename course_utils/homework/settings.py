@@ -53,8 +53,8 @@ _TRAINING = {
     "train.ema_decay": Setting("decay of the moving average of the weights", "a step", 0.5, 0.99999),
     "train.augmentation": Setting("random changes of the training images"),
     "train.num_epochs": Setting("passes over the training images", "epochs", 1, 200, _BUDGET),
-    "train.num_train_images": Setting("training images, a random subset", "images", 500, 1e6, _BUDGET),
-    "train.num_validation_images": Setting("test images measured after each epoch", "images", 0, 1e5, _KEEPING),
+    "train.num_train_images": Setting("training images, a random subset", "images", 500, 1_000_000, _BUDGET),
+    "train.num_validation_images": Setting("test images measured after each epoch", "images", 0, 100_000, _KEEPING),
     "train.channels_last": Setting("memory layout", "", None, None, _KEEPING),
     "train.precision": Setting("of the arithmetic", "", None, None, _KEEPING),
 }
