@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from course_utils.homework.class_table import changes_in_words
 from course_utils.homework.collect import TEXTS, Judged, SchoolClass
-from course_utils.homework.effects import difference
+from course_utils.homework.effects import difference, judgement
 from course_utils.homework.figures import class_png
 from course_utils.homework.html_parts import Html, join, page, picture, table, tag
 from course_utils.homework.report import NAMES, mark, runs_table, said, sample_pictures
+from course_utils.homework.schema import Study
 
 if TYPE_CHECKING:  # torch costs seconds to import
     from course_utils.compare import Comparison
@@ -65,7 +66,7 @@ def _family(school_class: SchoolClass, family: str) -> Html:
         for study in (study for study in one.studies if study.family == family):
             found = {effect.name: effect for effect in one.effects[family]}
             changes = tag("ul", *(tag("li", line) for line in changes_in_words(study)), class_="points")
-            rows.append((tag("a", one.student, href=f"#student-{index}"), changes, *(_cell(found.get(name)) for name in metrics)))
+            rows.append((tag("a", one.student, href=f"#student-{index}"), changes, *(_cell(found.get(name), study) for name in metrics)))
     caption = "Difference of the means over seeds, changed model minus class model. Bold: real; else within noise."
     parts = [tag("h2", NAMES.get(family, family)), table(("student", "changes", *metrics), rows, caption, numbers_from=2)]
     results = [one.submission.results for one in school_class.judged]
@@ -76,13 +77,11 @@ def _family(school_class: SchoolClass, family: str) -> Html:
     return join(parts)
 
 
-def _cell(effect: Comparison | None) -> Html | str:
+def _cell(effect: Comparison | None, study: Study) -> Html | str:
     if effect is None:
         return "-"
-    text = f"{difference(effect):+.3g}"
-    if effect.verdict is None:
-        return f"{text} ({effect.judgement})"
-    return tag("strong", text) if effect.verdict else text
+    text, words = f"{difference(effect):+.3g}", judgement(effect, study.changes)
+    return tag("strong", text) if words == "real" else text if words == "within noise" else f"{text} ({words.partition(':')[0]})"
 
 
 def _pairs(school_class: SchoolClass) -> Html:
