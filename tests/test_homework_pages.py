@@ -97,7 +97,7 @@ def report_with(text: str) -> str:
 def class_with(text: str) -> str:
     results = results_with(text)
     found = {study.family: effects(study.of_kind("baseline"), study.of_kind("changed")) for study in results.experiments}
-    judged = Judged(Submission(text, results, {"vae-changed.png": png()}), verdict_of(text), found)
+    judged = Judged(Submission(text, results, {"vae-changed.png": png()}), verdict_of(text), found, 1)
     pairs = (Pair((0, "vae", "prediction"), (1, "vae", "prediction"), 0.9),)
     return class_page(SchoolClass((judged, judged), (Broken(text, text),), pairs))
 

@@ -19,7 +19,6 @@ SELF_REPORTED = (
     "All numbers are self-reported by the students. Nothing in the submissions was executed. To check a run, give its number: "
     "`course homework collect FOLDER --rerun RUN` trains the same settings again and compares."
 )
-MAX_PICTURE_BYTES = 15_000_000  # of all students' pictures together: the page must stay quick to open
 
 
 def class_page(school_class: SchoolClass) -> str:
@@ -38,7 +37,7 @@ def class_page(school_class: SchoolClass) -> str:
         tag("h2", "Texts that are nearly equal"),
         _pairs(school_class),
         tag("h2", "What each student wrote"),
-        *_students(school_class),
+        *(_student(index, one) for index, one in enumerate(school_class.judged)),
     )
 
 
@@ -97,25 +96,14 @@ def _pairs(school_class: SchoolClass) -> Html:
     return join([table(("text", "one", "other", "equal"), rows, caption, numbers_from=3), more])
 
 
-def _students(school_class: SchoolClass) -> list[Html]:
-    left, sections = MAX_PICTURE_BYTES, []
-    for index, one in enumerate(school_class.judged):
-        size = sum(map(len, one.submission.samples.values()))
-        shown = size <= left
-        left -= size if shown else 0
-        sections.append(_student(index, one, shown))
-    return sections
-
-
-def _student(index: int, one: Judged, with_pictures: bool) -> Html:
+def _student(index: int, one: Judged) -> Html:
     parts: list[object] = [tag("summary", one.student)]
     for study in one.studies:
         parts += [tag("h3", NAMES.get(study.family, study.family)), tag("p", "; ".join(changes_in_words(study)) or "no changes", class_="quiet")]
         for part in TEXTS:
             parts += [tag("h4", part.capitalize()), said(getattr(study, part))]
-        if with_pictures:
-            parts.append(sample_pictures(study.family, one.submission.samples, NAMES.get(study.family, study.family)))
+        parts.append(sample_pictures(study.family, one.submission.samples, NAMES.get(study.family, study.family)))
         parts.append(runs_table(study))
-    if not with_pictures:
+    if one.num_pictures > len(one.submission.samples):
         parts.append(tag("p", "Pictures were left out to keep this page small; `course homework report FILE.zip` shows them.", class_="quiet"))
     return tag("details", *parts, id=f"student-{index}")
