@@ -10,12 +10,12 @@ import zlib
 from pathlib import Path
 
 from course_utils.homework.archive import write_submission
+from course_utils.homework.budgets import homework_preset
 from course_utils.homework.schema import check_results
-from course_utils.presets import PRESETS
 
 SHA256 = "5" * 64
 CHANGES = {
-    "vae": {"model.latent_dim": (2, 4, 8, 40), "model.beta": (0.5, 2.0, 4.0), "train.learning_rate": (3e-4, 1e-2), "model.noise_std": (0.2, 0.4)},
+    "vae": {"model.latent_dim": (2, 4, 8, 40), "model.beta": (0.5, 2.0, 4.0), "train.learning_rate": (3e-4, 1e-2), "model.free_bits": (0.1, 0.5)},
     "dcgan": {"model.latent_dim": (8, 16, 200), "train.learning_rate": (1e-3, 6e-3), "train.batch_size": (32, 128), "model.r1_weight": (0.0, 5.0)},
     "diffusion": {"model.num_steps": (3, 5, 20), "model.guidance_scale": (1.5, 3.0), "model.embed_dim": (32, 64), "train.ema_decay": (None, 0.9)},
 }
@@ -32,8 +32,8 @@ def prose(rng: random.Random, num_words: int = 60) -> str:
 
 
 def experiment_dict(family: str, changes: dict, seed: int) -> dict:
-    """Returns the full experiment of a family's laptop preset with changes, for any seed."""
-    values = PRESETS[family]["laptop"].as_dict() | {"dataset": "strokes", "seed": seed}
+    """Returns the full experiment of the homework's laptop preset of a family with changes, for any seed."""
+    values = homework_preset(family, "laptop").as_dict() | {"dataset": "strokes", "seed": seed}
     for name, value in changes.items():
         group, leaf = name.split(".")
         values[group] = {**values[group], leaf: value}

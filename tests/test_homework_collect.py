@@ -7,7 +7,6 @@ import io
 import json
 import random
 import time
-from types import SimpleNamespace
 
 import pytest
 from hostile_zips import HOSTILE
@@ -16,18 +15,14 @@ from submissions import png, prose, results_dict, write_class, write_one
 from course_utils.errors import CourseError
 from course_utils.homework import collect as collecting
 from course_utils.homework.archive import write_submission
+from course_utils.homework.class_page import class_page
 from course_utils.homework.class_table import class_csv, defused
 from course_utils.homework.collect import collect, read_class
+from course_utils.homework.rule import check
 from course_utils.homework.schema import check_results
 from course_utils.homework.similar import near_equal, words_of
 
 MAX_SECONDS = 30
-
-
-def check(results):
-    """Stands in for the rule: two models are enough."""
-    enough = len(results["experiments"]) >= 2
-    return SimpleNamespace(met=enough, points=(SimpleNamespace(name="two models", ok=enough, message=f"got {len(results['experiments'])}"),))
 
 
 def table(school_class):
@@ -47,7 +42,7 @@ def test_forty_submissions_are_collected_in_thirty_seconds(forty, tmp_path):
     begin = time.process_time()
     school_class = collect(forty, tmp_path, check)
     assert time.process_time() - begin < MAX_SECONDS
-    assert len(school_class.judged) == 40
+    assert len(school_class.judged) == 40 and all(one.verdict.met for one in school_class.judged)
     assert [one.source for one in school_class.broken] == ["broken.zip"] and "packed at most 100 times" in school_class.broken[0].reason
     page = (tmp_path / "class.html").read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "class.csv").read_text(encoding="utf-8-sig"))))
@@ -66,7 +61,7 @@ def test_table_holds_what_the_students_measured(tmp_path):
     baseline = [one.metrics["FID"].value for one in study.of_kind("baseline")]
     assert float(row["difference in FID"]) == pytest.approx(sum(changed) / 3 - sum(baseline) / 3, rel=1e-4)
     assert row["verdict on FID"] in ("real", "within noise")
-    assert (row["rule met"], row["missing"], row["model"]) == ("no", "two models: got 1", "vae")
+    assert (row["rule met"], row["model"]) == ("no", "vae") and row["missing"].startswith("models: expected changes in 2 models, got vae")
     for name, value in study.changes.items():
         assert name in row["changes"] and f"→ {value:g}" in row["changes"]
 
@@ -86,9 +81,10 @@ def test_where_submissions_may_lie(tmp_path):
     (tmp_path / ".DS_Store").write_bytes(b"x")
     (tmp_path / "class.html").write_text("of the last time")
     (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "link.zip").symlink_to(tmp_path / "a.zip")
     school_class = read_class(tmp_path, check)
     assert sorted(one.student for one in school_class.judged) == ["Student 1", "Student 2", "Student 3"]
-    assert sorted(one.source for one in school_class.broken) == ["empty", "essay.pdf", "loop"]
+    assert sorted(one.source for one in school_class.broken) == ["empty", "essay.pdf", "link.zip", "loop"]
 
 
 def test_every_hostile_file_is_listed_and_stops_nobody(tmp_path):
@@ -139,6 +135,17 @@ def test_cells_that_start_a_formula_are_defused(text, tmp_path):
 
 def test_harmless_cells_stay_as_they_are():
     assert [defused(text) for text in ("Ada", "a=b", "3 - 2", "", "é")] == ["Ada", "a=b", "3 - 2", "", "é"]
+
+
+def test_pictures_are_left_out_where_they_would_fill_the_page(tmp_path, monkeypatch):
+    for seed in range(3):
+        write_one(tmp_path / f"{seed}.zip", seed=seed)  # four pictures each
+    monkeypatch.setattr(collecting, "MAX_PICTURE_BYTES", 9 * len(png()))
+    school_class = read_class(tmp_path, check)
+    assert [len(one.submission.samples) for one in school_class.judged] == [4, 4, 0] and school_class.judged[2].num_pictures == 4
+    page = class_page(school_class)
+    assert page.count("Pictures were left out") == 1
+    assert not any(row.history for one in school_class.judged for study in one.studies for row in study.rows)
 
 
 def test_near_equal_texts_are_found_across_students(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from course_utils.errors import CourseError
 from course_utils.homework.archive import Submission
 from course_utils.homework.class_page import class_page
 from course_utils.homework.collect import Broken, Judged, SchoolClass
-from course_utils.homework.effects import effects
+from course_utils.homework.effects import effects, judgement
 from course_utils.homework.html_parts import SECURITY, Html, page, paragraphs, tag
 from course_utils.homework.report import EMPTY, SELF_REPORTED, report_page
 from course_utils.homework.schema import check_results
@@ -96,7 +97,7 @@ def report_with(text: str) -> str:
 def class_with(text: str) -> str:
     results = results_with(text)
     found = {study.family: effects(study.of_kind("baseline"), study.of_kind("changed")) for study in results.experiments}
-    judged = Judged(Submission(text, results, {"vae-changed.png": png()}), verdict_of(text), found)
+    judged = Judged(Submission(text, results, {"vae-changed.png": png()}), verdict_of(text), found, 1)
     pairs = (Pair((0, "vae", "prediction"), (1, "vae", "prediction"), 0.9),)
     return class_page(SchoolClass((judged, judged), (Broken(text, text),), pairs))
 
@@ -177,6 +178,10 @@ def test_effects_of_whatever_was_handed_in():
     assert [one.name for one in found] == ["FID", "KID", "precision", "class KL"]
     mean = sum(row["metrics"]["KID"]["value"] for row in rows[3:6]) / 3
     assert found[1].changed.value == pytest.approx(mean)  # the first run of a seed counts
+    assert judgement(found[0], {"model.likelihood"}) == found[0].judgement
+    bound = replace(found[0], name="negative ELBO")
+    assert judgement(bound, {"model.likelihood", "model.beta"}) == "not comparable: model.likelihood changed"
+    assert judgement(bound, {"model.beta"}) == found[0].judgement
     assert effects((), study.of_kind("changed")) == effects(study.of_kind("baseline"), ()) == ()
 
 

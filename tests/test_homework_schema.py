@@ -69,7 +69,7 @@ BROKEN = {
     "date with a tail": (("created",), "2025-02-03\n", "created: expected a date"),
     "hash": (("dataset", "sha256"), "F" * 64, "64 hexadecimal digits"),
     "family": (("experiments", 0, "family"), "../vae", "a model family such as 'vae'"),
-    "family twice": (("experiments", 1, "family"), "vae", "each family once, got 'vae' 2 times"),
+    "family twice": (("experiments", 1, "family"), "vae", "each family once, got 'vae, vae'"),
     "setting": (("experiments", 0, "changes"), {"model.__class__": 1}, "a dotted name such as 'model.latent_dim', got 'model.__class__'"),
     "deep setting": (("experiments", 0, "changes"), {"a.b.c": 1}, "a dotted name"),
     "object as value": (("experiments", 0, "changes"), {"model.beta": {"a": 1}}, "text, a number, true, false or null, got an object"),

@@ -126,8 +126,9 @@ def _read_folder(folder: Path, where: str) -> Submission:
 def _read_file(path: Path, max_bytes: int, where: str) -> bytes:
     """Returns the content of a file, never more than allowed."""
     try:
-        if not path.is_file():
-            raise CourseError(f"{where}: expected a file, got {'a folder, link or device' if path.exists() else 'nothing there'}.")
+        if path.is_symlink() or not path.is_file():
+            found = "a folder, link or device" if path.is_symlink() or path.exists() else "nothing there"
+            raise CourseError(f"{where}: expected a file, got {found}.")
         with open(path, "rb") as stream:
             data = stream.read(max_bytes + 1)
     except OSError as error:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from course_utils.homework.class_table import changes_in_words
 from course_utils.homework.collect import TEXTS, Judged, SchoolClass
-from course_utils.homework.effects import difference
+from course_utils.homework.effects import difference, judgement
 from course_utils.homework.figures import class_png
 from course_utils.homework.html_parts import Html, join, page, picture, table, tag
 from course_utils.homework.report import NAMES, mark, runs_table, said, sample_pictures
+from course_utils.homework.schema import Study
 
 if TYPE_CHECKING:  # torch costs seconds to import
     from course_utils.compare import Comparison
@@ -18,7 +19,6 @@ SELF_REPORTED = (
     "All numbers are self-reported by the students. Nothing in the submissions was executed. To check a run, give its number: "
     "`course homework collect FOLDER --rerun RUN` trains the same settings again and compares."
 )
-MAX_PICTURE_BYTES = 15_000_000  # of all students' pictures together: the page must stay quick to open
 
 
 def class_page(school_class: SchoolClass) -> str:
@@ -37,7 +37,7 @@ def class_page(school_class: SchoolClass) -> str:
         tag("h2", "Texts that are nearly equal"),
         _pairs(school_class),
         tag("h2", "What each student wrote"),
-        *_students(school_class),
+        *(_student(index, one) for index, one in enumerate(school_class.judged)),
     )
 
 
@@ -65,7 +65,7 @@ def _family(school_class: SchoolClass, family: str) -> Html:
         for study in (study for study in one.studies if study.family == family):
             found = {effect.name: effect for effect in one.effects[family]}
             changes = tag("ul", *(tag("li", line) for line in changes_in_words(study)), class_="points")
-            rows.append((tag("a", one.student, href=f"#student-{index}"), changes, *(_cell(found.get(name)) for name in metrics)))
+            rows.append((tag("a", one.student, href=f"#student-{index}"), changes, *(_cell(found.get(name), study) for name in metrics)))
     caption = "Difference of the means over seeds, changed model minus class model. Bold: real; else within noise."
     parts = [tag("h2", NAMES.get(family, family)), table(("student", "changes", *metrics), rows, caption, numbers_from=2)]
     results = [one.submission.results for one in school_class.judged]
@@ -76,13 +76,11 @@ def _family(school_class: SchoolClass, family: str) -> Html:
     return join(parts)
 
 
-def _cell(effect: Comparison | None) -> Html | str:
+def _cell(effect: Comparison | None, study: Study) -> Html | str:
     if effect is None:
         return "-"
-    text = f"{difference(effect):+.3g}"
-    if effect.verdict is None:
-        return f"{text} ({effect.judgement})"
-    return tag("strong", text) if effect.verdict else text
+    text, words = f"{difference(effect):+.3g}", judgement(effect, study.changes)
+    return tag("strong", text) if words == "real" else text if words == "within noise" else f"{text} ({words.partition(':')[0]})"
 
 
 def _pairs(school_class: SchoolClass) -> Html:
@@ -98,25 +96,14 @@ def _pairs(school_class: SchoolClass) -> Html:
     return join([table(("text", "one", "other", "equal"), rows, caption, numbers_from=3), more])
 
 
-def _students(school_class: SchoolClass) -> list[Html]:
-    left, sections = MAX_PICTURE_BYTES, []
-    for index, one in enumerate(school_class.judged):
-        size = sum(map(len, one.submission.samples.values()))
-        shown = size <= left
-        left -= size if shown else 0
-        sections.append(_student(index, one, shown))
-    return sections
-
-
-def _student(index: int, one: Judged, with_pictures: bool) -> Html:
+def _student(index: int, one: Judged) -> Html:
     parts: list[object] = [tag("summary", one.student)]
     for study in one.studies:
         parts += [tag("h3", NAMES.get(study.family, study.family)), tag("p", "; ".join(changes_in_words(study)) or "no changes", class_="quiet")]
         for part in TEXTS:
             parts += [tag("h4", part.capitalize()), said(getattr(study, part))]
-        if with_pictures:
-            parts.append(sample_pictures(study.family, one.submission.samples, NAMES.get(study.family, study.family)))
+        parts.append(sample_pictures(study.family, one.submission.samples, NAMES.get(study.family, study.family)))
         parts.append(runs_table(study))
-    if not with_pictures:
+    if one.num_pictures > len(one.submission.samples):
         parts.append(tag("p", "Pictures were left out to keep this page small; `course homework report FILE.zip` shows them.", class_="quiet"))
     return tag("details", *parts, id=f"student-{index}")

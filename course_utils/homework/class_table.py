@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from course_utils.homework.collect import Judged, SchoolClass
-from course_utils.homework.effects import changes_of, difference, in_short
+from course_utils.homework.effects import changes_of, difference, in_short, judgement
 from course_utils.homework.schema import Study
 
 if TYPE_CHECKING:  # torch costs seconds to import
@@ -57,11 +57,11 @@ def _line(one: Judged, study: Study | None, num_pairs: int, metrics: list[str]) 
     line: list[object] = [*map(defused, texts), num_pairs, *map(defused, [*about, *model])]
     found = {effect.name: effect for effect in one.effects.get(study.family, ())} if study else {}
     for effect in map(found.get, metrics):
-        line += _cells(effect) if effect else [""] * 5
+        line += _cells(effect, study) if effect and study else [""] * 5
     return line
 
 
-def _cells(effect: Comparison) -> list[str]:
+def _cells(effect: Comparison, study: Study) -> list[str]:
     error = math.hypot(effect.baseline.error, effect.changed.error)  # NaN where a side has one seed
     numbers = effect.baseline.value, effect.changed.value, difference(effect), error
-    return [*(f"{number:.6g}" if math.isfinite(number) else "" for number in numbers), effect.judgement]
+    return [*(f"{number:.6g}" if math.isfinite(number) else "" for number in numbers), judgement(effect, study.changes)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # torch costs seconds to import
     from course_utils.compare import Comparison
 
 MAX_SUBMISSIONS = 1000
+MAX_PICTURE_BYTES = 15_000_000  # of all students together: the class page must stay quick to open
 OUTPUTS = {"class.html", "class.csv"}
 TEXTS = ("prediction", "observation", "explanation")
 Check = Callable[[dict[str, Any]], Any]
@@ -26,11 +27,16 @@ Check = Callable[[dict[str, Any]], Any]
 
 @dataclass(frozen=True)
 class Judged:
-    """A submission, the rule's verdict on it, and the effects in each of its models."""
+    """A submission, the rule's verdict on it, and the effects in each of its models.
+
+    Its training curves are gone, and its pictures where those of others fill the page already: forty submissions of the largest size would take
+    gigabytes of memory.
+    """
 
     submission: Submission
     verdict: Any
     effects: dict[str, tuple[Comparison, ...]]
+    num_pictures: int
 
     @property
     def student(self) -> str:
@@ -101,10 +107,12 @@ def read_class(folder: Path, check: Check) -> SchoolClass:
         raise CourseError(f"{folder}: expected a folder with submissions, got {'a file' if folder.exists() else 'nothing there'}.")
     judged: list[Judged] = []
     broken: list[Broken] = []
+    room = MAX_PICTURE_BYTES
     for path in _candidates(folder):
         source = "".join(character if character.isprintable() else "?" for character in path.relative_to(folder).as_posix())
         try:
-            judged.append(_judge(read_submission(path), check))
+            judged.append(_judge(read_submission(path), check, room))
+            room -= sum(map(len, judged[-1].submission.samples.values()))
         except CourseError as error:
             broken.append(Broken(source, str(error)))
         except Exception as error:  # a fault of ours that one file brings to light must not hide thirty-nine others
@@ -114,10 +122,14 @@ def read_class(folder: Path, check: Check) -> SchoolClass:
     return SchoolClass(tuple(judged), tuple(broken), tuple(_pairs(judged)))
 
 
-def _judge(submission: Submission, check: Check) -> Judged:
+def _judge(submission: Submission, check: Check, room: int) -> Judged:
     results = submission.results
     found = {study.family: effects(study.of_kind("baseline"), study.of_kind("changed")) for study in results.experiments}
-    return Judged(submission, check(results.as_dict()), found)
+    verdict = check(results.as_dict())
+    studies = tuple(replace(study, rows=tuple(replace(row, history={}) for row in study.rows)) for study in results.experiments)
+    samples = submission.samples if sum(map(len, submission.samples.values())) <= room else {}
+    slim = replace(submission, results=replace(results, experiments=studies), samples=samples)
+    return Judged(slim, verdict, found, len(submission.samples))
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
@@ -134,8 +146,12 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> Iterable[Path]:
-    names = sorted(os.listdir(folder))
-    return (folder / name for name in names if not name.startswith((".", "__MACOSX")) and name not in OUTPUTS)
+    """Returns what lies in a folder, in order, the invisible and our own pages left out; nothing where it may not be read."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [folder / name for name in names if not name.startswith((".", "__MACOSX")) and name not in OUTPUTS]
 
 
 def _pairs(judged: list[Judged]) -> list[Pair]:

@@ -39,7 +39,7 @@ def report_command(path: Path | str, out: Path | str | None = None) -> int:
 
 
 def collect_command(folder: Path | str, out: Path | str | None = None, run_id: str | None = None) -> int:
-    """Writes class.html and class.csv of a folder of submissions, or trains one of their runs again; returns 1 where something is broken or disagrees.
+    """Writes class.html and class.csv of a folder of submissions, or trains one of their runs again; returns 1 where not all is well.
 
     Args:
         folder: of the class.
@@ -55,7 +55,8 @@ def collect_command(folder: Path | str, out: Path | str | None = None, run_id: s
     for one in school_class.broken:
         print(f"  not readable: {one.source}: {one.reason}")
     met = sum(bool(one.verdict.met) for one in school_class.judged)
-    print(f"{len(school_class.judged)} submissions, {met} meet the rule, {len(school_class.broken)} not readable, {len(school_class.pairs)} equal texts")
+    counts = f"{len(school_class.judged)} submissions, {met} meet the rule, {len(school_class.broken)} not readable"
+    print(f"{counts}, {len(school_class.pairs)} pairs of nearly equal texts")
     print(f"wrote {out / 'class.html'} and {out / 'class.csv'}")
     return 1 if school_class.broken else 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,14 @@ def effects(before: Sequence[Row], after: Sequence[Row]) -> tuple[Comparison, ..
         except CourseError:
             continue
     return tuple(found)
+
+
+def judgement(effect: Comparison, changes: Collection[str]) -> str:
+    """Returns "real", "within noise", or why neither can be said: one seed, or a change that gives the metric another meaning."""
+    from course_utils.homework.measure import incomparable
+
+    changed_by = incomparable(effect.name, changes)
+    return f"not comparable: {', '.join(changed_by)} changed" if changed_by else effect.judgement
 
 
 def difference(effect: Comparison) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from course_utils.homework.effects import changes_of, difference, effects, in_short
+from course_utils.homework.effects import changes_of, difference, effects, in_short, judgement
 from course_utils.homework.figures import curves_png, effects_png
 from course_utils.homework.html_parts import Html, join, page, paragraphs, picture, table, tag
 from course_utils.homework.schema import Results, Study
@@ -84,7 +84,7 @@ def study_section(study: Study, samples: Mapping[str, bytes], meaning: Callable[
         said(study.prediction),
         tag("p", when, class_="quiet"),
         tag("h3", "What was measured"),
-        effects_table(found) if found else tag("p", "Not measured yet: the runs of the class model or of the changed model are missing."),
+        effects_table(found, study) if found else tag("p", "Not measured yet: the runs of the class model or of the changed model are missing."),
         *_figures(study, found, name),
         sample_pictures(study.family, samples, name),
         ablation(study),
@@ -112,25 +112,29 @@ def changes_table(study: Study, meaning: Callable[[str, str], str]) -> Html:
     return table(("setting", "meaning", "in class", "changed to"), rows, numbers_from=2) if rows else tag("p", "No change was planned.")
 
 
-def effects_table(found: tuple[Comparison, ...]) -> Html:
+def effects_table(found: tuple[Comparison, ...], study: Study) -> Html:
     """Returns each metric before and after with error bars, and the verdict."""
+    from course_utils.homework.measure import METRICS
+
     rows = []
     for one in found:
+        better = METRICS[one.name].better if one.name in METRICS else ""
+        name = join([one.name, tag("br"), tag("span", f"{better} is better", class_="quiet")]) if better else one.name
         numbers = one.baseline.number, one.changed.number, f"{difference(one):+.3g}"
-        rows.append((one.name, *numbers, mark_effect(one), f"{one.changed.num_images:,}"))
+        rows.append((name, *numbers, mark_verdict(judgement(one, study.changes)), f"{one.changed.num_images:,}"))
     caption = "Mean over seeds ± one standard error. Real: more than chance explains; of models that are equal, one metric in twenty says so too."
-    return table(("metric", "class model", "changed model", "difference", "verdict", "images a run"), rows, caption)
+    return table(("metric", "class model", "changed model", "difference", "verdict", "images"), rows, caption)
 
 
-def mark_effect(effect: Comparison) -> Html:
-    """Returns the verdict in words, in bold where the difference is real."""
-    return tag("strong" if effect.verdict else "span", effect.judgement)
+def mark_verdict(words: str) -> Html:
+    """Returns a verdict in words, in bold where the difference is real."""
+    return tag("strong" if words == "real" else "span", words)
 
 
 def _figures(study: Study, found: tuple[Comparison, ...], name: str) -> list[Html]:
     pictures = []
     if found:
-        alt = "; ".join(f"{one.name}: class {one.baseline.number}, changed {one.changed.number}, {one.judgement}" for one in found)
+        alt = "; ".join(f"{one.name}: class {one.baseline.number}, changed {one.changed.number}" for one in found)
         pictures.append(picture(effects_png(found), f"{name}, metrics of class model and changed model. {alt}.", "Bars: ± 2 standard errors."))
     curves = curves_png(study)
     if curves is not None:

@@ -63,7 +63,6 @@ class Rerun:
 
 
 RunAndMeasure = Callable[["Experiment", "Dataset"], Mapping[str, Any]]
-Allow = Callable[[Claim, "Experiment"], None]
 
 
 def find_claims(school_class: SchoolClass, run_id: str) -> list[Claim]:
@@ -92,37 +91,43 @@ def find_claims(school_class: SchoolClass, run_id: str) -> list[Claim]:
     return claims
 
 
-def rerun(claims: list[Claim], dataset: Dataset, run_and_measure: RunAndMeasure, allow: Allow) -> list[Rerun]:
+def rerun(claims: list[Claim], load: Callable[[str], Dataset], run_and_measure: RunAndMeasure) -> list[Rerun]:
     """Returns what one training here says of each claim.
 
     Args:
         claims: of one run, by `find_claims`.
-        dataset: the images of that name on this machine.
+        load: gives the images of a dataset that everybody has, by name.
         run_and_measure: trains (or finds) an experiment and returns a row with `metrics`, as `sweep_run.run_and_measure`.
-        allow: raises CourseError where the settings are not the class model with planned changes in range: a network of a billion units is data too.
 
     Raises:
-        CourseError: settings that are none, that `allow` refuses, or that the run's number does not belong to.
+        CourseError: images that only the student has, or settings that are not the class model with planned changes in range.
     """
-    experiment = check_claim(claims[0], allow)
-    for claim in claims[1:]:
-        check_claim(claim, allow)
-    metrics = run_and_measure(experiment.fitted_to(dataset), dataset)["metrics"]
+    experiments = [checked_experiment(claim) for claim in claims]
+    dataset = load(claims[0].results.dataset.name)
+    metrics = run_and_measure(experiments[0].fitted_to(dataset), dataset)["metrics"]
     return [_compare(claim, metrics, claim.results.dataset.sha256 == dataset.sha256) for claim in claims]
 
 
-def check_claim(claim: Claim, allow: Allow) -> Experiment:
-    """Returns the experiment of a claim, built from its data alone; raises CourseError where it is not what it says."""
-    from course_utils.experiment import experiment_key
+def checked_experiment(claim: Claim) -> Experiment:
+    """Returns the experiment of a claim, built from its data alone and within the ranges of the homework: a billion layers are data too.
+
+    Raises:
+        CourseError: as `rerun`.
+    """
+    from course_utils.homework.judge_runs import DATA_FIELDS, wrong_run
+    from course_utils.homework.parameters import validate_changes
     from course_utils.presets import Experiment
 
-    experiment = Experiment.from_dict(claim.row.experiment)
-    if experiment.seed != claim.row.seed or experiment.family != claim.study.family or experiment.dataset != claim.results.dataset.name:
-        raise CourseError(f"{claim.name}: expected settings of the same family, dataset and seed as the run says, got others.")
-    if experiment_key(experiment.as_dict(), claim.results.dataset.sha256) != claim.row.key:
-        raise CourseError(f"{claim.name}: expected settings that the run's number belongs to, got others; one of the two was changed by hand.")
-    allow(claim, experiment)
-    return experiment
+    name = claim.results.dataset.name
+    if name not in DATA_FIELDS:
+        raise CourseError(f"{claim.name}: expected one of the datasets {', '.join(DATA_FIELDS)}, got {name!r}; only the student has these images.")
+    problems = validate_changes(claim.study.family, claim.study.changes, claim.results.budget).problems
+    if problems:
+        raise CourseError(f"{claim.name}: is not run, since its changes would not have been accepted: {'; '.join(problems)}.")
+    problem = wrong_run(claim.row, claim.study, claim.results)
+    if problem:
+        raise CourseError(f"{claim.name}: is not run, since {problem}.")
+    return Experiment.from_dict(claim.row.experiment)
 
 
 def _compare(claim: Claim, metrics: Mapping[str, Mapping[str, Any]], same_data: bool) -> Rerun:

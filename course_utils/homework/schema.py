@@ -32,8 +32,7 @@ from course_utils.homework.strict_json import (
 VERSION = 1
 KINDS = ("baseline", "changed", "ablation")
 MAX_RESULTS_BYTES, MAX_PLAN_BYTES, MAX_ROW_BYTES = 5_000_000, 200_000, 1_000_000
-MAX_ROWS, MAX_EXPERIMENTS, MAX_SEEDS, MAX_CHANGES = 200, 6, 20, 50
-MAX_NAME, MAX_TEXT, MAX_EPOCHS = 200, 10_000, 200
+MAX_ROWS, MAX_EXPERIMENTS, MAX_SEEDS, MAX_CHANGES, MAX_NAME, MAX_TEXT, MAX_EPOCHS = 200, 6, 20, 50, 200, 10_000, 200
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,10 @@ _family = matching(r"[a-z][a-z0-9-]{0,39}", "a model family such as 'vae'")
 _setting = matching(r"[a-z][a-z0-9_]{0,59}(\.[a-z][a-z0-9_]{0,59})?", "a dotted name such as 'model.latent_dim'")
 _label = matching(r"[A-Za-z0-9-][A-Za-z0-9 _.,:;()/%+*=-]{0,59}", "a name such as 'FID' or '-ELBO (nats)'")
 _seed = whole(0, 2**32 - 1)
-_prose = text(MAX_TEXT, one_line=False)
-_seconds = number(0, 1e8)
+_prose, _seconds = text(MAX_TEXT, one_line=False), number(0, 1e8)
 
 
-def _value(value: Any, where: str) -> Any:
+def _value(value: Any, where: str) -> Any:  # of a setting
     return list_of(scalar, 20)(value, where) if isinstance(value, (list, tuple)) else scalar(value, where)
 
 
@@ -192,16 +190,13 @@ def check_results(value: Any, where: str = "results.json") -> Results:
         CourseError: a name is missing, unknown or stands for something else than expected; a text, list or number is too large; a family twice.
     """
     results = _results(value, where)
-    if sum(len(study.rows) for study in results.experiments) > MAX_ROWS:
-        raise CourseError(f"{where}: expected at most {MAX_ROWS} rows, got {sum(len(study.rows) for study in results.experiments)}.")
-    families = [study.family for study in results.experiments]
-    for family in families:
-        if families.count(family) > 1:
-            raise CourseError(f"{where}.experiments: expected each family once, got {family!r} {families.count(family)} times.")
-    for study in results.experiments:
-        for row in study.rows:
-            if (row.kind == "ablation") != (row.ablated is not None):
-                refuse(f"{where}, ablated", f"{'null' if row.ablated else 'the name that was left out'} for kind {row.kind!r}", row.ablated)
+    if (num_rows := sum(len(study.rows) for study in results.experiments)) > MAX_ROWS:
+        raise CourseError(f"{where}: expected at most {MAX_ROWS} rows, got {num_rows}.")
+    if len(families := [study.family for study in results.experiments]) > len(set(families)):
+        refuse(f"{where}.experiments", "each family once", ", ".join(families))
+    for row in (row for study in results.experiments for row in study.rows):
+        if (row.kind == "ablation") != (row.ablated is not None):
+            refuse(f"{where}, ablated", f"{'null' if row.ablated else 'the name that was left out'} for kind {row.kind!r}", row.ablated)
     return results
 
 
@@ -209,7 +204,7 @@ def read_results(data: bytes, where: str = "results.json") -> Results:
     """Returns the results in the bytes of a `results.json`.
 
     Raises:
-        CourseError: more than 5 MB, no UTF-8, no JSON, or JSON that `check_results` refuses; one line says where, what was expected and what came.
+        CourseError: more than 5 MB, no UTF-8, no JSON, or JSON that `check_results` refuses.
     """
     return check_results(parse_json(data, where, MAX_RESULTS_BYTES), where)
 
