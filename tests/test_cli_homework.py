@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-from materials import make_dataset, run_python
-from test_homework_student import CHANGES, EXPLANATION, OBSERVATION, PREDICTION, few, place  # noqa: F401
+from materials import run_python
+from students import CHANGES, EXPLANATION, OBSERVATION, PREDICTION
 
 from course_utils.cli import main
 from course_utils.files import read_json
@@ -15,9 +13,9 @@ from course_utils.homework.plan import make_plan, write_texts
 
 
 @pytest.fixture
-def course(capsys, monkeypatch, few):  # noqa: F811
+def course(capsys, monkeypatch, few_strokes):
     """Runs one command on blobs that are called strokes; returns exit code, what it printed, and its one line of complaint."""
-    monkeypatch.setattr("course_utils.data.load_dataset", lambda name="auto", **_: few)
+    monkeypatch.setattr("course_utils.data.load_dataset", lambda name="auto", **_: few_strokes)
 
     def call(*arguments: object):
         capsys.readouterr()
@@ -82,25 +80,22 @@ def test_seeds_and_name_of_the_folder(course, tmp_path):
         (("collect", "{tmp}/nothing"), "course homework: {tmp}/nothing: expected a folder"),
     ],
 )
-def test_mistakes_are_one_line(course, place, tmp_path, arguments, message):  # noqa: F811
-    names = {"mine": place.folder, "tmp": tmp_path}
+def test_mistakes_are_one_line(course, vae_place, tmp_path, arguments, message):
+    names = {"mine": vae_place.folder, "tmp": tmp_path}
     code, out, err = course(*(argument.format(**names) for argument in arguments))
     assert code == 2 and message.format(**names) in err and len(err.splitlines()) == 1, err
 
 
 @pytest.mark.parametrize("option", [("--workers", "0"), ("--scheduler", "tcp://x:1")])
-def test_bad_options_of_a_run(course, place, option):  # noqa: F811
-    make_plan(place, CHANGES, PREDICTION)
-    code, _, err = course("run", place.folder, *option)
+def test_bad_options_of_a_run(course, vae_place, option):
+    make_plan(vae_place, CHANGES, PREDICTION)
+    code, _, err = course("run", vae_place.folder, *option)
     assert code == 2 and "course homework: " in err
 
 
 def test_help_needs_no_torch():
-    code = "import sys; from course_utils.cli import main\ntry: main(['homework', '--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
-    result = run_python(code)
+    code = "import sys; from course_utils.cli import main\ntry: main(['homework', '--help'])\nexcept SystemExit: pass\n"
+    result = run_python(code + "assert 'torch' not in sys.modules")
     for verb in ("new", "run", "check", "report", "collect"):
         assert verb in result.stdout
 
-
-def test_blobs_stand_for_strokes(few):  # noqa: F811
-    assert few.name == "strokes" and few.sha256 == replace(make_dataset(name="strokes", num_test=210), class_names=few.class_names).sha256

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
-from materials import make_dataset
+from students import CHANGES, EXPLANATION, OBSERVATION, PREDICTION
 
 from course_utils import homework
 from course_utils.config import override
 from course_utils.errors import CourseError
 from course_utils.files import read_json
-from course_utils.homework import budgets, student, study
+from course_utils.homework import budgets, study
 from course_utils.homework.folder import find_homework, new_homework, study_folder
 from course_utils.homework.gather import gather_results
 from course_utils.homework.plan import make_plan, start_over, write_texts
@@ -20,37 +19,10 @@ from course_utils.homework.rule import check
 from course_utils.homework.schema import read_row
 from course_utils.homework.study import ablation_effects, ablations, effects_of, run_study
 
-CHANGES = {"model.latent_dim": 3, "model.beta": 4.0, "train.learning_rate": 1e-3}
-PREDICTION = "Fewer latent dimensions and a larger beta will blur the samples, so FID rises in every seed."
-OBSERVATION = "FID rose in all three seeds, and the samples of the changed model look thicker and greyer."
-EXPLANATION = "Three dimensions hold less about an image, and beta makes the encoder pay more for each nat."
 
-
-@pytest.fixture
-def few(monkeypatch):
-    """Blobs in the place of strokes, and a VAE that trains at once."""
-    blobs = replace(make_dataset(name="strokes", num_test=210), class_names=tuple("0123456789"))
-    monkeypatch.setattr(student, "load_dataset", lambda name, **_: blobs)
-    whole = budgets.homework_preset
-
-    def small(family, budget_name):
-        experiment = whole(family, budget_name)
-        train = replace(experiment.train, num_train_images=128, batch_size=64, num_validation_images=10)
-        return override(replace(experiment, train=train), {"model.hidden_dims": (8, 8)} if family == "vae" else {})
-
-    for module in ("study", "parameters", "judge_runs"):
-        monkeypatch.setattr(f"course_utils.homework.{module}.homework_preset", small)
-    return blobs
-
-
-@pytest.fixture
-def place(tmp_path):
-    new_homework(tmp_path / "mine", "A. Student", "strokes", "smoke", (0, 1, 2))
-    return study_folder(tmp_path / "mine", "vae")
-
-
-def planned(place):
-    return make_plan(place, CHANGES, PREDICTION)
+def planned(vae_place):
+    """Returns the plan of a good student."""
+    return make_plan(vae_place, CHANGES, PREDICTION)
 
 
 def test_new_makes_a_folder_that_the_reader_understands(tmp_path):
@@ -58,8 +30,8 @@ def test_new_makes_a_folder_that_the_reader_understands(tmp_path):
     about = read_json(tmp_path / "mine" / "homework.json")
     expected = {"version": 1, "student": "A. Student", "dataset": "strokes", "budget": "laptop", "seeds": [3, 4]}
     assert {name: about[name] for name in expected} == expected
-    place = study_folder(tmp_path / "mine", "dcgan")
-    assert (place.dataset_name, place.budget, place.seeds, place.plan(), place.rows()) == ("strokes", "laptop", (3, 4), None, [])
+    vae_place = study_folder(tmp_path / "mine", "dcgan")
+    assert (vae_place.dataset_name, vae_place.budget, vae_place.seeds, vae_place.plan(), vae_place.rows()) == ("strokes", "laptop", (3, 4), None, [])
     assert find_homework(tmp_path / "mine" / "dcgan") == tmp_path / "mine" and find_homework(tmp_path) is None
 
 
@@ -91,9 +63,9 @@ def test_new_refuses(tmp_path, arguments, message):
     assert not (tmp_path / "mine" / "homework.json").exists()
 
 
-def test_new_never_replaces_a_homework(place):
+def test_new_never_replaces_a_homework(vae_place):
     with pytest.raises(CourseError, match="holds a homework already"):
-        new_homework(place.folder, "B", "mnist", "gpu")
+        new_homework(vae_place.folder, "B", "mnist", "gpu")
 
 
 @pytest.mark.parametrize(
@@ -106,83 +78,83 @@ def test_new_never_replaces_a_homework(place):
         ({**CHANGES, "model.depth": 3}, PREDICTION, "model.depth: unknown parameter"),
     ],
 )
-def test_a_plan_that_is_not_complete_is_refused(place, changes, prediction, message):
+def test_a_plan_that_is_not_complete_is_refused(vae_place, changes, prediction, message):
     with pytest.raises(CourseError, match=message):
-        make_plan(place, changes, prediction)
-    assert place.plan() is None
+        make_plan(vae_place, changes, prediction)
+    assert vae_place.plan() is None
 
 
-def test_nothing_runs_without_a_plan(place, few):
+def test_nothing_runs_without_a_plan(vae_place, few_strokes):
     with pytest.raises(CourseError, match="vae: there is no plan yet; open vae.ipynb"):
-        run_study(place, few)
+        run_study(vae_place, few_strokes)
 
 
-def test_a_plan_edited_by_hand_is_judged_again(place, few):
-    plan = {**json.loads(json.dumps(planned(place).__dict__)), "prediction": ""}
-    place.plan_path.write_text(json.dumps(plan))
+def test_a_plan_edited_by_hand_is_judged_again(vae_place, few_strokes):
+    plan = {**json.loads(json.dumps(planned(vae_place).__dict__)), "prediction": ""}
+    vae_place.plan_path.write_text(json.dumps(plan))
     with pytest.raises(CourseError, match="the prediction: expected a text"):
-        run_study(place, few)
-    assert place.rows() == []
+        run_study(vae_place, few_strokes)
+    assert vae_place.rows() == []
 
 
-def test_the_plan_may_change_until_something_ran(place, few):
-    first = planned(place)
-    assert planned(place) == first  # an equal plan keeps its time
-    other = make_plan(place, {**CHANGES, "model.beta": 2.0}, PREDICTION)
-    assert other != first and place.plan() == other
-    run_study(place, few)
-    assert make_plan(place, {**CHANGES, "model.beta": 2.0}, PREDICTION) == other
+def test_the_plan_may_change_until_something_ran(vae_place, few_strokes):
+    first = planned(vae_place)
+    assert planned(vae_place) == first  # an equal plan keeps its time
+    other = make_plan(vae_place, {**CHANGES, "model.beta": 2.0}, PREDICTION)
+    assert other != first and vae_place.plan() == other
+    run_study(vae_place, few_strokes)
+    assert make_plan(vae_place, {**CHANGES, "model.beta": 2.0}, PREDICTION) == other
     for changes, prediction in ((CHANGES, PREDICTION), ({**CHANGES, "model.beta": 2.0}, PREDICTION + " I knew it.")):
         with pytest.raises(CourseError, match="the changed model has run, so changes and prediction stay as they were planned"):
-            make_plan(place, changes, prediction)
-    assert place.plan() == other
+            make_plan(vae_place, changes, prediction)
+    assert vae_place.plan() == other
 
 
-def test_the_whole_path_meets_the_rule_of_its_model(place, few, capsys):
-    planned(place)
-    rows = run_study(place, few)
+def test_the_whole_path_meets_the_rule_of_its_model(vae_place, few_strokes, capsys):
+    planned(vae_place)
+    rows = run_study(vae_place, few_strokes)
     assert [(row["seed"], row["kind"]) for row in rows] == [(seed, kind) for seed in (0, 1, 2) for kind in ("baseline", "changed")]
-    for line in place.rows_path.read_bytes().splitlines():
+    for line in vae_place.rows_path.read_bytes().splitlines():
         read_row(line)  # the schema of what is handed in
-    write_texts(place, OBSERVATION, EXPLANATION)
-    verdict = check(gather_results(place.folder, few.sha256))
+    write_texts(vae_place, OBSERVATION, EXPLANATION)
+    verdict = check(gather_results(vae_place.folder, few_strokes.sha256))
     assert [point for point in verdict.points if not point.ok and point.name != "models"] == [], str(verdict)
-    again = run_study(place, few)
+    again = run_study(vae_place, few_strokes)
     assert again == rows and "6 runs, 6 of them finished before" in capsys.readouterr().out
 
 
-def test_effects_are_over_the_seeds_that_both_have(place, few):
-    planned(place)
+def test_effects_are_over_the_seeds_that_both_have(vae_place, few_strokes):
+    planned(vae_place)
     with pytest.raises(CourseError, match="no seed has run with both models yet"):
-        effects_of(place, CHANGES)
-    run_study(place, few)
-    effects = {effect.comparison.name: effect for effect in effects_of(place, CHANGES)}
+        effects_of(vae_place, CHANGES)
+    run_study(vae_place, few_strokes)
+    effects = {effect.comparison.name: effect for effect in effects_of(vae_place, CHANGES)}
     assert effects["FID"].comparison.num_seeds == (3, 3) and effects["KL"].info.better == ""
     kl = effects["KL"].comparison
     assert effects["KL"].verdict == (f"real: {'higher' if kl.changed.value > kl.baseline.value else 'lower'}" if kl.verdict else "within noise")
-    likelihood = {effect.comparison.name: effect.verdict for effect in effects_of(place, {"model.likelihood": "gaussian"})}
+    likelihood = {effect.comparison.name: effect.verdict for effect in effects_of(vae_place, {"model.likelihood": "gaussian"})}
     assert likelihood["negative ELBO"] == "not comparable: model.likelihood changes its meaning" and "not comparable" not in likelihood["FID"]
 
 
-def test_better_and_worse_follow_the_metric(place, few):
-    planned(place)
+def test_better_and_worse_follow_the_metric(vae_place, few_strokes):
+    planned(vae_place)
     for kind, shift in (("baseline", 0.0), ("changed", 1.0)):
         for seed in (0, 1, 2):
             metrics = {name: {"value": 5 + shift + seed / 100, "error": 0.01, "num_images": 200} for name in ("FID", "precision", "diversity")}
             row = {name: "" for name in ("experiment", "key", "started", "finished", "machine", "training_seconds", "sampling_seconds", "history")}
-            place.rows_path.parent.mkdir(exist_ok=True)
-            with open(place.rows_path, "a") as stream:
+            vae_place.rows_path.parent.mkdir(exist_ok=True)
+            with open(vae_place.rows_path, "a") as stream:
                 stream.write(json.dumps({**row, "kind": kind, "ablated": None, "seed": seed, "metrics": metrics}) + "\n")
-    verdicts = {effect.comparison.name: effect.verdict for effect in effects_of(place, CHANGES)}
+    verdicts = {effect.comparison.name: effect.verdict for effect in effects_of(vae_place, CHANGES)}
     assert verdicts == {"FID": "real: worse", "precision": "real: better", "diversity": "real: higher"}
 
 
-def test_one_change_at_a_time_is_left_out(place, few):
-    planned(place)
-    rows = run_study(place, few, ablate=True)
+def test_one_change_at_a_time_is_left_out(vae_place, few_strokes):
+    planned(vae_place)
+    rows = run_study(vae_place, few_strokes, ablate=True)
     left_out = [(row["ablated"], row["experiment"]["model"]["beta"]) for row in rows if row["kind"] == "ablation" and row["seed"] == 0]
     assert left_out == [("model.latent_dim", 4.0), ("model.beta", 1.0), ("train.learning_rate", 4.0)]
-    assert set(ablation_effects(place, list(CHANGES))) == set(CHANGES)
+    assert set(ablation_effects(vae_place, list(CHANGES))) == set(CHANGES)
 
 
 def test_what_the_others_need_cannot_be_left_out(capsys):
@@ -194,39 +166,39 @@ def test_what_the_others_need_cannot_be_left_out(capsys):
     assert len(ablations("vae", "smoke", three)) == 3 and capsys.readouterr().out == ""
 
 
-def test_texts_come_after_the_runs_and_say_something(place, few):
-    planned(place)
+def test_texts_come_after_the_runs_and_say_something(vae_place, few_strokes):
+    planned(vae_place)
     with pytest.raises(CourseError, match="nothing has run yet"):
-        write_texts(place, OBSERVATION, EXPLANATION)
-    run_study(place, few)
+        write_texts(vae_place, OBSERVATION, EXPLANATION)
+    run_study(vae_place, few_strokes)
     with pytest.raises(CourseError, match="the explanation: expected a text"):
-        write_texts(place, OBSERVATION, "")
-    assert write_texts(place, OBSERVATION, EXPLANATION).prediction == PREDICTION == place.plan().prediction
+        write_texts(vae_place, OBSERVATION, "")
+    assert write_texts(vae_place, OBSERVATION, EXPLANATION).prediction == PREDICTION == vae_place.plan().prediction
 
 
-def test_starting_over_keeps_everything_aside(place, few):
-    planned(place)
-    run_study(place, few)
-    kept = start_over(place)
-    assert place.plan() is None and place.rows() == [] and (kept / "rows.jsonl").exists() and kept.name == "vae-1"
-    make_plan(place, {**CHANGES, "model.beta": 2.0}, PREDICTION)
-    assert start_over(place).name == "vae-2"
+def test_starting_over_keeps_everything_aside(vae_place, few_strokes):
+    planned(vae_place)
+    run_study(vae_place, few_strokes)
+    kept = start_over(vae_place)
+    assert vae_place.plan() is None and vae_place.rows() == [] and (kept / "rows.jsonl").exists() and kept.name == "vae-1"
+    make_plan(vae_place, {**CHANGES, "model.beta": 2.0}, PREDICTION)
+    assert start_over(vae_place).name == "vae-2"
     with pytest.raises(CourseError, match="nothing to start over from"):
-        start_over(place)
-    assert gather_results(place.folder, few.sha256).experiments == ()  # what is aside is not handed in
+        start_over(vae_place)
+    assert gather_results(vae_place.folder, few_strokes.sha256).experiments == ()  # what is aside is not handed in
 
 
-def test_other_data_than_the_homeworks_are_refused(place, dataset):
-    planned(place)
+def test_other_data_than_the_homeworks_are_refused(vae_place, dataset):
+    planned(vae_place)
     with pytest.raises(CourseError, match="expected the dataset 'strokes' of its homework.json, got 'blobs'"):
-        run_study(place, dataset)
+        run_study(vae_place, dataset)
 
 
 # What the notebooks call.
 
 
-def test_a_notebook_runs_from_top_to_bottom_before_anything_is_chosen(place, few, capsys):
-    own = homework.open_homework("vae", place.folder)
+def test_a_notebook_runs_from_top_to_bottom_before_anything_is_chosen(vae_place, few_strokes, capsys):
+    own = homework.open_homework("vae", vae_place.folder)
     assert "Homework(vae on strokes, budget smoke, seeds 0, 1, 2" in repr(own)
     assert "model.latent_dim" in repr(own.parameters()) and "<table" in own.parameters()._repr_html_()
     own.check({})
@@ -237,14 +209,14 @@ def test_a_notebook_runs_from_top_to_bottom_before_anything_is_chosen(place, few
         own.check(None)
 
 
-def test_the_notebooks_path(place, few, capsys):
-    own = homework.open_homework("vae", place.folder)
+def test_the_notebooks_path(vae_place, few_strokes, capsys):
+    own = homework.open_homework("vae", vae_place.folder)
     own.check(CHANGES)
     assert "3 of 3 parameters count" in capsys.readouterr().out
     own.plan(CHANGES, PREDICTION)
     own.run()
     assert {"curves", "samples", "reconstructions", "latent-map-class-model", "latent-map-changed-model"} == set(own.picture_names)
-    saved = {path.name for path in place.samples_path.iterdir()}
+    saved = {path.name for path in vae_place.samples_path.iterdir()}
     assert saved == {f"{name}.png" for name in own.picture_names}
     table = own.table()
     assert "within noise" in repr(table) or "real" in repr(table)
@@ -257,16 +229,16 @@ def test_the_notebooks_path(place, few, capsys):
     assert "kept in" in capsys.readouterr().out
 
 
-def test_without_a_homework_one_tries_out_in_a_folder_of_its_own(tmp_path, few, monkeypatch, capsys):
+def test_without_a_homework_one_tries_out_in_a_folder_of_its_own(tmp_path, few_strokes, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     own = homework.open_homework("vae")
-    assert own.place.folder == tmp_path / "runs" / "homework-trial" and own.place.budget == "smoke"
-    assert homework.open_homework("dcgan").place.folder == own.place.folder
+    assert own.vae_place.folder == tmp_path / "runs" / "homework-trial" and own.vae_place.budget == "smoke"
+    assert homework.open_homework("dcgan").vae_place.folder == own.vae_place.folder
     assert "no homework.json here" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("family", ["dcgan", "diffusion"])
-def test_pictures_of_the_other_families(family, few, tmp_path):
+def test_pictures_of_the_other_families(family, few_strokes, tmp_path):
     from course_utils.homework.pictures import pictures
 
     small = {
@@ -275,10 +247,10 @@ def test_pictures_of_the_other_families(family, few, tmp_path):
     }[family]
     smoke = override(budgets.homework_preset(family, "smoke"), {**small, "train.num_train_images": 64, "train.num_epochs": 2})
     runs = {
-        "class model": study_run(smoke, few),
-        "changed model": study_run(override(smoke, {"train.learning_rate": 1e-3}), few),
+        "class model": study_run(smoke, few_strokes),
+        "changed model": study_run(override(smoke, {"train.learning_rate": 1e-3}), few_strokes),
     }
-    found = pictures(runs, few, 50)
+    found = pictures(runs, few_strokes, 50)
     assert set(found) == {"curves", "samples", {"dcgan": "class-shares", "diffusion": "fid-over-steps"}[family]}
     assert all(len(picture.alt) > 40 and picture.alt.count("class model") == 1 for picture in found.values())
 
@@ -290,5 +262,5 @@ def study_run(experiment, dataset):
 
 
 def test_the_module_of_the_runs_is_the_one_that_was_patched():
-    """`few` patches names in these modules; a renamed one would silently train the real models."""
+    """`few_strokes` patches names in these modules; a renamed one would silently train the real models."""
     assert study.homework_preset is budgets.homework_preset
