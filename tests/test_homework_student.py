@@ -7,11 +7,10 @@ import json
 import pytest
 from students import CHANGES, EXPLANATION, OBSERVATION, PREDICTION
 
-from course_utils import homework
 from course_utils.config import override
 from course_utils.errors import CourseError
 from course_utils.files import read_json
-from course_utils.homework import budgets, study
+from course_utils.homework import budgets, student, study
 from course_utils.homework.folder import find_homework, new_homework, study_folder
 from course_utils.homework.gather import gather_results
 from course_utils.homework.plan import make_plan, start_over, write_texts
@@ -198,7 +197,7 @@ def test_other_data_than_the_homeworks_are_refused(vae_place, dataset):
 
 
 def test_a_notebook_runs_from_top_to_bottom_before_anything_is_chosen(vae_place, few_strokes, capsys):
-    own = homework.open_homework("vae", vae_place.folder)
+    own = student.open_homework("vae", vae_place.folder)
     assert "Homework(vae on strokes, budget smoke, seeds 0, 1, 2" in repr(own)
     assert "model.latent_dim" in repr(own.parameters()) and "<table" in own.parameters()._repr_html_()
     own.check({})
@@ -210,7 +209,7 @@ def test_a_notebook_runs_from_top_to_bottom_before_anything_is_chosen(vae_place,
 
 
 def test_the_notebooks_path(vae_place, few_strokes, capsys):
-    own = homework.open_homework("vae", vae_place.folder)
+    own = student.open_homework("vae", vae_place.folder)
     own.check(CHANGES)
     assert "3 of 3 parameters count" in capsys.readouterr().out
     own.plan(CHANGES, PREDICTION)
@@ -231,10 +230,15 @@ def test_the_notebooks_path(vae_place, few_strokes, capsys):
 
 def test_without_a_homework_one_tries_out_in_a_folder_of_its_own(tmp_path, few_strokes, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    own = homework.open_homework("vae")
+    own = student.open_homework("vae")
     assert own.vae_place.folder == tmp_path / "runs" / "homework-trial" and own.vae_place.budget == "smoke"
-    assert homework.open_homework("dcgan").vae_place.folder == own.vae_place.folder
+    assert student.open_homework("dcgan").vae_place.folder == own.vae_place.folder
     assert "no homework.json here" in capsys.readouterr().out
+    verdict = student.check_homework()
+    assert not verdict and "expected changes in 2 models, got none" in str(verdict)
+    student.report_homework()
+    assert "the rule is not met yet" in capsys.readouterr().out and (own.place.folder / "submission.zip").exists()
+    assert student.check_homework(tmp_path) is None and "not yet: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("family", ["dcgan", "diffusion"])

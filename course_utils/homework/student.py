@@ -18,11 +18,14 @@ from course_utils.device import budget
 from course_utils.errors import CourseError
 from course_utils.files import runs_root
 from course_utils.homework.folder import StudyFolder, find_homework, new_homework, study_folder
+from course_utils.homework.gather import gather_results, read_homework
 from course_utils.homework.parameters import ChangeReport, parameter_rows, validate_changes
 from course_utils.homework.pictures import Picture, pictures, save_picture
 from course_utils.homework.plan import make_plan, ready_plan, start_over, write_texts
+from course_utils.homework.rule import Verdict, check
 from course_utils.homework.schema import Plan
 from course_utils.homework.study import ablation_effects, effects_of, run_study, variants
+from course_utils.homework.table import Table
 from course_utils.sweep_run import find_or_train
 
 Step = TypeVar("Step", bound=Callable[..., Any])
@@ -53,13 +56,35 @@ def open_homework(family: str, folder: Path | str | None = None) -> Homework:
     Raises:
         CourseError: an unknown family, or a folder without a homework.
     """
+    return Homework(study_folder(_own_folder(folder), family))
+
+
+def _own_folder(folder: Path | str | None) -> Path:
+    """Returns the folder of the homework that a notebook works in."""
     found = Path(folder) if folder is not None else find_homework()
-    if found is None:
-        found = runs_root() / "homework-trial"
-        print(f"no homework.json here: you are trying out in {found}; `course homework new DIR` makes a folder of your own")
-        if find_homework(found) != found.resolve():
-            new_homework(found, "trial", load_dataset("auto", verbose=False).name, budget())
-    return Homework(study_folder(found, family))
+    if found is not None:
+        return found
+    trial = runs_root() / "homework-trial"
+    print("no homework.json here: you are trying out in a folder under runs/; `course homework new DIR` makes one of your own")
+    if find_homework(trial) != trial.resolve():
+        new_homework(trial, "trial", load_dataset("auto", verbose=False).name, budget())
+    return trial
+
+
+@_patient
+def check_homework(folder: Path | str | None = None) -> Verdict:
+    """Returns whether the assignment's rule is met, point by point; `folder` as for `open_homework`."""
+    folder = _own_folder(folder)
+    dataset = load_dataset(read_homework(folder)["dataset"], verbose=False)
+    return check(gather_results(folder, dataset.sha256))
+
+
+@_patient
+def report_homework(folder: Path | str | None = None) -> None:
+    """Writes report.html and submission.zip; `folder` as for `open_homework`."""
+    from course_utils.homework.commands import report_command
+
+    report_command(_own_folder(folder))
 
 
 class Homework:
@@ -182,21 +207,3 @@ class Homework:
     def start_over(self) -> None:
         """Keeps plan and runs of this model aside, to begin anew with other changes."""
         print(f"kept in {start_over(self.place)}; plan anew")
-
-
-class Table:
-    """A table of texts: in a notebook as HTML, printed as text; `frame` is the data frame."""
-
-    def __init__(self, rows: list[dict[str, str]], index: str) -> None:
-        import pandas as pd
-
-        self.frame = pd.DataFrame(rows).set_index(index)
-
-    def __repr__(self) -> str:
-        return self.frame.to_string()
-
-    def _repr_html_(self) -> str:
-        import pandas as pd
-
-        with pd.option_context("display.max_colwidth", None):  # long meanings in full
-            return self.frame.to_html(border=0)
