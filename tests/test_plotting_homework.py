@@ -30,8 +30,8 @@ def test_curves_without_epochs_of_their_own_count_from_one():
 def test_metrics_before_and_after_with_two_standard_errors():
     fig = before_and_after({name: {"class": (4.0, 0.5), "changed": (6.0, NAN)} for name in "abcd"})
     assert len(fig.axes) == 4
-    (first, *_), _ = (container.lines[2][0].get_segments() for container in fig.axes[0].containers[:2])
-    assert first[:, 1].tolist() == [3.0, 5.0]
+    with_bar, without = (container.lines[2] for container in fig.axes[0].containers)
+    assert with_bar[0].get_segments()[0][:, 1].tolist() == [3.0, 5.0] and without == ()
     assert [text.get_text() for text in fig.axes[0].get_xticklabels()] == ["class", "changed"]
 
 

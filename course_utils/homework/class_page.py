@@ -72,7 +72,7 @@ def _family(school_class: SchoolClass, family: str) -> Html:
     drawn = class_png(results, family, metrics[0]) if metrics else None
     if drawn is not None:
         caption = f"Every run of those who changed the setting: its value across, {metrics[0]} up. Dashed: mean of the class model."
-        parts.append(picture(*drawn, caption))
+        parts.append(picture(*drawn, caption, chart=True))
     return join(parts)
 
 
