@@ -94,7 +94,7 @@ def test_three_good_changes_are_enough(family):
         ("vae", {"model.beta": 0.0, "model.free_bits": 0.5}, 1, "model.free_bits: no effect: with beta 0"),
         ("vae", {"train.schedule": "constant", "train.warmup_fraction": 0.5}, 1, "train.warmup_fraction: no effect: only the schedule 'one_cycle'"),
         ("dcgan", {"model.penalty_share": 0.06}, 0, "no effect: it comes to the same whole number of images"),
-        ("dcgan", {"model.penalty_share": 0.06, "train.batch_size": 128}, 2, "counts"),
+        ("dcgan", {"model.penalty_share": 0.06, "train.batch_size": 256}, 2, "counts"),
         ("dcgan", {"model.penalty_share": 0.5, "model.r1_weight": 0.0}, 1, "model.penalty_share: no effect: r1_weight and"),
         ("dcgan", {"model.label_smoothing": 0.1, "model.loss": "hinge"}, 1, "does not go with the other changes"),
         ("diffusion", {"model.sampler": "ddim"}, 0, "model.sampler: no effect: 'ddim' without noise"),

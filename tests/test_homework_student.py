@@ -231,8 +231,8 @@ def test_the_notebooks_path(vae_place, few_strokes, capsys):
 def test_without_a_homework_one_tries_out_in_a_folder_of_its_own(tmp_path, few_strokes, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     own = student.open_homework("vae")
-    assert own.vae_place.folder == tmp_path / "runs" / "homework-trial" and own.vae_place.budget == "smoke"
-    assert student.open_homework("dcgan").vae_place.folder == own.vae_place.folder
+    assert own.place.folder == tmp_path / "runs" / "homework-trial" and own.place.budget == "smoke"
+    assert student.open_homework("dcgan").vae_place.folder == own.place.folder
     assert "no homework.json here" in capsys.readouterr().out
     verdict = student.check_homework()
     assert not verdict and "expected changes in 2 models, got none" in str(verdict)

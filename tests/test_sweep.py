@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 import torch
 from materials import make_dataset, run_python
+from students import few_images
 
 from course_utils import experiment as experiment_module
 from course_utils import sweep_run
@@ -285,7 +286,7 @@ def test_a_process_that_dies_is_reported_and_loses_nothing(dataset, tiny_vae, tm
 def test_named_data_are_loaded_by_the_worker_and_must_be_the_same(monkeypatch, tiny_vae, tmp_path):
     from course_utils import sweep_workers
 
-    strokes = make_dataset(name="strokes")
+    strokes = few_images()
     monkeypatch.setattr(sweep_workers, "_load_once", lambda name: strokes)
     data = portable(strokes)
     assert data == NamedData("strokes", strokes.sha256) and data.load() is strokes
