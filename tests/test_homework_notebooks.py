@@ -13,7 +13,6 @@ from test_notebooks import (
     own_cells,
     test_headings_do_not_skip_a_level,
     test_links_to_files_lead_somewhere,
-    test_outputs_are_there_fresh_and_clean,
     words,
 )
 
@@ -23,7 +22,7 @@ from course_utils.homework.pictures import FAMILY_PICTURES
 
 NAMES = (*FAMILIES, "report")
 # pytest runs these here too, on the notebooks of this folder.
-SHARED = (test_headings_do_not_skip_a_level, test_links_to_files_lead_somewhere, test_outputs_are_there_fresh_and_clean)
+SHARED = (test_headings_do_not_skip_a_level, test_links_to_files_lead_somewhere)
 
 
 @pytest.fixture(scope="module", params=NAMES)

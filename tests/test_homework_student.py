@@ -232,7 +232,7 @@ def test_without_a_homework_one_tries_out_in_a_folder_of_its_own(tmp_path, few_s
     monkeypatch.chdir(tmp_path)
     own = student.open_homework("vae")
     assert own.place.folder == tmp_path / "runs" / "homework-trial" and own.place.budget == "smoke"
-    assert student.open_homework("dcgan").vae_place.folder == own.place.folder
+    assert student.open_homework("dcgan").place.folder == own.place.folder
     assert "no homework.json here" in capsys.readouterr().out
     verdict = student.check_homework()
     assert not verdict and "expected changes in 2 models, got none" in str(verdict)

@@ -89,7 +89,7 @@ _MODELS: dict[str, dict[str, Setting]] = {
     "diffusion": {
         "model.channels": Setting("channels of each resolution of the U-Net", "channels", 4, 128, longest=3),
         "model.num_blocks": Setting("blocks a resolution, on each side", "", 1, 4),
-        "model.patch_size": Setting("side of the squares that are folded into channels", "pixels", 1, 7),
+        "model.patch_size": Setting("side of the squares that are folded into channels; 28 must be a multiple of it", "pixels", 1, 2),
         "model.embed_dim": Setting("dimensions of the code of time and class", "", 8, 512),
         "model.attention": Setting("whether the lowest resolution has self-attention"),
         "model.schedule": Setting("how image and noise are mixed at each time"),
