@@ -125,7 +125,7 @@ class Comparison:
 
     def save(self, out: Path) -> list[Path]:
         """Writes comparison.json, comparison.csv and comparison.png into a folder; returns their paths."""
-        from course_utils.plotting.comparison import comparison_panels
+        from course_utils.plotting.protocol import comparison_panels
 
         paths = [Path(out) / f"comparison.{kind}" for kind in ("json", "csv", "png")]
         write_json(paths[0], self.as_dict())

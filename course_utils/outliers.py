@@ -22,7 +22,7 @@ IMAGES_PER_CALL = 500
 TIMES = (0.2, 0.4, 0.6, 0.8)  # of the noise that is added to look how well it is removed
 
 
-def strangeness(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
+def outlier_score(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
     """Returns how strange a model finds images, `[N]` float64 on the CPU: equal seeds give equal noise, so that images compare.
 
     A vae: -ELBO in nats; a gaussian: -log p(x) in nats; a diffusion model: `denoising_error`, without a label; a classifier: 1 - its largest

@@ -125,7 +125,7 @@ def _resumed(out: Path, protocol: Protocol) -> list[dict[str, Any]]:
 
 def _measured_row(family: str, seed: int, dataset: Dataset, protocol: Protocol, judge: CopyJudge, use_shipped: bool) -> dict[str, Any]:
     trained, weights = obtain(family, seed, dataset, protocol.budget, use_shipped)
-    metrics = measure(trained, dataset, protocol, judge)
+    metrics = measure_run(trained, dataset, protocol, judge)
     record = trained.record
     metrics["training seconds"] = _plain(record["training_seconds"])
     return {"family": family, "seed": seed, "weights": weights, "trained_on": record["machine"], "measured_on": machine(), "metrics": metrics}
@@ -151,7 +151,7 @@ def obtain(family: str, seed: int, dataset: Dataset, budget: str, use_shipped: b
     return trained, "trained"
 
 
-def measure(trained: Run, dataset: Dataset, protocol: Protocol, judge: CopyJudge) -> dict[str, dict[str, float | None]]:
+def measure_run(trained: Run, dataset: Dataset, protocol: Protocol, judge: CopyJudge) -> dict[str, dict[str, float | None]]:
     """Returns `{metric: {"value", "error", "floor", "floor_error"}}` of one run; None where there is no such number."""
     model, seed = trained.model, trained.experiment.seed
     frequencies = label_frequencies(dataset.train_labels, dataset.num_classes)

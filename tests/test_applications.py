@@ -16,7 +16,7 @@ from course_utils.metrics.features import pixel_extractor
 from course_utils.metrics.outliers import auc
 from course_utils.models import build
 from course_utils.models.gaussian_fit import fit_gaussian
-from course_utils.outliers import SCORES, denoising_error, strangeness
+from course_utils.outliers import SCORES, denoising_error, outlier_score
 from course_utils.presets import preset
 from course_utils.synthetic import generated_dataset, synthetic_accuracy, trained_accuracy
 
@@ -48,22 +48,22 @@ def gaussian():
 @pytest.mark.parametrize("family", SCORES)
 def test_scores_repeat_and_belong_to_their_image(family):
     model, images = untrained(family), DATA.test_images
-    scores = strangeness(model, images)
+    scores = outlier_score(model, images)
     assert scores.shape == (60,) and scores.dtype == torch.float64 and scores.isfinite().all() and len(scores.unique()) > 30
-    assert torch.equal(scores, strangeness(model, images))
+    assert torch.equal(scores, outlier_score(model, images))
     if family in ("diffusion", "classifier"):  # their noise, where there is any, belongs to the image too
-        torch.testing.assert_close(strangeness(model, images[:7]), scores[:7], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(outlier_score(model, images[:7]), scores[:7], atol=1e-5, rtol=1e-4)
 
 
 def test_a_density_tells_noise_from_what_it_was_fitted_to(gaussian):
     noise = torch.randint(0, 256, DATA.test_images.shape, generator=make_rng(0)).to(torch.uint8)
-    assert auc(strangeness(gaussian, DATA.test_images), strangeness(gaussian, noise)).value > 0.99
+    assert auc(outlier_score(gaussian, DATA.test_images), outlier_score(gaussian, noise)).value > 0.99
 
 
 def test_the_classifiers_score_is_its_doubt():
     model = untrained("classifier")
     expected = 1 - model.probabilities(uint8_to_signed(DATA.test_images)).max(1).values.double()
-    torch.testing.assert_close(strangeness(model, DATA.test_images), expected)
+    torch.testing.assert_close(outlier_score(model, DATA.test_images), expected)
 
 
 def test_denoising_error_is_that_of_the_noise(monkeypatch):
@@ -153,8 +153,8 @@ def test_edits_go_from_the_guide_to_nothing_of_it():
 
 
 BAD = {
-    "gan score": (lambda: strangeness(untrained("dcgan"), DATA.test_images), "a dcgan says nothing of how likely a given image is"),
-    "float score": (lambda: strangeness(untrained("vae"), torch.zeros(2, *SHAPE)), "expected uint8 images"),
+    "gan score": (lambda: outlier_score(untrained("dcgan"), DATA.test_images), "a dcgan says nothing of how likely a given image is"),
+    "float score": (lambda: outlier_score(untrained("vae"), torch.zeros(2, *SHAPE)), "expected uint8 images"),
     "times": (lambda: denoising_error(untrained("diffusion"), DATA.test_images, times=(0.0, 0.5)), "numbers between 0 and 1"),
     "no times": (lambda: denoising_error(untrained("diffusion"), DATA.test_images, times=()), "numbers between 0 and 1, got []"),
     "styles": (lambda: style_sheet(untrained("dcgan"), 0), "num_styles: expected at least 1"),

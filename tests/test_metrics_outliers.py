@@ -30,7 +30,7 @@ def test_area_and_curve_agree_with_scikit_learn(case):
     curve, expected = roc(inside, outside), roc_curve(*labelled(inside, outside), drop_intermediate=False)
     np.testing.assert_allclose(curve.false_alarms, expected[0])
     np.testing.assert_allclose(curve.hits, expected[1])
-    assert np.trapezoid(curve.hits, curve.false_alarms) == pytest.approx(auc(inside, outside).value)
+    assert torch.trapezoid(curve.hits, curve.false_alarms).item() == pytest.approx(auc(inside, outside).value)
 
 
 def test_error_bar_is_the_spread_of_repeated_draws():

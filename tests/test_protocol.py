@@ -69,7 +69,7 @@ def test_what_is_measured_is_not_measured_again(compared, blobs, monkeypatch):
     _, out = compared
     before = (out / ROWS).read_text()
     measured = []
-    monkeypatch.setattr(module, "measure", lambda trained, *_: measured.append(trained.experiment.seed) or {"FID": module._plain(1.0)})
+    monkeypatch.setattr(module, "measure_run", lambda trained, *_: measured.append(trained.experiment.seed) or {"FID": module._plain(1.0)})
     result = compare(["vae", "gaussian"], blobs, protocol_of(blobs), 3, out)
     assert measured == [2, 2] and len(result.rows) == 6
     assert (out / ROWS).read_text().startswith(before)

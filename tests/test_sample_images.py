@@ -18,10 +18,10 @@ CONFIGS = {
     "vae": (VAEConfig(hidden_dims=(8,), latent_dim=2), False, 1),
     "dcgan": (DCGANConfig(generator_width=4, discriminator_width=4), True, 1),
     "dcgan, no labels": (DCGANConfig(generator_width=4, discriminator_width=4, conditional=False), False, 1),
-    "diffusion": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3), True, 3),
-    "diffusion, heun": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, sampler="heun"), True, 5),
+    "diffusion": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, guidance_scale=1.0), True, 3),
+    "diffusion, heun": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, guidance_scale=1.0, sampler="heun"), True, 5),
     "diffusion, guided": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, guidance_scale=2.0), True, 6),
-    "diffusion, null": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, unlabelled="null"), False, 3),
+    "diffusion, null": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, guidance_scale=1.0, unlabelled="null"), False, 3),
     "gaussian": (GaussianConfig(latent_dim=2), False, 1),
 }
 each = pytest.mark.parametrize("name", CONFIGS)

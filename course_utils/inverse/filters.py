@@ -99,6 +99,7 @@ class FourierRows(Operator):
 
     @property
     def measured_shape(self) -> tuple[int, ...]:
+        """The measured rows of each channel."""
         channels, _, width = self.image_shape
         return channels, int(self.rows.sum()), width
 

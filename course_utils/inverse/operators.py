@@ -131,6 +131,7 @@ class BlockMean(Operator):
 
     @property
     def measured_shape(self) -> tuple[int, ...]:
+        """The small image."""
         channels, height, width = self.image_shape
         return channels, height // self.factor, width // self.factor
 

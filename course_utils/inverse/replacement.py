@@ -65,7 +65,7 @@ def sample_replacement(
         for visit in range(num_visits):
             x0 = denoise(x, x.new_full((len(x),), here.t))
             moved = replaced(ddim_step(Moment(x, x0, here), there, 1.0, noise.normal(shape, x)), there, problem, own, noise)
-            if visit + 1 == num_visits or there.sigma == 0:
+            if visit + 1 == num_visits or _missing_variance(there, problem) < 0:  # nothing is put back any more: another visit would forget y
                 break
             x = _noised_again(moved, there, here, noise)
         x = moved
@@ -79,11 +79,16 @@ def replaced(x: Tensor, level: Level, problem: Problem, measurements: Tensor, no
     holds more noise than the level; x is then left to the denoiser, which cleans it. For denoising (A = I) this is a sampler that starts from y.
     """
     operator = problem.operator
-    missing = level.sigma**2 * operator.row_scale - level.alpha**2 * problem.noise_std**2
+    missing = _missing_variance(level, problem)
     if missing < 0:
         return x
     target = level.alpha * measurements + math.sqrt(missing) * noise.normal(operator.measured_shape, x)
     return x + operator.pseudo_inverse(target - operator.forward(x))
+
+
+def _missing_variance(level: Level, problem: Problem) -> float:
+    """Returns the variance that alpha y lacks to be as noisy as A x_t at a level; below 0 where y is the noisier one."""
+    return level.sigma**2 * problem.operator.row_scale - level.alpha**2 * problem.noise_std**2
 
 
 def _noised_again(x: Tensor, level: Level, noisier: Level, noise: ImageNoise) -> Tensor:

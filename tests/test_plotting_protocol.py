@@ -8,7 +8,7 @@ import math
 import pytest
 
 from course_utils.compare_table import Cell
-from course_utils.plotting.comparison import comparison_panels
+from course_utils.plotting.protocol import comparison_panels
 
 METRICS = {
     "FID": {"vae": Cell(20.0, 1.0, (19.0, 21.0)), "dcgan": Cell(4.0, math.nan, (4.0,))},
