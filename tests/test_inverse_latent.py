@@ -52,8 +52,10 @@ def test_perturbed_solutions_of_a_linear_decoder_are_draws_of_the_posterior():
     found = search_latents(decode, draw, problem, y, num, **options, rng=make_rng(5))[:, 0].flatten(1)
     covariance = exact.covariance(0)
     spread = covariance.diagonal().sqrt()
-    assert ((found.mean(0) - exact.mean()[0].flatten()).abs() < 5 * spread / math.sqrt(num)).all()
-    assert ((found.T.cov() - covariance).abs() < 8 * spread[:, None] * spread / math.sqrt(num)).all()
+    inside = exact.mean()[0].flatten().abs() + 4 * spread < 1  # elsewhere solutions are cut off at 1
+    assert inside.sum() >= 12
+    assert ((found.mean(0) - exact.mean()[0].flatten()).abs() < 5 * spread / math.sqrt(num))[inside].all()
+    assert ((found.T.cov() - covariance).abs() < 8 * spread[:, None] * spread / math.sqrt(num))[inside][:, inside].all()
 
 
 def test_starts_are_the_best_candidates_of_each_group_and_keep_their_class():
