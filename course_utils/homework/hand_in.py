@@ -59,4 +59,4 @@ def is_homework(path: Path | str) -> bool:
 def _sha256_of(name: str) -> str:
     from course_utils.data import load_dataset
 
-    return load_dataset(name).sha256
+    return load_dataset(name, verbose=False).sha256

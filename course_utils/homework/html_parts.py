@@ -72,14 +72,24 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str
 
     top = tag("tr", *(cell("th", column, content, scope="col") for column, content in enumerate(head)))
     body = [tag("tr", *(cell("th" if column == 0 else "td", column, content) for column, content in enumerate(row))) for row in rows]
-    parts = [None if caption is None else tag("caption", caption), tag("thead", top), tag("tbody", *body)]
-    return tag("div", tag("table", *parts), class_="scroll", tabindex="0", role="region", aria_label=caption or "table")
+    whole = tag("table", tag("thead", top), tag("tbody", *body))
+    box = tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption or "table")
+    return box if caption is None else join([tag("p", caption, class_="quiet"), box])
 
 
-def picture(png: bytes, alt: str, caption: object = None, class_: str | None = None) -> Html:
-    """Returns a PNG that stands in the page itself, with a text for those who do not see it."""
+def picture(png: bytes, alt: str, caption: object = None, *, chart: bool = False) -> Html:
+    """Returns a PNG that stands in the page itself, with a text for those who do not see it; a chart scrolls on a phone rather than shrinking."""
     address = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    return tag("figure", tag("img", src=address, alt=alt), None if caption is None else tag("figcaption", caption), class_=class_)
+    image = tag("img", src=address, alt=alt)
+    box = tag("div", image, class_="scroll chart", tabindex="0", role="region", aria_label="chart") if chart else image
+    return tag("figure", box, None if caption is None else tag("figcaption", caption))
+
+
+def moment(date: str) -> str:
+    """Returns an ISO date as people write it, such as "2025-03-01 12:30 UTC"."""
+    day, _, time = date.partition("T")
+    zone = "UTC" if date.endswith(("Z", "+00:00")) else re.sub(r".*?([+-]\d\d:\d\d)?$", r"\1", time)
+    return f"{day} {time[:5]} {zone}".strip()
 
 
 def page(title: str, *body: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.homework.effects import changes_of, difference, effects, in_short, judgement
 from course_utils.homework.figures import curves_png, effects_png
-from course_utils.homework.html_parts import Html, join, page, paragraphs, picture, table, tag
+from course_utils.homework.html_parts import Html, join, moment, page, paragraphs, picture, table, tag
 from course_utils.homework.schema import Results, Study
 
 if TYPE_CHECKING:  # torch costs seconds to import
@@ -52,7 +52,7 @@ def facts(results: Results) -> Html:
         "Seeds": ", ".join(map(str, results.seeds)) or "none",
         "Machine": "; ".join(machines) or "nothing ran yet",
         "Course version": results.course_version,
-        "Created": results.created,
+        "Created": moment(results.created),
     }
     return tag("dl", *(join([tag("dt", name), tag("dd", value, dir="auto")]) for name, value in pairs.items()), class_="facts")
 
@@ -75,7 +75,8 @@ def study_section(study: Study, samples: Mapping[str, bytes], meaning: Callable[
     before, after = study.of_kind("baseline"), study.of_kind("changed")
     found = effects(before, after)
     first_run = min((row.started for row in after), default=None)
-    when = f"Written {study.planned}. " + (f"First run of the changed model: {first_run}." if first_run else "The changed model has not run.")
+    when = f"Written {moment(study.planned)}. "
+    when += f"First run of the changed model: {moment(first_run)}." if first_run else "The changed model has not run."
     parts = [
         tag("h2", name),
         tag("h3", "Changes"),
@@ -135,11 +136,12 @@ def _figures(study: Study, found: tuple[Comparison, ...], name: str) -> list[Htm
     pictures = []
     if found:
         alt = "; ".join(f"{one.name}: class {one.baseline.number}, changed {one.changed.number}" for one in found)
-        pictures.append(picture(effects_png(found), f"{name}, metrics of class model and changed model. {alt}.", "Bars: ± 2 standard errors."))
+        alt = f"{name}, metrics of class model and changed model. {alt}."
+        pictures.append(picture(effects_png(found), alt, "Bars: ± 2 standard errors.", chart=True))
     curves = curves_png(study)
     if curves is not None:
         alt = f"{name}: training curves of the class model and of the changed model, one line a seed."
-        pictures.append(picture(curves, alt, "Training curves, one line a seed."))
+        pictures.append(picture(curves, alt, "Training curves, one line a seed.", chart=True))
     return pictures
 
 
@@ -174,7 +176,7 @@ def runs_table(study: Study) -> Html:
             tag("code", row.key[:10]),
             ROUND.get(row.kind, f"without {row.ablated}"),
             row.seed,
-            row.started,
+            moment(row.started),
             f"{row.training_seconds:.0f} s",
             f"{row.sampling_seconds:.1f} s",
         )
