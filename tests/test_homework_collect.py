@@ -46,7 +46,7 @@ def test_forty_submissions_are_collected_in_thirty_seconds(forty, tmp_path):
     assert [one.source for one in school_class.broken] == ["broken.zip"] and "packed at most 100 times" in school_class.broken[0].reason
     page = (tmp_path / "class.html").read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "class.csv").read_text(encoding="utf-8-sig"))))
-    assert len(rows) == 81 and rows[-1]["source"] == "broken.zip" and rows[-1]["problem"].startswith("broken.zip: ")
+    assert len(rows) == 81 and rows[-1]["source"] == "broken.zip" and rows[-1]["problem"].startswith("'samples/a.png': expected")
     for one in school_class.judged:
         assert one.student in page and one.studies[0].prediction in page
     assert page.count("<img") >= 3 and "broken.zip" in page and len(page) < 20_000_000

@@ -163,7 +163,11 @@ LOW_BUDGET = submission(budget="smoke")["experiments"][0]["rows"]
 BAD: dict[str, tuple[Callable[[dict], None], str, str]] = {
     "only one model": (lambda r: r.update(experiments=r["experiments"][:1]), "models", "expected changes in 2 models, got vae"),
     "no model": (lambda r: r.update(experiments=[]), "models", "got none; choose 2 of vae, dcgan, diffusion"),
-    "the same model twice": (lambda r: r["experiments"].__setitem__(1, r["experiments"][0]), "results.json", "expected each family once, got 'vae, vae'"),
+    "the same model twice": (
+        lambda r: r["experiments"].__setitem__(1, r["experiments"][0]),
+        "results.json",
+        "expected each family once, got 'vae, vae'",
+    ),
     "another model of the course": (in_vae(lambda one: one.update(family="gaussian")), "gaussian: model", "'gaussian' is no model of this homework"),
     "two changes only": (with_changes(model__latent_dim=4, model__beta=4.0), "vae: changes", "got 2 (model.latent_dim, model.beta): 1 more needed"),
     "no changes": (with_changes(), "vae: changes", "got 0 (none): 3 more needed"),

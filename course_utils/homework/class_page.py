@@ -15,10 +15,9 @@ from course_utils.homework.schema import Study
 if TYPE_CHECKING:  # torch costs seconds to import
     from course_utils.compare import Comparison
 
-SELF_REPORTED = (
-    "All numbers are self-reported by the students. Nothing in the submissions was executed. To check a run, give its number: "
-    "`course homework collect FOLDER --rerun RUN` trains the same settings again and compares."
-)
+SELF_REPORTED = "All numbers are self-reported by the students. Nothing in the submissions was executed."
+
+RERUN = tag("code", "course homework collect FOLDER --rerun RUN")
 
 
 def class_page(school_class: SchoolClass) -> str:
@@ -29,7 +28,7 @@ def class_page(school_class: SchoolClass) -> str:
         "Homework of the class",
         tag("h1", "Homework of the class"),
         tag("p", told),
-        tag("p", SELF_REPORTED, class_="note"),
+        tag("p", SELF_REPORTED, " To check a run, give its number: ", RERUN, " trains the same settings again and compares.", class_="note"),
         _broken(school_class),
         tag("h2", "Who handed in what"),
         _overview(school_class),

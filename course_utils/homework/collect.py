@@ -114,7 +114,7 @@ def read_class(folder: Path, check: Check) -> SchoolClass:
             judged.append(_judge(read_submission(path), check, room))
             room -= sum(map(len, judged[-1].submission.samples.values()))
         except CourseError as error:
-            broken.append(Broken(source, str(error)))
+            broken.append(Broken(source, str(error).removeprefix(f"{source.rpartition('/')[2]}: ")))
         except Exception as error:  # a fault of ours that one file brings to light must not hide thirty-nine others
             broken.append(Broken(source, f"could not be read: {type(error).__name__}; please report this as a fault of the course."))
     if not judged and not broken:

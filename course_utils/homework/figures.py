@@ -81,13 +81,13 @@ def class_png(class_results: Sequence[Results], family: str, metric: str, max_pa
 
 def _points(studies: Sequence[Study], name: str, metric: str) -> dict[str, list[tuple[Any, float]]]:
     """Returns value of one setting and metric of every run of the students who changed it, class models and others apart."""
-    groups: dict[str, list[tuple[Any, float]]] = {"class model": [], "changed": []}
+    groups: dict[str, list[tuple[Any, float]]] = {"class model": [], "changed models": []}
     for study in studies:
         for row in study.rows:
             if name in study.changes and metric in row.metrics and name in row.settings:
                 value = row.settings[name]
                 place = value if isinstance(value, (int, float)) and not isinstance(value, bool) else in_short(value)
-                groups["class model" if row.kind == "baseline" else "changed"].append((place, row.metrics[metric].value))
+                groups["class model" if row.kind == "baseline" else "changed models"].append((place, row.metrics[metric].value))
     return groups if any(groups.values()) else {}
 
 

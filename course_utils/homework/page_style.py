@@ -8,12 +8,14 @@ body { max-width: 62rem; }
 h2 { border-top: 1px solid var(--line); padding-top: 1.4rem; }
 p, li, dd { max-width: 44rem; }
 .note { border-left: 4px solid #b35900; background: var(--soft); padding: 0.5rem 1rem; margin: 1rem 0; max-width: 44rem; }
+.note code { white-space: nowrap; }
 .quiet { color: var(--quiet); font-size: 0.92rem; font-weight: normal; }
 dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1.2rem; }
 dl.facts dt { color: var(--quiet); } dl.facts dd { margin: 0; }
 .scroll { overflow-x: auto; margin: 0.8rem 0; }
 .scroll table { display: table; margin: 0; max-width: none; }
 th, td { text-align: left; vertical-align: top; } th { font-weight: 600; } tbody th { background: none; }
+tbody th { min-width: 6.5rem; } td { min-width: 4.5rem; } td ul.points { margin: 0; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 blockquote.text { border-left-color: var(--line); background: var(--soft); margin: 0.6rem 0; max-width: 46rem; }
 .good { color: var(--good); } .bad { color: var(--bad); } .good, .bad { font-weight: 600; }

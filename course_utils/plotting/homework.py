@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # matplotlib costs a second to import
 
 NOT_DRAWN = {"epoch", "step", "seconds"}
 MAX_PANELS = 6
-WIDE = 50  # values that span more than this factor stand on a logarithmic axis
+WIDE = 10  # values that span more than this factor stand on a logarithmic axis
 
 
 def curve_terms(histories: Sequence[Mapping[str, Sequence[float]]]) -> list[str]:
@@ -48,7 +48,7 @@ def seed_curves(histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]
                     axes.plot(_epochs(run, column), run[column], label=label, **look)
         axes.set(title=in_words(term), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-    panels[0].legend(fontsize=8)
+    _legend(fig)
     return fig
 
 
@@ -102,20 +102,29 @@ def parameter_scatter(panels: Mapping[str, Mapping[str, Sequence[tuple[Any, floa
         _set_axis(axes, ticks, list(places.values()))
         if reference is not None:
             axes.axhline(reference, linestyle="--", color="black", linewidth=1)
-        axes.set(title=name, ylabel=metric)
-    fig.axes[0].legend()
+        axes.set(title=name)
+        if axes is not all_axes[0]:
+            axes.sharey(all_axes[0])
+    all_axes[0].set_ylabel(metric)
+    _legend(fig)
     return fig
 
 
 def _panels(count: int, per_row: int = 3, height: float = 2.6) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with `count` panels, row by row; the places left over are empty."""
+    """Returns a figure with `count` panels, row by row, with room for a legend above; the places left over are empty."""
     columns = min(per_row, max(1, count))
     rows = -(-max(1, count) // columns)
-    fig = new_figure(height * rows)
+    fig = new_figure(height * rows + 0.3)
     axes = list(fig.subplots(rows, columns, squeeze=False).flat)
     for spare in axes[count:]:
         spare.remove()
     return fig, axes[:count]
+
+
+def _legend(fig: Figure) -> None:
+    """Puts one legend above all panels, where it covers nothing."""
+    handles, labels = fig.axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
 
 
 def _key(value: Any) -> Any:
