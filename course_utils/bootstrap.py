@@ -40,6 +40,7 @@ RUNTIME_PACKAGES = (
     ("accelerate", "accelerate"),
     ("IPython", "ipython"),
     ("ipywidgets", "ipywidgets"),
+    ("joblib", "joblib"),
     ("matplotlib", "matplotlib"),
     ("pandas", "pandas"),
     ("PIL", "pillow"),

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from course_utils import __version__, cli_compare, cli_recover
+from course_utils import __version__, cli_compare, cli_homework, cli_recover
 from course_utils.errors import CourseError
 
 FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_image_commands(commands)
     cli_recover.add_command(commands)
     cli_compare.add_command(commands)
+    cli_homework.add_commands(commands, _Parser)
 
     command = commands.add_parser("run-notebooks", help="execute the notebooks in order and write browsable copies")
     command.add_argument("names", nargs="*", metavar="NAME", help="such as 04; default: all")

@@ -159,9 +159,14 @@ def _smoke_run(experiment: Experiment, dataset: Dataset, on_epoch: Callable[[Mod
 
 def default_folder(experiment: Experiment, dataset: Dataset) -> Path:
     """Returns the run directory of an experiment: its name ends in a hash of all settings and of the data."""
-    text = json.dumps([experiment.as_dict(), dataset.sha256], sort_keys=True)
-    name = f"{experiment.family}-{experiment.dataset.replace(':', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-    return runs_root() / name
+    key = experiment_key(experiment.as_dict(), dataset.sha256)
+    return runs_root() / f"{experiment.family}-{experiment.dataset.replace(':', '-')}-{key[:10]}"
+
+
+def experiment_key(experiment: Mapping[str, Any], dataset_sha256: str) -> str:
+    """Returns the SHA-256 of all settings, as `Experiment.as_dict` writes them, and of the data: equal keys are the same run."""
+    text = json.dumps([experiment, dataset_sha256], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_run_of(folder: Path, experiment: Experiment, dataset_sha256: str | None = None) -> bool:

@@ -63,3 +63,24 @@ def idx_folder(tmp_path, monkeypatch):
     write_idx_files(folder / "MNIST" / "raw", num_train=200, num_test=50)
     monkeypatch.setenv("COURSE_DATA", str(folder))
     return folder
+
+
+@pytest.fixture
+def few_strokes(monkeypatch):
+    """Blobs in the place of strokes for the homework, and models that train at once."""
+    from students import few_images, small_preset
+
+    blobs = few_images()
+    monkeypatch.setattr("course_utils.homework.student.load_dataset", lambda name, **_: blobs)
+    for module in ("study", "parameters", "judge_runs"):
+        monkeypatch.setattr(f"course_utils.homework.{module}.homework_preset", small_preset)
+    return blobs
+
+
+@pytest.fixture
+def vae_place(tmp_path):
+    """The VAE of a new homework with the smoke budget."""
+    from course_utils.homework.folder import new_homework, study_folder
+
+    new_homework(tmp_path / "mine", "A. Student", "strokes", "smoke", (0, 1, 2))
+    return study_folder(tmp_path / "mine", "vae")

@@ -32,8 +32,9 @@ LAYERS = [
     ["compare_table", "copy_judge"],
     ["protocol"],
     ["audits"],
+    ["sweep_rows", "sweep_progress", "sweep_run", "sweep_workers", "sweep", "compare"],
     ["homework"],
-    ["cli_images", "cli_recover", "cli_compare"],
+    ["cli_images", "cli_recover", "cli_compare", "cli_homework"],
     ["cli"],
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -41,7 +42,8 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 DIFFUSION_MATHS = {"schedules", "targets", "sampling_steps", "sampling", "guidance", "image_noise", "bound", "mixture"}
 NO_TRAINING = {"metrics", "plotting", "inverse", "models", "data"} | DIFFUSION_MATHS
 TRAINING = {"training", "training_meter", "training_state", "checkpoint", "experiment", "evaluate", "image_source", "synthetic", "homework"}
-TRAINING |= {"copy_judge", "protocol", "audits", "cli_images", "cli_recover", "cli_compare", "cli"}
+TRAINING |= {"copy_judge", "protocol", "audits", "sweep", "sweep_run", "sweep_workers"}
+TRAINING |= {"cli_images", "cli_recover", "cli_compare", "cli_homework", "cli"}
 
 
 def part_of(path: Path) -> str:

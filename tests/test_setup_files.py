@@ -29,6 +29,7 @@ CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "matplotlib-base": "m
 PACKAGES = {"PIL": "pillow", "bs4": "beautifulsoup4", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 # Needed although no line of the package imports them: they run notebooks, or are imported under another name.
 NOT_IMPORTED = {"jupyterlab", "ipykernel"}
+OF_AN_EXTRA = {"dask"}  # imported only where its backend is asked for
 # Imported although not declared, because a declared package cannot do without them: {package: the one that brings it}.
 COMES_WITH_OTHERS = {
     "ipython": "ipykernel",
@@ -119,7 +120,8 @@ def imported_packages(folder: str) -> set[str]:
 
 
 def test_every_import_of_the_package_is_declared():
-    undeclared = imported_packages("course_utils") - set(DECLARED) - set(COMES_WITH_OTHERS)
+    assert set(WITH_EXTRAS) >= OF_AN_EXTRA
+    undeclared = imported_packages("course_utils") - set(DECLARED) - set(COMES_WITH_OTHERS) - OF_AN_EXTRA
     assert undeclared == set()
 
 

@@ -101,3 +101,22 @@ def class_kl(probabilities: Tensor, reference: Tensor) -> Measurement:
     share = class_histogram(p)
     log_ratio = torch.where(share > 0, share / reference, 1.0).log()
     return Measurement("class KL", (share * log_ratio).sum().item(), _mean_error(log_ratio[p.argmax(1)]), len(p), size_matters=True)
+
+
+def class_agreement(probabilities: Tensor, labels: Tensor) -> Measurement:
+    """Returns the share of images whose likeliest class is the one that was asked for, from 0 to 1.
+
+    The error is that of a share, with one image more of either kind, so that it is never 0.
+
+    Args:
+        probabilities: p(class | image), `[N, K]`.
+        labels: that the generator was given, int64 `[N]`.
+
+    Source: the error: Agresti & Coull 1998, The American Statistician 52(2).
+    """
+    p = check_probabilities(probabilities)
+    if labels.shape != (len(p),):
+        raise CourseError(f"labels: expected one for each of {len(p)} images, got shape {list(labels.shape)}.")
+    agreeing = (p.argmax(1) == labels.to(p.device)).sum().item()
+    likely = (agreeing + 1) / (len(p) + 2)
+    return Measurement("class agreement", agreeing / len(p), math.sqrt(likely * (1 - likely) / len(p)), len(p))
