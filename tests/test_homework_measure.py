@@ -12,7 +12,7 @@ from course_utils.config import override
 from course_utils.errors import CourseError
 from course_utils.experiment import run
 from course_utils.homework.budgets import FAMILIES, NUM_IMAGES, homework_preset
-from course_utils.homework.measure import LOSS_TERMS, METRICS, draw, incomparable, measure, measure_for
+from course_utils.homework.measure import LOSS_TERMS, METRICS, drawn_samples, incomparable, measure_for, measured_run
 from course_utils.images import signed_to_uint8
 from course_utils.metrics.classes import class_agreement
 from course_utils.metrics.distribution import fid
@@ -39,8 +39,8 @@ def tiny_run(family: str, dataset, **changes):
 def test_metrics_are_those_of_the_samples_against_test_images(family, dataset):
     """The blobs have no classifier, so the pixels are the features."""
     result = tiny_run(family, dataset)
-    measured = measure(result, dataset, 40)
-    images, labels = draw(result.model, 40, 0)
+    measured = measured_run(result, dataset, 40)
+    images, labels = drawn_samples(result.model, 40, 0)
     assert (labels is None) == (family == "vae")
     pixels = [part.flatten(1).double() / 255 for part in (images, dataset.subset(num_test=40).test_images)]
     expected = [fid(*pixels), kid(*pixels), *precision_recall(pixels[1], pixels[0])]
@@ -59,9 +59,9 @@ def test_data_with_a_classifier_have_metrics_of_classes(tiny_vae):
     images = make_dataset(name="strokes", num_test=50)
     ten = replace(images, class_names=tuple("0123456789"))
     result = tiny_run("dcgan", ten)
-    metrics = measure(result, ten, 30)["metrics"]
+    metrics = measured_run(result, ten, 30)["metrics"]
     assert {"class KL", "class agreement"} <= set(metrics) and 0 <= metrics["class agreement"]["value"] <= 1
-    assert "class agreement" not in measure(tiny_run("dcgan", ten, **{"model.conditional": False}), ten, 30)["metrics"]
+    assert "class agreement" not in measured_run(tiny_run("dcgan", ten, **{"model.conditional": False}), ten, 30)["metrics"]
 
 
 def test_agreement_is_the_share_of_images_that_show_their_class():
@@ -76,15 +76,15 @@ def test_agreement_is_the_share_of_images_that_show_their_class():
 
 def test_draws_depend_on_the_seed_and_tell_the_model_its_classes():
     model = build(DiffusionConfig(channels=(8, 8), embed_dim=16, num_steps=1), 0)
-    images, labels = draw(model, 700, 3)  # more than one batch
+    images, labels = drawn_samples(model, 700, 3)  # more than one batch
     assert images.shape == (700, 1, 28, 28) and images.dtype == torch.uint8 and labels.shape == (700,) and set(labels.tolist()) == set(range(10))
-    assert torch.equal(images, draw(model, 700, 3)[0]) and not torch.equal(images, draw(model, 700, 4)[0])
-    assert draw(build(replace(model.config, unlabelled="null"), 0), 5, 3)[1] is None
+    assert torch.equal(images, drawn_samples(model, 700, 3)[0]) and not torch.equal(images, drawn_samples(model, 700, 4)[0])
+    assert drawn_samples(build(replace(model.config, unlabelled="null"), 0), 5, 3)[1] is None
     assert signed_to_uint8(torch.zeros(1, 1, 28, 28)).dtype == images.dtype
 
 
 def test_no_more_images_than_there_are_test_images(dataset):
-    assert measure(tiny_run("vae", dataset), dataset, 10_000)["metrics"]["FID"]["num_images"] == len(dataset.test_images)
+    assert measured_run(tiny_run("vae", dataset), dataset, 10_000)["metrics"]["FID"]["num_images"] == len(dataset.test_images)
     assert measure_for("laptop").keywords == {"num_images": NUM_IMAGES["laptop"]}
 
 

@@ -13,7 +13,7 @@ from course_utils.errors import CourseError
 from course_utils.experiment import run
 from course_utils.homework.budgets import FAMILIES, homework_preset
 from course_utils.homework.idle import RULES, effective
-from course_utils.homework.measure import draw
+from course_utils.homework.measure import drawn_samples
 from course_utils.homework.parameters import MIN_COUNTED, parameter_rows, validate_changes
 from course_utils.homework.settings import FIXED, meaning, settings_of
 from course_utils.presets import preset
@@ -200,7 +200,7 @@ def tiny(family: str, dataset, **changes):
 def made(experiment, dataset) -> list[torch.Tensor]:
     """Returns the trained weights and samples as the homework draws them."""
     model = run(experiment, dataset).model
-    return [*model.state_dict().values(), *(part for part in draw(model, 6, 0) if part is not None)]
+    return [*model.state_dict().values(), *(part for part in drawn_samples(model, 6, 0) if part is not None)]
 
 
 def same(first, second, grey_levels: int = 0) -> bool:

@@ -20,14 +20,14 @@ from course_utils.config import override
 from course_utils.errors import CourseError
 from course_utils.experiment import default_folder, experiment_key, run
 from course_utils.history import History
-from course_utils.homework.measure import measure
+from course_utils.homework.measure import measured_run
 from course_utils.sweep import sweep
 from course_utils.sweep_progress import SweepProgress
 from course_utils.sweep_rows import read_rows
 from course_utils.sweep_run import curves, thinned
 from course_utils.sweep_workers import NamedData, portable, work
 
-FEW = partial(measure, num_images=32)
+FEW = partial(measured_run, num_images=32)
 TIMES = ("started", "finished", "training_seconds", "sampling_seconds")
 
 
@@ -107,7 +107,7 @@ import os, signal, sys
 from dataclasses import replace
 from functools import partial
 import pickle
-from course_utils.homework.measure import measure
+from course_utils.homework.measure import measured_run
 from course_utils.sweep import sweep
 from course_utils.sweep_progress import SweepProgress
 
@@ -125,7 +125,7 @@ def measured(run, dataset):
     runs.append(1)
     if len(runs) == fatal_run:
         os.kill(os.getpid(), signal.SIGKILL)
-    return measure(run, dataset, num_images=32)
+    return measured_run(run, dataset, num_images=32)
 sweep([replace(experiment, seed=seed) for seed in range(3)], dataset, measured, path)
 """
 

@@ -80,11 +80,11 @@ def incomparable(metric: str, changes: Collection[str]) -> tuple[str, ...]:
 
 
 def measure_for(budget_name: str) -> Callable[[Run, Dataset], dict[str, Any]]:
-    """Returns what a sweep calls with each finished run: `measure` with the number of images of a budget."""
-    return partial(measure, num_images=NUM_IMAGES[budget_name])
+    """Returns what a sweep calls with each finished run: `measured_run` with the number of images of a budget."""
+    return partial(measured_run, num_images=NUM_IMAGES[budget_name])
 
 
-def measure(run: Run, dataset: Dataset, num_images: int = 2_000) -> dict[str, Any]:
+def measured_run(run: Run, dataset: Dataset, num_images: int = 2_000) -> dict[str, Any]:
     """Returns `metrics`, `{name: {"value", "error", "num_images"}}`, and `sampling_seconds` of a finished run.
 
     Samples are drawn from the run's seed and compared with test images, the same for all runs, through the shipped classifier of the dataset; for
@@ -97,7 +97,7 @@ def measure(run: Run, dataset: Dataset, num_images: int = 2_000) -> dict[str, An
     """
     num_images = min(num_images, len(dataset.test_images))
     start = time.perf_counter()
-    images, labels = draw(run.model, num_images, run.experiment.seed)
+    images, labels = drawn_samples(run.model, num_images, run.experiment.seed)
     seconds = time.perf_counter() - start
     found = {one.name: _as_metric(one) for one in _of_images(images, labels, dataset)}
     for recorded, name in LOSS_TERMS.get(run.experiment.family, {}).items():
@@ -111,7 +111,7 @@ def _as_metric(measured: Measurement) -> Mapping[str, Any]:
     return {"value": measured.value, "error": error, "num_images": measured.num_images}
 
 
-def draw(model: Model, num_images: int, seed: int) -> tuple[Tensor, Tensor | None]:
+def drawn_samples(model: Model, num_images: int, seed: int) -> tuple[Tensor, Tensor | None]:
     """Returns samples, uint8 `[N, C, H, W]` on the CPU, and the classes that were asked for, int64 `[N]`; None where the model was told none."""
     rng = make_rng(seed, 7)
     config = model.config

@@ -16,7 +16,7 @@ from course_utils.data.base import Dataset
 from course_utils.device import make_rng
 from course_utils.evaluate import find_extractor
 from course_utils.files import atomic_path
-from course_utils.homework.measure import draw
+from course_utils.homework.measure import drawn_samples
 from course_utils.images import signed_to_uint8, uint8_to_signed
 from course_utils.metrics.classes import class_histogram
 from course_utils.metrics.distribution import fid
@@ -89,7 +89,7 @@ def samples(runs: Runs, num_rows: int = 2) -> Picture:
 @torch.no_grad()
 def same_noise(model: Model, num_images: int, seed: int = 0) -> Tensor:
     """Returns samples, uint8 `[N, C, H, W]`; a model that is told classes draws them in turn."""
-    _, told = draw(model, 1, seed)
+    _, told = drawn_samples(model, 1, seed)
     labels = None if told is None else torch.arange(num_images) % model.config.num_classes
     return signed_to_uint8(model.sample(num_images, labels=labels, rng=make_rng(seed))).cpu()
 
@@ -130,7 +130,7 @@ def class_shares(runs: Runs, dataset: Dataset, num_images: int) -> Picture | Non
     classifier = pretrained("classifier", dataset.name).model
     shares = {"training images": (torch.bincount(dataset.train_labels, minlength=dataset.num_classes) / len(dataset.train_labels)).tolist()}
     for name, run in runs.items():
-        images, _ = draw(run.model, num_images, 0)
+        images, _ = drawn_samples(run.model, num_images, 0)
         shares[name] = class_histogram(class_probabilities(classifier, images)).tolist()
     figure = lines(range(dataset.num_classes), shares, "class", "share of the images", f"classes of {num_images:,} samples")
     figure.axes[0].set_xticks(range(dataset.num_classes), dataset.class_names)
