@@ -176,7 +176,7 @@ def _run_notebooks(options: argparse.Namespace) -> int:
     from course_utils.execute import notebook_paths, run_notebooks
     from course_utils.files import course_root
 
-    paths = notebook_paths(course_root() / "notebooks")
+    paths = [path for folder in ("notebooks", "homework") for path in notebook_paths(course_root() / folder)]
     chosen = [path for path in paths if not options.names or any(path.name.startswith(name) for name in options.names)]
     if not chosen:
         raise CourseError(f"no notebook starts with {' or '.join(options.names)}; there are {', '.join(path.stem for path in paths)}.")
