@@ -108,7 +108,7 @@ PRESETS: dict[str, dict[str, Experiment]] = {
     "classifier": _budgets("classifier", ClassifierConfig(), _CLASSIFIER, replace(_CLASSIFIER, num_epochs=20)),
     "dcgan": _budgets("dcgan", DCGANConfig(), _DCGAN, replace(_DCGAN, num_epochs=20)),
     "diffusion": _budgets("diffusion", DiffusionConfig(), _DIFFUSION, replace(_DIFFUSION, num_epochs=60)),
-    "regressor": _budgets("regressor", RegressorConfig(), _REGRESSOR, replace(_REGRESSOR, num_epochs=20)),
+    "regressor": _budgets("regressor", RegressorConfig(), _REGRESSOR, replace(_REGRESSOR, num_epochs=20, num_train_images=None)),
     "gaussian": _budgets("gaussian", GaussianConfig(), _GAUSSIAN, replace(_GAUSSIAN, num_epochs=20)),
 }
 
