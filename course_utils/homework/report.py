@@ -104,13 +104,13 @@ def said(text: str) -> Html:
 
 
 def changes_table(study: Study, meaning: Callable[[str, str], str]) -> Html:
-    """Returns name, meaning, value in class and value now of each change."""
+    """Returns name with meaning, value in class and value now of each change."""
     has_run = bool(study.of_kind("baseline"))
-    rows = [
-        (tag("code", name), meaning(study.family, name), in_short(before) if has_run else "not run", in_short(now))
-        for name, before, now in changes_of(study)
-    ]
-    return table(("setting", "meaning", "in class", "changed to"), rows, numbers_from=2) if rows else tag("p", "No change was planned.")
+    rows = []
+    for name, before, now in changes_of(study):
+        explained = join([tag("code", name), tag("br"), tag("span", meaning(study.family, name), class_="quiet")])
+        rows.append((explained, in_short(before) if has_run else "not run", in_short(now)))
+    return table(("setting", "in class", "changed to"), rows) if rows else tag("p", "No change was planned.")
 
 
 def effects_table(found: tuple[Comparison, ...], study: Study) -> Html:
