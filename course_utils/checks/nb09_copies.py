@@ -66,7 +66,7 @@ def _binomial(ours: int, drawn: int, train: int, real: int) -> float:
 
 TAIL = Exercise(
     id="09.tail",
-    question="Return the chance that `ours` or more of `drawn` look-alikes are training images if nothing is copied; `train` of all `real` images are.",
+    question="Return the chance that `ours` or more of `drawn` look-alikes are training images if nothing is copied; `train` of `real` images are.",
     solution=_tail,
     cases=lambda: [(3, 3, 6, 10), (7, 9, 50, 80), (5, 6, 30, 60)],
     why="This is the p-value: whoever copies nothing cannot know which real images were withheld, so it is a draw from an urn.",
