@@ -70,3 +70,11 @@ def test_quality_stands_over_each_cost_with_bars_of_two_errors_and_the_band_of_r
 
 def test_no_band_without_real_images():
     assert not quality_and_cost({"vae": (20.0, 1.5)}, {"seconds": {"vae": 0.01}}, "FID").axes[0].patches
+
+
+def test_cost_axes_are_marked_at_the_values_and_wide_quality_is_logarithmic():
+    costs = {"parameters": {"vae": 973_624, "dcgan": 2_500_000}, "seconds": {"vae": 0.00153, "dcgan": 142.1}}
+    panels = quality_and_cost({"vae": (118.0, 1.5), "dcgan": (3.0, 0.25)}, costs, "FID").axes
+    assert [[text.get_text() for text in axes.get_xticklabels()] for axes in panels] == [["974 k", "2.5 M"], ["0.0015", "142"]]
+    assert panels[0].get_yscale() == "log"
+    assert quality_and_cost({"vae": (4.0, 1.5), "dcgan": (3.0, 0.25)}, costs, "FID").axes[0].get_yscale() == "linear"

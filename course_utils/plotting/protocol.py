@@ -75,7 +75,7 @@ def quality_and_cost(
 
     Args:
         quality: `{family: (value, standard error)}`, drawn on one axis for all panels.
-        costs: `{cost: {family: value above 0}}`, drawn on logarithmic axes.
+        costs: `{cost: {family: value above 0}}`, drawn on logarithmic axes that are marked at these values.
         ylabel: name of the quality.
         floor: value and standard error of real images.
     """
@@ -88,8 +88,20 @@ def quality_and_cost(
             style = {"color": colour, "marker": marker, "markeredgecolor": "black", "markersize": 8, "linestyle": "none", "capsize": 3}
             axes.errorbar([values[family]], [value], [2 * error], label=family, **style)
         axes.set(xlabel=cost, xscale="log")
-        axes.margins(x=0.25)
+        axes.minorticks_off()
+        axes.set_xticks(list(values.values()), [_short(value) for value in values.values()], fontsize=9)
+        axes.margins(x=0.25, y=0.15)
         axes.grid(alpha=0.3)
+    means = [value for value, _ in quality.values()]
+    if min(means) > 0 and max(means) > LOGARITHMIC_FROM * min(means):
+        panels[0].set_yscale("log")
     panels[0].set_ylabel(ylabel)
     panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return fig
+
+
+def _short(value: float) -> str:
+    """Returns a number in few characters, such as "0.0015", "142" or "974 k"."""
+    if value >= 1e4:
+        return f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value / 1e3:.0f} k"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
