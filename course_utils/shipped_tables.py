@@ -36,6 +36,11 @@ def shipped_comparison(dataset: str) -> Comparison:
     return Comparison(found["protocol"], tuple(found["rows"]))
 
 
+def shipped_datasets(name: str) -> list[str]:
+    """Returns the datasets that a table ships for, such as `["mnist", "strokes"]` for "inverse"; none for an unknown name."""
+    return sorted(path.stem.removeprefix(f"{name}-") for path in TABLES.glob(f"{name}-*.json*"))
+
+
 def _path(name: str, dataset: str, suffix: str) -> Path:
     path = TABLES / f"{name}-{dataset}{suffix}"
     if not path.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from course_utils.errors import CourseError
-from course_utils.shipped_tables import TABLES, shipped_comparison, shipped_rows
+from course_utils.shipped_tables import TABLES, shipped_comparison, shipped_datasets, shipped_rows
 
 ROWS = sorted(TABLES.glob("*.jsonl"))
 COMPARISONS = sorted(TABLES.glob("*.json"))
@@ -30,6 +30,14 @@ def test_comparisons_have_every_family_with_every_seed(path):
 def test_an_unknown_table_lists_those_there_are():
     with pytest.raises(CourseError, match="shipped table"):
         shipped_rows("inverse", "nothing")
+
+
+def test_the_datasets_of_a_table_are_those_that_can_be_read(monkeypatch, tmp_path):
+    for name in ("compare-strokes.json", "compare-mnist.json", "compared-other.json", "inverse-strokes.jsonl"):
+        (tmp_path / name).write_text("{}")
+    monkeypatch.setattr("course_utils.shipped_tables.TABLES", tmp_path)
+    assert shipped_datasets("compare") == ["mnist", "strokes"]
+    assert shipped_datasets("inverse") == ["strokes"] and shipped_datasets("nothing") == []
 
 
 def test_every_table_is_described():

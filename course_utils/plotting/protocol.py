@@ -1,4 +1,4 @@
-"""One figure of a comparison: a small panel a metric, a dot with its error bar a family, and the value of real images."""
+"""Figures of a comparison: a small panel a metric with a dot and its error bar a family, and quality over what it costs."""
 
 from __future__ import annotations
 
@@ -66,3 +66,42 @@ def _draw_panel(axes: Axes, families: list[str], cells: Mapping[str, Any], floor
     axes.set_ylim(len(families) - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", alpha=0.3)
+
+
+def quality_and_cost(
+    quality: Mapping[str, tuple[float, float]], costs: Mapping[str, Mapping[str, float]], ylabel: str, floor: tuple[float, float] | None = None
+) -> Figure:
+    """Returns a panel a cost, with the quality of each family over it; bars reach two standard errors to each side, a grey band is real images.
+
+    Args:
+        quality: `{family: (value, standard error)}`, drawn on one axis for all panels.
+        costs: `{cost: {family: value above 0}}`, drawn on logarithmic axes that are marked at these values.
+        ylabel: name of the quality.
+        floor: value and standard error of real images.
+    """
+    fig = new_figure(3.2, width=1.4 * WIDTH)
+    panels = fig.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    for axes, (cost, values) in zip(panels, costs.items()):
+        if floor is not None:
+            axes.axhspan(floor[0] - 2 * floor[1], floor[0] + 2 * floor[1], color=FLOOR_COLOUR, alpha=0.6, zorder=0, label="real images")
+        for (family, (value, error)), colour, marker in zip(quality.items(), OKABE_ITO, MARKERS):
+            style = {"color": colour, "marker": marker, "markeredgecolor": "black", "markersize": 8, "linestyle": "none", "capsize": 3}
+            axes.errorbar([values[family]], [value], [2 * error], label=family, **style)
+        axes.set(xlabel=cost, xscale="log")
+        axes.minorticks_off()
+        axes.set_xticks(list(values.values()), [_short(value) for value in values.values()], fontsize=9)
+        axes.margins(x=0.25, y=0.15)
+        axes.grid(alpha=0.3)
+    means = [value for value, _ in quality.values()]
+    if min(means) > 0 and max(means) > LOGARITHMIC_FROM * min(means):
+        panels[0].set_yscale("log")
+    panels[0].set_ylabel(ylabel)
+    panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return fig
+
+
+def _short(value: float) -> str:
+    """Returns a number in few characters, such as "0.0015", "142" or "974 k"."""
+    if value >= 1e4:
+        return f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value / 1e3:.0f} k"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
