@@ -33,7 +33,7 @@ def _right_gain(variance: float, noise_std: float) -> float:
 
 PIXEL = Exercise(
     id="08.pixel",
-    question="A pixel has the prior N(mean, variance); y is the pixel plus noise of standard deviation noise_std. Return its mean and variance given y.",
+    question="A pixel has the prior N(mean, variance); y adds noise of standard deviation noise_std. Return its mean and variance given y.",
     solution=_pixel,
     cases=lambda: [(-0.4, 0.3, 0.5, 0.8), (0.2, 0.05, 1.5, -0.9), (0.0, 1.0, 0.1, 0.6)],
     why="Every method of this notebook is this formula with more pixels, or with a better prior than a bell.",
