@@ -9,7 +9,7 @@ PINS := $(if $(TORCH_BACKEND),.venv/pins.txt,constraints.txt)
 
 export COURSE_DATASET ?= strokes
 
-.PHONY: help setup course test lab notebooks pretrained constraints clean
+.PHONY: help setup browser course test lab notebooks pretrained constraints clean
 
 help:
 	@echo "make course      run every notebook on the embedded data, write browsable pages to build/course/"
@@ -32,8 +32,14 @@ setup: .venv/ready
 course: setup
 	$(BIN)/course run-notebooks --out build/course
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest
+
+# A headless Chromium opens the homework's report in the tests. Where none can be installed those tests are skipped, and say why.
+browser: setup
+	@$(BIN)/python tests/browsers.py \
+	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && xargs apt-get install -y -qq --no-install-recommends < tests/debian-packages.txt; } \
+	|| echo "no Chromium here: the tests that open the report in a browser are skipped (Debian: see tests/debian-packages.txt)"
 
 lab: setup
 	$(BIN)/course lab

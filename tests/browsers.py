@@ -34,3 +34,7 @@ def screenshot(page: Path, target: Path, profile: Path, width: int, height: int)
     """Writes what a window of this size shows to `target`."""
     _browse(profile, page, f"--window-size={width},{height}", f"--screenshot={target}")
     return target
+
+
+if __name__ == "__main__":  # the Makefile asks whether it has to install one
+    raise SystemExit(BROWSER is None)

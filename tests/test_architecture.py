@@ -30,7 +30,7 @@ LAYERS = [
     ["evaluate_likelihood"],
     ["experiment", "evaluate", "image_source", "recovery", "outliers", "synthetic", "applications"],
     ["compare_table", "copy_judge"],
-    ["protocol"],
+    ["protocol", "shipped_tables"],
     ["audits"],
     ["sweep_rows", "sweep_progress", "sweep_run", "sweep_workers", "sweep", "compare"],
     ["homework"],

@@ -13,6 +13,7 @@ from test_notebooks import (
     own_cells,
     test_headings_do_not_skip_a_level,
     test_links_to_files_lead_somewhere,
+    test_outputs_are_there_fresh_and_clean,
     words,
 )
 
@@ -22,7 +23,7 @@ from course_utils.homework.pictures import FAMILY_PICTURES
 
 NAMES = (*FAMILIES, "report")
 # pytest runs these here too, on the notebooks of this folder.
-SHARED = (test_headings_do_not_skip_a_level, test_links_to_files_lead_somewhere)
+SHARED = (test_headings_do_not_skip_a_level, test_links_to_files_lead_somewhere, test_outputs_are_there_fresh_and_clean)
 
 
 @pytest.fixture(scope="module", params=NAMES)
