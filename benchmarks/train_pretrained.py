@@ -30,6 +30,7 @@ VARIANTS = {  # name: family and settings; notebooks 04 and 05 (the clinic) ask 
     "dcgan-unconditional": ("dcgan-unconditional", ()),
     "diffusion": ("diffusion", ()),
     "diffusion-long": ("diffusion-long", ()),
+    "regressor-inpaint-half": ("regressor-inpaint-half", ()),
     "vae-clinic": ("vae", CLINIC),
     **{f"vae-clinic-latent{dim}": ("vae", (*CLINIC, f"model.latent_dim={dim}")) for dim in (1, 2, 5, 10, 50)},
     "vae-clinic-beta02": ("vae", (*CLINIC, "model.beta=0.2")),

@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("names", nargs="*", metavar="NAME", help="such as 04; default: all")
     command.add_argument("--out", type=Path, default=Path("build/course"), metavar="DIR", help="for the copies (default: build/course)")
     command.add_argument("--refresh", action="store_true", help="write the outputs back into notebooks/ as well")
+    command.add_argument("--workers", type=int, metavar="N", help="notebooks at a time (default: 2; with --refresh 1, so that their times compare)")
     command.set_defaults(run=_run_notebooks)
     return parser
 
@@ -176,7 +177,7 @@ def _run_notebooks(options: argparse.Namespace) -> int:
     from course_utils.execute import notebook_paths, run_notebooks
     from course_utils.files import course_root
 
-    paths = notebook_paths(course_root() / "notebooks")
+    paths = [path for folder in ("notebooks", "homework") for path in notebook_paths(course_root() / folder)]
     chosen = [path for path in paths if not options.names or any(path.name.startswith(name) for name in options.names)]
     if not chosen:
         raise CourseError(f"no notebook starts with {' or '.join(options.names)}; there are {', '.join(path.stem for path in paths)}.")
@@ -186,7 +187,8 @@ def _run_notebooks(options: argparse.Namespace) -> int:
 
         readme = course_root() / "README.md"
         write_text(readme, stamp_readme(readme.read_text(encoding="utf-8")))
-    results = run_notebooks(chosen, out_dir=options.out, refresh=options.refresh)
+    workers = (1 if options.refresh else 2) if options.workers is None else options.workers
+    results = run_notebooks(chosen, out_dir=options.out, refresh=options.refresh, workers=workers)
     return 0 if all(result.ok for result in results) else 1
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from course_utils.bootstrap import stamp_notebook
+from course_utils.config import require
 from course_utils.errors import CourseError
-from course_utils.files import cache_root, read_json, write_json
 from course_utils.html_site import title_and_summary, write_index, write_page
 from course_utils.notebook_files import (
     code_cells,
@@ -24,6 +26,7 @@ from course_utils.notebook_files import (
     widget_errors,
     write_notebook,
 )
+from course_utils.notebook_times import NotebookTimes, one_line
 
 __all__ = ["RunResult", "notebook_paths", "run_notebooks", "stale_cells"]
 
@@ -57,7 +60,11 @@ def notebook_paths(folder: Path | str) -> list[Path]:
 
 
 def run_notebooks(
-    paths: Iterable[Path | str], out_dir: Path | str | None = None, refresh: bool = False, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    paths: Iterable[Path | str],
+    out_dir: Path | str | None = None,
+    refresh: bool = False,
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    workers: int = 1,
 ) -> list[RunResult]:
     """Returns how each notebook ran, in order; a failing one does not stop the rest.
 
@@ -66,29 +73,38 @@ def run_notebooks(
         out_dir: folder for the executed copies, their web pages and `index.html`; None writes none.
         refresh: write the new outputs back into the notebooks that ran without an error.
         timeout_seconds: the longest time that one cell may take.
+        workers: notebooks that run at the same time; their kernels share the cores.
 
     Raises:
-        CourseError: `out_dir` cannot be written.
+        CourseError: `out_dir` cannot be written, or fewer than 1 worker.
     """
-    paths = [Path(path) for path in paths]
-    times, rows, results = _Times(), [], []
-    for number, path in enumerate(paths, start=1):
-        print(f"[{number}/{len(paths)}] {path.stem} ... ", end="", flush=True)
-        row = _process(path, Path(out_dir) if out_dir else None, refresh, timeout_seconds, {other.stem for other in paths})
-        result = RunResult(path, row["seconds"], row["error"])
-        if result.ok:
-            times.record(path.stem, result.seconds)
-        outcome = "ok" if result.ok else f"FAILED: {result.error}"
-        print(f"{result.seconds:.1f} s, {outcome}{times.left([other.stem for other in paths[number:]])}", flush=True)
-        rows.append(row)
-        results.append(result)
-    if out_dir:
-        write_index(Path(out_dir) / "index.html", rows)
+    paths, out = [Path(path) for path in paths], Path(out_dir) if out_dir else None
+    require(workers >= 1, "workers", "at least 1", workers)
+    times, waiting, printing = NotebookTimes(workers), [path.stem for path in paths], threading.Lock()
+    print(f"{len(paths)} notebooks, {min(workers, len(paths))} at a time{times.left(waiting)}", flush=True)
+    names, env = set(waiting), _kernel_env(workers)
+
+    def work(path: Path) -> dict:
+        row = _process(path, out, refresh, timeout_seconds, names, env)
+        with printing:
+            waiting.remove(path.stem)
+            if row["error"] is None:
+                times.record(path.stem, row["seconds"])
+            outcome = "ok" if row["error"] is None else f"FAILED: {row['error']}"
+            done = f"[{len(paths) - len(waiting)}/{len(paths)}]"
+            print(f"{done} {path.stem}: {row['seconds']:.1f} s, {outcome}{times.left(waiting)}", flush=True)
+        return row
+
+    with ThreadPoolExecutor(workers) as pool:
+        rows = list(pool.map(work, paths))
+    results = [RunResult(path, row["seconds"], row["error"]) for path, row in zip(paths, rows)]
+    if out:
+        write_index(out / "index.html", rows)
     _print_summary(results, out_dir)
     return results
 
 
-def _process(path: Path, out_dir: Path | None, refresh: bool, timeout_seconds: float, site_names: set[str]) -> dict:
+def _process(path: Path, out_dir: Path | None, refresh: bool, timeout_seconds: float, site_names: set[str], env: dict[str, str]) -> dict:
     """Runs one notebook and writes what is asked for; returns its row of the index."""
     row = {"name": path.stem, "title": path.stem, "summary": "", "seconds": 0.0, "error": None}
     folder = path.parent.resolve()
@@ -98,7 +114,7 @@ def _process(path: Path, out_dir: Path | None, refresh: bool, timeout_seconds: f
         if refresh:
             stamp_notebook(notebook)
         start = time.monotonic()
-        row["error"] = _execute(notebook, folder, timeout_seconds)
+        row["error"] = _execute(notebook, folder, timeout_seconds, env)
         row["seconds"] = time.monotonic() - start
         normalise(notebook)
         if out_dir:
@@ -112,7 +128,7 @@ def _process(path: Path, out_dir: Path | None, refresh: bool, timeout_seconds: f
     return row
 
 
-def _execute(notebook: Any, folder: Path, timeout_seconds: float) -> str | None:
+def _execute(notebook: Any, folder: Path, timeout_seconds: float, env: dict[str, str]) -> str | None:
     """Executes a notebook in place; returns None, or one line about the first cell that failed."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
@@ -133,26 +149,30 @@ def _execute(notebook: Any, folder: Path, timeout_seconds: float) -> str | None:
         on_cell_start=lambda cell, cell_index: started.append(cell_index + 1),
     )
     try:
-        client.execute(env=_kernel_env(), cleanup_kc=True)
+        client.execute(env=env, cleanup_kc=True)
     except CellExecutionError as error:
         number, cell = next((pair for pair in code_cells(notebook) if has_error(pair[1])), (started[-1], None))
         outputs = [output for output in cell.outputs if output.output_type == "error"] if cell else []
         text = f"{outputs[0].ename}: {outputs[0].evalue}" if outputs else str(error)
-        return f"cell {number}: {_one_line(text)}"
+        return f"cell {number}: {one_line(text)}"
     except CellTimeoutError:
         return f"cell {started[-1]}: it took longer than {timeout_seconds:.0f} s"
     except DeadKernelError:
         return f"cell {started[-1] if started else 1}: the kernel died (often for want of memory)"
     except RuntimeError as error:  # the kernel did not start
-        return f"the kernel did not start: {_one_line(str(error))}"
+        return f"the kernel did not start: {one_line(str(error))}"
     errors = widget_errors(notebook)
-    return f"a widget's callback: {_one_line(errors[0])}" if errors else None
+    return f"a widget's callback: {one_line(errors[0])}" if errors else None
 
 
-def _kernel_env() -> dict[str, str]:
-    """Returns the environment of the kernels: the caller's, without progress bars, hash randomness and a matplotlib backend of the caller."""
+def _kernel_env(workers: int) -> dict[str, str]:
+    """Returns the environment of the kernels: the caller's, without progress bars, hash randomness and a matplotlib backend of the caller.
+
+    Kernels that run side by side get their share of the cores: threads that wait for each other's cores are many times slower.
+    """
     env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
-    return {**env, "TQDM_DISABLE": "1", "PYTHONHASHSEED": "0"}
+    share = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))} if workers > 1 else {}
+    return {**share, **env, "TQDM_DISABLE": "1", "PYTHONHASHSEED": "0"}
 
 
 def _write_back(path: Path, notebook: Any, before: list[str], folder: Path) -> None:
@@ -167,35 +187,6 @@ def _write_back(path: Path, notebook: Any, before: list[str], folder: Path) -> N
     write_notebook(path, notebook)
 
 
-class _Times:
-    """Seconds that notebooks took, this time and in earlier runs on this machine with the same budget."""
-
-    def __init__(self) -> None:
-        self.path = cache_root() / "notebook_seconds.json"
-        self.prefix = f"{os.environ.get('COURSE_BUDGET') or 'default'}/"
-        self.seconds: dict[str, float] = {}
-        if self.path.exists():
-            try:
-                self.seconds = {name: float(value) for name, value in read_json(self.path).items()}
-            except (CourseError, TypeError, ValueError) as error:
-                print(f"The times of earlier runs cannot be used; they are measured anew. ({_one_line(str(error))})")
-
-    def record(self, name: str, seconds: float) -> None:
-        self.seconds[self.prefix + name] = round(seconds, 1)
-        try:
-            write_json(self.path, self.seconds)
-        except CourseError as error:
-            print(f"(times not kept: {_one_line(str(error))}) ", end="")
-
-    def left(self, names: list[str]) -> str:
-        """Returns ", about 3 min left" for the notebooks still to run; an unknown one counts as the mean of the known."""
-        known = [value for name, value in self.seconds.items() if name.startswith(self.prefix)]
-        if not names or not known:
-            return ""
-        seconds = sum(self.seconds.get(self.prefix + name, sum(known) / len(known)) for name in names)
-        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
-
-
 def _print_summary(results: list[RunResult], out_dir: Path | str | None) -> None:
     failed = [result for result in results if not result.ok]
     print(f"{len(results)} notebooks: {len(results) - len(failed)} ok, {len(failed)} failed, {sum(result.seconds for result in results):.0f} s.")
@@ -203,8 +194,3 @@ def _print_summary(results: list[RunResult], out_dir: Path | str | None) -> None
         print(f"  {result.path.name}: {result.error}")
     if out_dir:
         print(f"Open {Path(out_dir) / 'index.html'} in a browser.")
-
-
-def _one_line(text: str) -> str:
-    lines = text.strip().splitlines() or ["no message"]
-    return lines[0][:200]

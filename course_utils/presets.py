@@ -101,14 +101,14 @@ _DCGAN = TrainConfig(
     num_epochs=2, batch_size=64, learning_rate=3e-3, warmup_fraction=0.1, adam_betas=(0.5, 0.99), ema_decay=0.995, channels_last=True
 )
 _DIFFUSION = TrainConfig(num_epochs=3, batch_size=64, learning_rate=6e-3, adam_betas=(0.9, 0.99), ema_decay=0.99, channels_last=True)
-_REGRESSOR = replace(_DIFFUSION, num_epochs=1)
+_REGRESSOR = replace(_DIFFUSION, num_epochs=1, num_train_images=30_000)  # one for each problem, so each is cheap
 
 PRESETS: dict[str, dict[str, Experiment]] = {
     "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),
     "classifier": _budgets("classifier", ClassifierConfig(), _CLASSIFIER, replace(_CLASSIFIER, num_epochs=20)),
     "dcgan": _budgets("dcgan", DCGANConfig(), _DCGAN, replace(_DCGAN, num_epochs=20)),
     "diffusion": _budgets("diffusion", DiffusionConfig(), _DIFFUSION, replace(_DIFFUSION, num_epochs=60)),
-    "regressor": _budgets("regressor", RegressorConfig(), _REGRESSOR, replace(_REGRESSOR, num_epochs=20)),
+    "regressor": _budgets("regressor", RegressorConfig(), _REGRESSOR, replace(_REGRESSOR, num_epochs=20, num_train_images=None)),
     "gaussian": _budgets("gaussian", GaussianConfig(), _GAUSSIAN, replace(_GAUSSIAN, num_epochs=20)),
 }
 

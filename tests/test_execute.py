@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
 from pathlib import Path
 
 import nbformat
@@ -151,7 +152,7 @@ def no_kernel(monkeypatch, tmp_path):
     """Lets notebooks "run" at once; `no_kernel.append(function)` adds what happens to a notebook meanwhile."""
     actions = []
 
-    def fake(notebook, folder, timeout_seconds):
+    def fake(notebook, folder, timeout_seconds, env):
         for action in actions:
             action(notebook)
 
@@ -202,9 +203,29 @@ def test_progress_lines_tell_the_time_left(no_kernel, tmp_path, capsys):
     paths = [write_small(tmp_path / f"{name}.ipynb") for name in "abc"]
     execute.run_notebooks(paths)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "[1/3] a ... 0.0 s, ok, about 3 min left"
-    assert lines[1] == "[2/3] b ... 0.0 s, ok, about 80 s left"
-    assert lines[2:] == ["[3/3] c ... 0.0 s, ok", "3 notebooks: 3 ok, 0 failed, 0 s."]
+    assert lines[0] == "3 notebooks, 1 at a time, about 4 min left"
+    assert lines[1] == "[1/3] a: 0.0 s, ok, about 3 min left"
+    assert lines[2] == "[2/3] b: 0.0 s, ok, about 80 s left"
+    assert lines[3:] == ["[3/3] c: 0.0 s, ok", "3 notebooks: 3 ok, 0 failed, 0 s."]
+
+
+def test_two_notebooks_run_at_a_time_and_share_the_cores(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(execute.os, "cpu_count", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    meeting, threads = threading.Barrier(2), []
+
+    def fake(notebook, folder, timeout_seconds, env):
+        threads.append(env.get("OMP_NUM_THREADS"))
+        meeting.wait(timeout=60)  # nobody goes on until two are here
+
+    monkeypatch.setattr(execute, "_execute", fake)
+    results = execute.run_notebooks([write_small(tmp_path / f"{name}.ipynb") for name in "ab"], workers=2)
+    assert [result.path.stem for result in results] == ["a", "b"] and all(result.ok for result in results)
+    assert threads == ["3", "3"] and "2 notebooks, 2 at a time" in capsys.readouterr().out
+    assert "OMP_NUM_THREADS" not in execute._kernel_env(1)
+    with pytest.raises(CourseError, match="workers: expected at least 1, got 0"):
+        execute.run_notebooks([], workers=0)
 
 
 def test_broken_record_of_times_is_said(no_kernel, tmp_path, capsys):
