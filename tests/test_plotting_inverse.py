@@ -60,6 +60,12 @@ def test_a_point_a_method_with_bars_of_two_errors():
     assert across[:, 0].tolist() == [19.0, 21.0] and up[:, 1].tolist() == [84.0, 96.0]
 
 
+def test_no_two_of_nine_methods_look_alike():
+    figure = distortion_plane({str(index): ((index, 1.0), (index, 1.0)) for index in range(9)}, "PSNR, dB", "FID")
+    looks = {(container.lines[0].get_marker(), container.lines[0].get_color()) for container in figure.axes[0].containers}
+    assert len(looks) == 9
+
+
 def texts(figure):
     return [text.get_text() for text in figure.axes[0].texts]
 

@@ -103,7 +103,8 @@ def distortion_plane(points: Mapping[str, tuple[tuple[float, float], tuple[float
     fig = new_figure(4.2)
     axes = fig.subplots()
     for index, (name, ((x, x_error), (y, y_error))) in enumerate(points.items()):
-        look = {"marker": MARKERS[index % len(MARKERS)], "color": OKABE_ITO[index % len(OKABE_ITO)], "markeredgecolor": "black"}
+        place = index + index // len(OKABE_ITO)  # the colours begin anew, with other markers
+        look = {"marker": MARKERS[place % len(MARKERS)], "color": OKABE_ITO[index % len(OKABE_ITO)], "markeredgecolor": "black"}
         axes.errorbar([x], [y], [2 * y_error], [2 * x_error], linestyle="none", markersize=9, capsize=2, label=name, **look)
     axes.set(xlabel=distortion, ylabel=realism, title=title)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
