@@ -52,8 +52,12 @@ def _in_time(study: Study) -> Point:
     planned = moment(study.planned)
     started = [moment(row.started) for row in study.rows if row.kind != "baseline"]
     if started and planned > min(started):
-        return Point("predicted first", False, f"planned {study.planned}, after the first run of the changed model ({min(started).isoformat()})")
-    return Point("predicted first", True, f"planned {study.planned}")
+        return Point("predicted first", False, f"planned {_minute(planned)}, after the first run of the changed model ({_minute(min(started))})")
+    return Point("predicted first", True, f"planned {_minute(planned)}")
+
+
+def _minute(time: datetime) -> str:
+    return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
 def moment(text: str) -> datetime:

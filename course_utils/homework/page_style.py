@@ -21,7 +21,7 @@ blockquote.text { border-left-color: var(--line); background: var(--soft); margi
 .good { color: var(--good); } .bad { color: var(--bad); } .good, .bad { font-weight: 600; }
 ul.points { list-style: none; padding-left: 0; } ul.points li { margin: 0.25rem 0; }
 figure { margin: 1rem 0; } figure img { background: #fff; border-radius: 4px; } figcaption { color: var(--quiet); font-size: 0.92rem; }
-.samples { display: flex; flex-wrap: wrap; gap: 1rem; } .samples figure { flex: 1 1 18rem; max-width: 30rem; margin: 0; }
+.samples { display: flex; flex-wrap: wrap; gap: 1rem; } .samples figure { flex: 1 1 28rem; max-width: 44rem; margin: 0; }
 .samples img { width: 100%; }
 @media (max-width: 30rem) {
   dl.facts { grid-template-columns: 1fr; gap: 0; } dl.facts dd { margin-bottom: 0.5rem; }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from course_utils.homework.effects import changes_of, difference, effects, in_short, judgement
@@ -20,6 +20,14 @@ SELF_REPORTED = (
 NAMES = {"vae": "VAE", "dcgan": "DCGAN", "diffusion": "Diffusion model"}
 ROUND = {"baseline": "class model", "changed": "changed model"}
 EMPTY = "Nothing written yet."
+CAPTIONS = {  # of the pictures that `pictures.py` makes; others are shown with their file's name
+    "samples": "samples of the class model above, of the changed model below, from the same noise",
+    "reconstructions": "test images, and what the class model and the changed model make of them",
+    "latent-map-class-model": "codes of test images in the class model, coloured by class",
+    "latent-map-changed-model": "codes of test images in the changed model, coloured by class",
+    "class-shares": "share of each class among the samples, and in the data",
+    "fid-over-steps": "FID over the number of sampling steps, for both models",
+}
 
 
 def report_page(results: Results, samples: Mapping[str, bytes], verdict: Any, meaning: Callable[[str, str], str] = lambda *_: "") -> str:
@@ -87,7 +95,7 @@ def study_section(study: Study, samples: Mapping[str, bytes], meaning: Callable[
         tag("h3", "What was measured"),
         effects_table(found, study) if found else tag("p", "Not measured yet: the runs of the class model or of the changed model are missing."),
         *_figures(study, found, name),
-        sample_pictures(study.family, samples, name),
+        sample_pictures(study.family, samples, name, without=("curves",) if any(row.history for row in study.rows) else ()),
         ablation(study),
         tag("h3", "Observation"),
         said(study.observation),
@@ -104,13 +112,13 @@ def said(text: str) -> Html:
 
 
 def changes_table(study: Study, meaning: Callable[[str, str], str]) -> Html:
-    """Returns name, meaning, value in class and value now of each change."""
+    """Returns name with meaning, value in class and value now of each change."""
     has_run = bool(study.of_kind("baseline"))
-    rows = [
-        (tag("code", name), meaning(study.family, name), in_short(before) if has_run else "not run", in_short(now))
-        for name, before, now in changes_of(study)
-    ]
-    return table(("setting", "meaning", "in class", "changed to"), rows, numbers_from=2) if rows else tag("p", "No change was planned.")
+    rows = []
+    for name, before, now in changes_of(study):
+        explained = join([tag("code", name), tag("br"), tag("span", meaning(study.family, name), class_="quiet")])
+        rows.append((explained, in_short(before) if has_run else "not run", in_short(now)))
+    return table(("setting", "in class", "changed to"), rows) if rows else tag("p", "No change was planned.")
 
 
 def effects_table(found: tuple[Comparison, ...], study: Study) -> Html:
@@ -145,10 +153,22 @@ def _figures(study: Study, found: tuple[Comparison, ...], name: str) -> list[Htm
     return pictures
 
 
-def sample_pictures(family: str, samples: Mapping[str, bytes], name: str) -> Html | None:
-    """Returns the pictures of one family side by side, or None where there are none."""
+def sample_pictures(family: str, samples: Mapping[str, bytes], name: str, without: Container[str] = ()) -> Html | None:
+    """Returns the pictures of one family, or None where there are none.
+
+    Args:
+        family: "vae", "dcgan" or "diffusion".
+        samples: `{"vae-samples.png": PNG bytes}`.
+        name: of the family, for people.
+        without: names of pictures that the page shows already, such as "curves".
+    """
     own = {key.removesuffix(".png").removeprefix(f"{family}-"): data for key, data in samples.items() if key.startswith(f"{family}-")}
-    figures = [picture(data, f"{name}: {label.replace('-', ' ').replace('_', ' ')}.", label.replace("-", " ")) for label, data in own.items()]
+    figures = []
+    for label, data in own.items():
+        if label not in without:
+            words = label.replace("-", " ").replace("_", " ")
+            shown = CAPTIONS.get(label, words)
+            figures.append(picture(data, f"{name}, {words}: {shown}.", f"{shown[0].upper()}{shown[1:]}."))
     return tag("div", *figures, class_="samples") if figures else None
 
 

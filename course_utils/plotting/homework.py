@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # matplotlib costs a second to import
 
 NOT_DRAWN = {"epoch", "step", "seconds"}
 MAX_PANELS = 6
+TITLE_WIDTH = 18  # characters a line: a longer title would be cut off at its neighbour
 WIDE = 10  # values that span more than this factor stand on a logarithmic axis
 
 
@@ -46,7 +48,7 @@ def seed_curves(histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]
                     label = f"{group}, {'test' if test else 'train'}" if index == 0 else None
                     look = {"linestyle": "--" if test else "-", "marker": marker, "markersize": 4, "color": colour, "alpha": 0.8}
                     axes.plot(_epochs(run, column), run[column], label=label, **look)
-        axes.set(title=in_words(term), xlabel="epoch")
+        axes.set(title=textwrap.fill(in_words(term), TITLE_WIDTH), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     _legend(fig)
     return fig
