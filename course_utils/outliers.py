@@ -20,6 +20,7 @@ from course_utils.models import Model
 
 IMAGES_PER_CALL = 500
 TIMES = (0.2, 0.4, 0.6, 0.8)  # of the noise that is added to look how well it is removed
+STRANGEST = torch.finfo(torch.float32).max  # the score of an image so far off that float32 cannot hold its nats, such as inverted digits in a VAE
 
 
 def outlier_score(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
@@ -71,7 +72,8 @@ def _loss_term(name: str) -> Callable[[Model, Tensor, int], Tensor]:
     """Returns a score that is a term of the model's loss; the term does not look at labels."""
 
     def score(model: Model, images: Tensor, seed: int) -> Tensor:
-        return evaluate(model, images, torch.zeros(len(images), dtype=torch.int64), seed=seed, batch_size=IMAGES_PER_CALL)[name].double()
+        nats = evaluate(model, images, torch.zeros(len(images), dtype=torch.int64), seed=seed, batch_size=IMAGES_PER_CALL)[name].double()
+        return nats.nan_to_num(nan=STRANGEST, posinf=STRANGEST)
 
     return score
 

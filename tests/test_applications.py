@@ -55,6 +55,16 @@ def test_scores_repeat_and_belong_to_their_image(family):
         torch.testing.assert_close(outlier_score(model, images[:7]), scores[:7], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("logvar", [100.0, 1000.0])
+def test_an_image_too_strange_for_float32_gets_the_highest_score(logvar, monkeypatch):
+    """exp(logvar) overflows, and then the decoder sees infinity."""
+    model = untrained("vae")
+    monkeypatch.setattr(model, "encode", lambda images: (torch.zeros(len(images), 3), torch.full((len(images), 3), logvar)))
+    ordinary = outlier_score(untrained("vae"), DATA.test_images)
+    scores = outlier_score(model, DATA.test_images)
+    assert scores.isfinite().all() and auc(ordinary, scores).value == 1
+
+
 def test_a_density_tells_noise_from_what_it_was_fitted_to(gaussian):
     noise = torch.randint(0, 256, DATA.test_images.shape, generator=make_rng(0)).to(torch.uint8)
     assert auc(outlier_score(gaussian, DATA.test_images), outlier_score(gaussian, noise)).value > 0.99

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from course_utils.errors import CourseError
 from course_utils.plotting.canvas import WIDTH, new_figure
-from course_utils.plotting.charts import with_error
+from course_utils.plotting.charts import MARKERS, with_error
 from course_utils.plotting.pictures import image_table
+from course_utils.style import OKABE_ITO
 
 if TYPE_CHECKING:  # torch and matplotlib cost seconds to import
     from matplotlib.figure import Figure
@@ -87,6 +88,26 @@ def method_table(
     axes.set_yticks([i + 0.5 for i in range(len(values))], list(values))
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
+    return fig
+
+
+def distortion_plane(points: Mapping[str, tuple[tuple[float, float], tuple[float, float]]], distortion: str, realism: str, title: str = "") -> Figure:
+    """Returns one marked point a method, with bars of two standard errors in both directions and a legend beside the plane.
+
+    Args:
+        points: `{method: ((distortion, standard error), (realism, standard error))}`.
+        distortion, realism: what the axes show and which end is good, such as "PSNR, dB (right is better)".
+
+    Source: the plane is that of Blau & Michaeli 2018 (arXiv:1711.06077), fig. 1.
+    """
+    fig = new_figure(4.2)
+    axes = fig.subplots()
+    for index, (name, ((x, x_error), (y, y_error))) in enumerate(points.items()):
+        place = index + index // len(OKABE_ITO)  # the colours begin anew, with other markers
+        look = {"marker": MARKERS[place % len(MARKERS)], "color": OKABE_ITO[index % len(OKABE_ITO)], "markeredgecolor": "black"}
+        axes.errorbar([x], [y], [2 * y_error], [2 * x_error], linestyle="none", markersize=9, capsize=2, label=name, **look)
+    axes.set(xlabel=distortion, ylabel=realism, title=title)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return fig
 
 
