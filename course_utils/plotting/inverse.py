@@ -73,7 +73,9 @@ def method_table(
     problems = list(next(iter(values.values()), {}))
     if not problems or any(list(row) != problems for row in values.values()):
         raise CourseError(f"values: expected the same problems for each method, got { {name: list(row) for name, row in values.items()} }.")
-    fig = new_figure(1.3 + 0.4 * len(values), width=max(WIDTH, 1.6 + 1.1 * len(problems)))
+    texts = [len(with_error(*cell)) for row in values.values() for cell in row.values() if cell is not None]
+    column = max(1.1, 0.08 * (max(texts, default=0) + 2))  # inches; a letter of this size is about 0.08 wide in bold
+    fig = new_figure(1.3 + 0.4 * len(values), width=max(WIDTH, 1.6 + column * len(problems)))
     axes = fig.subplots()
     for j, problem in enumerate(problems):
         marks = _marks([row[problem] for row in values.values()], higher_is_better)
