@@ -16,18 +16,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from course_utils.config import override
+from course_utils.base.config import override
+from course_utils.base.device import make_rng
+from course_utils.base.images import signed_to_uint8
 from course_utils.data import load_dataset
-from course_utils.data.base import Dataset
-from course_utils.device import make_rng
-from course_utils.evaluate import evaluate_images
-from course_utils.experiment import machine, run
-from course_utils.images import signed_to_uint8
+from course_utils.data.dataset import Dataset
 from course_utils.metrics.features import class_probabilities
-from course_utils.models import Model, build
-from course_utils.presets import Experiment, preset
-from course_utils.synthetic import synthetic_accuracy
-from course_utils.training import fit
+from course_utils.models.base import Model
+from course_utils.studies.evaluate import evaluate_images
+from course_utils.studies.training_sets import synthetic_accuracy
+from course_utils.training.fit import fit
+from course_utils.training.presets import Experiment, preset
+from course_utils.training.registry import build
+from course_utils.training.runs import machine, run
 
 METRICS = ("fid", "precision_recall", "classes")
 NUM_IMAGES, CHUNK = 10_000, 500

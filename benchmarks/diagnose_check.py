@@ -18,14 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.clinic import Adapter, as_adapter, diagnose
-from course_utils.config import override
+from course_utils.base.config import override
+from course_utils.base.device import make_rng
 from course_utils.data import load_dataset
 from course_utils.data.augment import augment
-from course_utils.data.base import Dataset
-from course_utils.device import make_rng
-from course_utils.experiment import run
-from course_utils.presets import preset
+from course_utils.data.dataset import Dataset
+from course_utils.studies.clinic import Adapter, as_adapter, diagnose
+from course_utils.training.presets import preset
+from course_utils.training.runs import run
 
 SMALL = {"model.hidden_dims": [128], "train.num_epochs": 3}
 TRAININGS = {

@@ -18,13 +18,12 @@ from typing import Any
 import torch
 from diffusion_speed import measure
 
-from course_utils.checkpoint import pretrained
+from course_utils.base.device import make_rng, reuse_freed_memory
+from course_utils.base.images import signed_to_uint8
 from course_utils.data import load_dataset
-from course_utils.device import make_rng, reuse_freed_memory
-from course_utils.experiment import machine
-from course_utils.images import signed_to_uint8
-from course_utils.presets import preset
-from course_utils.synthetic import synthetic_accuracy
+from course_utils.studies.training_sets import synthetic_accuracy
+from course_utils.training.presets import preset
+from course_utils.training.runs import machine, pretrained
 
 CALLS = (200, 40, 20, 10, 6)
 

@@ -26,19 +26,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.checkpoint import pretrained
-from course_utils.config import override, parse_assignments
+from course_utils.base.config import override, parse_assignments
+from course_utils.base.device import make_rng, pick_device, reuse_freed_memory
+from course_utils.base.images import signed_to_uint8, uint8_to_unit, unit_to_signed
 from course_utils.data import load_dataset
-from course_utils.data.base import Dataset
-from course_utils.device import make_rng, pick_device, reuse_freed_memory
-from course_utils.experiment import machine
-from course_utils.images import signed_to_uint8, uint8_to_unit, unit_to_signed
-from course_utils.metrics.distribution import fid
+from course_utils.data.dataset import Dataset
 from course_utils.metrics.features import class_probabilities, classifier_extractor, extract
+from course_utils.metrics.frechet import fid
 from course_utils.metrics.neighbours import precision_recall
-from course_utils.models import build
-from course_utils.presets import preset
-from course_utils.training import fit
+from course_utils.training.fit import fit
+from course_utils.training.presets import preset
+from course_utils.training.registry import build
+from course_utils.training.runs import machine, pretrained
 
 PEER_SIZE, PEER_STEPS, PEER_BATCH, PEER_RATE = 32, 20, 16, 1e-4
 IMAGES_PER_CALL = 250

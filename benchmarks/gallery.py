@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from course_utils.checkpoint import pretrained
+from course_utils.base.device import make_rng
+from course_utils.base.images import save_png, signed_to_uint8, uint8_to_signed
 from course_utils.data import load_dataset
-from course_utils.device import make_rng
-from course_utils.images import save_png, signed_to_uint8, uint8_to_signed
-from course_utils.models.diffusion import Diffusion
+from course_utils.models.diffusion.model import Diffusion
 from course_utils.models.vae import VAE
+from course_utils.training.runs import pretrained
 
 NUM_COLUMNS = 20
 DIGIT = 8  # of the film

@@ -19,18 +19,19 @@ from typing import Any
 
 import torch
 
-from course_utils.checkpoint import pretrained
-from course_utils.config import override
+from course_utils.base.config import override
+from course_utils.base.device import make_rng
+from course_utils.base.images import signed_to_uint8
 from course_utils.data import load_dataset
-from course_utils.data.base import Dataset
-from course_utils.device import make_rng
-from course_utils.images import signed_to_uint8
+from course_utils.data.dataset import Dataset
 from course_utils.metrics.classes import class_coverage, class_kl
 from course_utils.metrics.features import class_probabilities
-from course_utils.models import Model, build
-from course_utils.presets import GAN_MITIGATIONS, preset
-from course_utils.ring import train_ring
-from course_utils.training import fit
+from course_utils.models.base import Model
+from course_utils.studies.ring import train_ring
+from course_utils.training.fit import fit
+from course_utils.training.presets import GAN_MITIGATIONS, preset
+from course_utils.training.registry import build
+from course_utils.training.runs import pretrained
 
 NUM_IMAGES = 1000
 COLLAPSED_BELOW, CURED_FROM = 0.5, 0.8  # share of the classes

@@ -17,10 +17,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from course_utils.checkpoint import STATE
-from course_utils.homework.folder import StudyFolder, study_folder
-from course_utils.homework.plan import make_plan, write_texts
-from course_utils.sweep_rows import read_rows
+from course_utils.homework.study import StudyFolder, make_plan, study_folder, write_texts
+from course_utils.studies.sweep import read_rows
+from course_utils.training.runs import STATE
 
 STUDENT = {
     "vae": (
@@ -55,7 +54,7 @@ class Student:
         print(f"[{time.perf_counter() - self.start:6.0f} s] {text}", flush=True)
 
     def command(self, *words: object) -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-m", "course_utils.cli", "homework", *map(str, words)], env=self.environment)
+        return subprocess.Popen([sys.executable, "-m", "course_utils.cli.main", "homework", *map(str, words)], env=self.environment)
 
     def finish(self, *words: object) -> None:
         """Runs one command to its end."""

@@ -14,21 +14,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from course_utils.checkpoint import pretrained, pretrained_names
+from course_utils.base.device import make_rng
+from course_utils.base.errors import CourseError
+from course_utils.base.images import signed_to_uint8, uint8_to_signed
 from course_utils.data import load_dataset
-from course_utils.data.base import Dataset
-from course_utils.device import make_rng
-from course_utils.errors import CourseError
-from course_utils.evaluate import find_extractor
-from course_utils.experiment import machine, run
-from course_utils.images import signed_to_uint8, uint8_to_signed
+from course_utils.data.dataset import Dataset
 from course_utils.inverse.problems import PROBLEMS, make_problem
-from course_utils.metrics.distribution import fid
+from course_utils.inverse.solve import METHODS, judge, recover
 from course_utils.metrics.features import extract
-from course_utils.models import Model
-from course_utils.models.gaussian_fit import fit_gaussian
-from course_utils.presets import preset
-from course_utils.recovery import METHODS, judge, recover
+from course_utils.metrics.frechet import fid
+from course_utils.models.base import Model
+from course_utils.models.gaussian import fit_gaussian
+from course_utils.studies.evaluate import find_extractor
+from course_utils.training.presets import preset
+from course_utils.training.runs import machine, pretrained, pretrained_names, run
 
 
 def loader(dataset: Dataset) -> Callable[[str, str], Model | None]:

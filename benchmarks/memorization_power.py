@@ -20,20 +20,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from course_utils.audits import train_size_experiment
-from course_utils.checkpoint import pretrained
-from course_utils.copy_power import DISGUISES, power_curve
+from course_utils.base.device import make_rng
 from course_utils.data import load_dataset
-from course_utils.data.base import Dataset
-from course_utils.device import make_rng
-from course_utils.experiment import machine
-from course_utils.generators import blurred, noisy
-from course_utils.metrics.authenticity import authenticity, data_copying_statistic
+from course_utils.data.dataset import Dataset
 from course_utils.metrics.features import Extractor, aligned_pixel_extractor, classifier_extractor, extract, pixel_extractor
-from course_utils.metrics.memorization import Memorization, MemorizationTest
+from course_utils.metrics.memorization import Memorization, MemorizationTest, authenticity, data_copying_statistic
 from course_utils.metrics.neighbours import nearest_distances
-from course_utils.presets import preset
-from course_utils.sample_images import draw_images, label_frequencies
+from course_utils.studies.copies import DISGUISES, power_curve
+from course_utils.studies.corruptions import blurred, noisy
+from course_utils.studies.draw import draw_images, label_frequencies
+from course_utils.studies.training_sets import train_size_experiment
+from course_utils.training.presets import preset
+from course_utils.training.runs import machine, pretrained
 
 NUM_IMAGES, NUM_HELDOUT = 2000, 10_000
 NUM_TRAIN = 20_000  # of a round of "alarms": a hundred rounds of all images would take an hour

@@ -23,15 +23,13 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from course_utils.checkpoint import pretrained
+from course_utils.base.device import make_rng
+from course_utils.base.files import atomic_path
 from course_utils.data import load_dataset
-from course_utils.device import make_rng
-from course_utils.experiment import machine
-from course_utils.files import atomic_path
-from course_utils.metrics.distribution import fid
 from course_utils.metrics.features import class_probabilities, classifier_extractor, extract, pixel_extractor
-from course_utils.metrics.kid import kid
+from course_utils.metrics.frechet import fid, kid
 from course_utils.metrics.neighbours import density_coverage, nearest_distances, precision_recall
+from course_utils.training.runs import machine, pretrained
 
 NUM_SUBSETS, SUBSET_SIZE, K = 100, 1000, 3
 

@@ -10,10 +10,10 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from course_utils.audits import bias_experiment
 from course_utils.data import load_dataset
-from course_utils.experiment import machine
-from course_utils.presets import preset
+from course_utils.studies.training_sets import bias_experiment
+from course_utils.training.presets import preset
+from course_utils.training.runs import machine
 
 
 def main() -> None:

@@ -10,14 +10,13 @@ import json
 import time
 from pathlib import Path
 
-from course_utils.checkpoint import pretrained
-from course_utils.config import override
+from course_utils.base.config import override
 from course_utils.data import load_dataset
-from course_utils.evaluate import find_extractor
-from course_utils.experiment import machine
 from course_utils.metrics.features import class_probabilities
-from course_utils.presets import preset
-from course_utils.synthetic import synthetic_accuracy, trained_accuracy
+from course_utils.studies.evaluate import find_extractor
+from course_utils.studies.training_sets import synthetic_accuracy, trained_accuracy
+from course_utils.training.presets import preset
+from course_utils.training.runs import machine, pretrained
 
 
 def main() -> None:

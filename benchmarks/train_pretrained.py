@@ -9,9 +9,9 @@ from __future__ import annotations
 import shutil
 import sys
 
-from course_utils.checkpoint import PRETRAINED
-from course_utils.cli import main as course
-from course_utils.errors import unknown
+from course_utils.base.errors import unknown
+from course_utils.cli.main import main as course
+from course_utils.training.runs import PRETRAINED
 
 DATASETS = ("strokes", "mnist")
 SMALL = "model.hidden_dims=[200,200]"

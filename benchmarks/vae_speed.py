@@ -16,17 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_utils.config import override, parse_assignments
+from course_utils.base.config import override, parse_assignments
+from course_utils.base.device import pick_device
+from course_utils.base.files import data_root
 from course_utils.data import load_dataset
-from course_utils.data.base import Dataset
-from course_utils.device import pick_device
-from course_utils.evaluation import evaluate
-from course_utils.experiment import machine
-from course_utils.files import data_root
-from course_utils.models import build
+from course_utils.data.dataset import Dataset
 from course_utils.models.vae import gaussian_kl, reparameterise
-from course_utils.presets import preset
-from course_utils.training import fit
+from course_utils.training.fit import evaluate, fit
+from course_utils.training.presets import preset
+from course_utils.training.registry import build
+from course_utils.training.runs import machine
 
 TARGET_NATS = 105.6
 FAST = ("train.num_epochs=4", "train.learning_rate=0.004")

@@ -14,11 +14,11 @@ from collections.abc import Callable
 import torch
 from matplotlib.figure import Figure
 
-from course_utils.checkpoint import pretrained
+from course_utils.base.device import make_rng
+from course_utils.base.images import uint8_to_signed
 from course_utils.data import load_dataset
-from course_utils.device import make_rng
-from course_utils.images import uint8_to_signed
-from course_utils.latent_space import prior_quantiles
+from course_utils.models.latents import prior_quantiles
+from course_utils.training.runs import pretrained
 from course_utils.widgets import (
     elbo_picture,
     fid_picture,
@@ -34,7 +34,7 @@ from course_utils.widgets import (
     temperature_image,
     walk_image,
 )
-from course_utils.widgets.figures import figure_png, places_of
+from course_utils.widgets.controls import figure_png, places_of
 
 NUM_MOVES, LIMIT_MS = 30, 100
 FIRST_TIME, FIRST_TIME_LIMIT_MS = "first time", 500  # of a drawing that is remembered: coming back to it costs nothing

@@ -5,26 +5,45 @@ from __future__ import annotations
 import base64
 import functools
 import html
+import importlib.util
 import inspect
 import io
 import platform
 import random
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from course_utils import __version__
-from course_utils.animation import Animation
-from course_utils.bootstrap import install_missing, on_colab
-from course_utils.errors import CourseError
-from course_utils.files import course_root
-from course_utils.style import FIGURE_DPI, SAVED_DPI, apply_style
+from course_utils.base.errors import CourseError
+from course_utils.base.files import course_root
 
 MIN_ALT_CHARACTERS = 15
 PIXEL_IMAGE_WIDTH_PX = 224  # small pixel images are enlarged to about this width, in whole steps
 # Source stands on a light background of its own, on which every colour of the style reaches a contrast of 4.5: dark themes cannot break it.
 SOURCE_STYLE = "xcode"
-SOURCE_CSS = "background:#f6f8fa;color:#24292f;padding:0.8em 1em;margin:0;line-height:1.4;overflow-x:auto;border-radius:6px"
+SOURCE_CSS = (
+    "background:#f6f8fa;color:#24292f;padding:0.8em 1em;margin:0;line-height:1.4;overflow-x:auto;border-radius:6px;"
+    "white-space:pre;word-break:normal;overflow-wrap:normal"  # JupyterLab breaks lines, and words, in every <pre> otherwise
+)
+
+# Import name -> package name of what the notebooks need at run time.
+RUNTIME_PACKAGES = (
+    ("accelerate", "accelerate"),
+    ("IPython", "ipython"),
+    ("ipywidgets", "ipywidgets"),
+    ("joblib", "joblib"),
+    ("matplotlib", "matplotlib"),
+    ("pandas", "pandas"),
+    ("PIL", "pillow"),
+    ("safetensors", "safetensors"),
+    ("sklearn", "scikit-learn"),
+    ("tqdm", "tqdm"),
+)
+# Never installed from here: another build of one of these breaks everything that was compiled against it.
+GIVEN_PACKAGES = ("numpy", "torch", "torchvision")
 
 
 def setup(seed: int = 0) -> None:
@@ -39,8 +58,9 @@ def setup(seed: int = 0) -> None:
     import numpy
     import torch
 
+    from course_utils.base.device import budget, describe_device
+    from course_utils.plotting.canvas import apply_style
     from course_utils.data import describe_dataset
-    from course_utils.device import budget, describe_device
 
     plt.switch_backend(plt.get_backend())  # the inline backend turns interactive mode on when it loads, so load it first
     plt.ioff()  # otherwise a figure would appear twice: once by itself at the end of its cell, once through show()
@@ -55,8 +75,36 @@ def setup(seed: int = 0) -> None:
     print(f"budget:  {budget()}")
 
 
+def on_colab() -> bool:
+    """Returns whether this process is a Colab kernel."""
+    return "google.colab" in sys.modules
+
+
+def install_missing() -> None:
+    """Installs the runtime packages that are missing, and only those, without touching any that is there.
+
+    A package that cannot be installed (no network) and a missing torch are said in one line; nothing is raised.
+    """
+    given = [name for name in GIVEN_PACKAGES if importlib.util.find_spec(name) is None]
+    if given:
+        print(f"{', '.join(given)} missing: this runtime cannot run the course. Choose a standard Colab runtime, which brings them.")
+    packages = [package for name, package in RUNTIME_PACKAGES if importlib.util.find_spec(name) is None]
+    if not packages:
+        return
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *packages]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        print(f"Could not install {', '.join(packages)} ({reason}). Check the internet connection and run this cell again.")
+    importlib.invalidate_caches()
+
+
 def show(figure: Any, alt: str) -> None:
     """Displays a picture once, with a text for those who cannot see it, and closes it.
+
+    The picture is `image/png` (or `image/gif`), which every front end shows, restricted modes and repository pages included. Its alt text
+    stands in the metadata, where page builders look for it, and below the picture behind a disclosure, because JupyterLab and Colab drop
+    the metadata.
 
     Args:
         figure: a matplotlib Figure, a PIL image, a uint8 array or tensor [C, H, W] with 1 or 3 channels, or an `Animation`.
@@ -68,18 +116,28 @@ def show(figure: Any, alt: str) -> None:
     from IPython.display import display
     from matplotlib.figure import Figure
 
+    from course_utils.plotting.canvas import FIGURE_DPI, SAVED_DPI, Animation
+
     is_figure = isinstance(figure, Figure)
     _require_alt(alt, _titles(figure) if is_figure else ())
     if isinstance(figure, Animation):
-        width, data, mime_type = figure.width, figure.data, figure.mime_type
+        data, mime_type, width = figure.data, figure.mime_type, figure.width
     else:
-        image = _render(figure) if is_figure else _as_image(figure)
-        scale = FIGURE_DPI / SAVED_DPI if is_figure else max(1, round(PIXEL_IMAGE_WIDTH_PX / image.width))
-        width, data, mime_type = round(image.width * scale), _small_png(image), "image/png"
-    style = "max-width:100%;height:auto" + ("" if is_figure else ";image-rendering:pixelated")
-    source = f"data:{mime_type};base64,{base64.b64encode(data).decode('ascii')}"
-    tag = f'<img alt="{html.escape(alt)}" width="{width}" style="{style}" src="{source}">'
-    display({"text/html": tag, "text/plain": alt}, metadata={"text/html": {"alt": alt}}, raw=True)
+        image = _render(figure) if is_figure else _enlarged(_as_image(figure))
+        data, mime_type = _small_png(image), "image/png"
+        width = round(image.width * FIGURE_DPI / SAVED_DPI) if is_figure else image.width
+    picture = {mime_type: base64.b64encode(data).decode("ascii"), "text/plain": alt}
+    display(picture, metadata={mime_type: {"alt": alt, "width": width}}, raw=True)
+    in_words = f'<details class="alt-text"><summary>The picture in words</summary>{html.escape(alt)}</details>'
+    display({"text/html": in_words, "text/plain": f"(The picture in words: {alt})"}, raw=True)
+
+
+def _enlarged(image: Any) -> Any:
+    """Returns a small pixel image with every pixel as a square of whole screen pixels, so that no browser blurs it."""
+    from PIL import Image
+
+    scale = max(1, round(PIXEL_IMAGE_WIDTH_PX / image.width))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
 def show_source(obj: Any) -> None:

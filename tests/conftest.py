@@ -38,8 +38,8 @@ def dataset():
 def tiny_vae():
     """An experiment that trains in a tenth of a second: a VAE of 4 latents, 3 epochs of 4 steps on the blobs."""
     from course_utils.models.vae import VAEConfig
-    from course_utils.presets import Experiment
-    from course_utils.training_config import TrainConfig
+    from course_utils.training.config import TrainConfig
+    from course_utils.training.presets import Experiment
 
     train = TrainConfig(num_epochs=3, batch_size=64, num_validation_images=32)
     return Experiment("vae", "blobs", 0, VAEConfig(hidden_dims=(32,), latent_dim=4), train)
@@ -72,7 +72,7 @@ def few_strokes(monkeypatch):
 
     blobs = few_images()
     monkeypatch.setattr("course_utils.homework.student.load_dataset", lambda name, **_: blobs)
-    for module in ("study", "parameters", "judge_runs"):
+    for module in ("study", "parameters", "rule"):
         monkeypatch.setattr(f"course_utils.homework.{module}.homework_preset", small_preset)
     return blobs
 
@@ -80,7 +80,7 @@ def few_strokes(monkeypatch):
 @pytest.fixture
 def vae_place(tmp_path):
     """The VAE of a new homework with the smoke budget."""
-    from course_utils.homework.folder import new_homework, study_folder
+    from course_utils.homework.study import new_homework, study_folder
 
     new_homework(tmp_path / "mine", "A. Student", "strokes", "smoke", (0, 1, 2))
     return study_folder(tmp_path / "mine", "vae")

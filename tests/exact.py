@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from course_utils.schedules import Schedule
+from course_utils.models.diffusion.schedules import Schedule
 
 MEAN, STD = torch.tensor([0.3, -0.5], dtype=torch.float64), torch.tensor([0.4, 1.3], dtype=torch.float64)
 

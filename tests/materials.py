@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from course_utils.data.base import Dataset
+from course_utils.data.dataset import Dataset
 
 PROJECT = Path(__file__).resolve().parent.parent
 NUM_TRAIN, NUM_TEST = 256, 64

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from materials import make_dataset
 
-from course_utils.config import override
-from course_utils.data.base import Dataset
-from course_utils.homework.budgets import homework_preset
+from course_utils.base.config import override
+from course_utils.data.dataset import Dataset
+from course_utils.homework.parameters import homework_preset
 
 CHANGES = {"model.latent_dim": 3, "model.beta": 4.0, "train.learning_rate": 1e-3}
 PREDICTION = "Fewer latent dimensions and a larger beta will blur the samples, so FID rises in every seed."

@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from course_utils.homework.archive import write_submission
-from course_utils.homework.budgets import homework_preset
+from course_utils.homework.parameters import homework_preset
 from course_utils.homework.schema import check_results
 
 SHA256 = "5" * 64

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from course_utils.models import Batch, Model, build
-from course_utils.training import fit
-from course_utils.training_config import TrainConfig
+from course_utils.models.base import Batch, Model
+from course_utils.training.config import TrainConfig
+from course_utils.training.fit import fit
+from course_utils.training.registry import build
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 
-from course_utils.data.base import Dataset
+from course_utils.base.errors import CourseError, unknown
 from course_utils.data.colours import coloured
+from course_utils.data.dataset import Dataset
 from course_utils.data.folder import load_folder
-from course_utils.data.idx import download_failed_lately, load_idx, on_disk, raw_folder
-from course_utils.data.strokes_cache import load_strokes, strokes_cached
-from course_utils.errors import CourseError, unknown
+from course_utils.data.mnist import download_failed_lately, load_idx, on_disk, raw_folder
+from course_utils.data.strokes import load_strokes, strokes_cached
 
 NAMES = ("auto", "mnist", "fashion", "strokes", "strokes-colour", "folder:PATH")
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.data.base import Dataset
-from course_utils.errors import CourseError
-from course_utils.images import LUMA, check_uint8
+from course_utils.base.errors import CourseError
+from course_utils.base.images import LUMA, check_uint8
+from course_utils.data.dataset import Dataset
 
 # The prior over colours: uniform between these, independently.  lowest, highest
 PRIOR = {

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.data.base import Dataset
-from course_utils.device import make_rng
-from course_utils.errors import CourseError
+from course_utils.base.device import make_rng
+from course_utils.base.errors import CourseError
+from course_utils.data.dataset import Dataset
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 MIN_IMAGES = 10

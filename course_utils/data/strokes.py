@@ -1,24 +1,118 @@
 """The embedded dataset `strokes`: ten digits written by a program, so that the course needs no download.
 
-A renderer is a generative model whose prior was written by hand: draw factors z from `draw_factors`, draw an image x given z with
-`render`. Nothing is learned, any amount of fresh data is one call away, and the factors behind each image are known. An image is a
-pen's path (`glyphs.py`) that is bent like handwriting, drawn with an anti-aliased edge, scaled and centred like MNIST's.
-
-Equal seeds give equal images, and not on one machine only: positions are rounded to 1/64 pixel before anything is drawn, so that
-squared distances are whole numbers, exact in float32, and the last bits of a sine or of a sum change no grey value.
+The factors of each digit (style, slant, thickness, ...) are drawn from stated distributions and rendered. The standard dataset is drawn once
+from seed 0, kept in the cache, and checked against its own SHA-256 whenever it is read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.data.curves import NUM_PATH_POINTS, style_table
-from course_utils.data.glyphs import GLYPHS
-from course_utils.errors import CourseError
+from course_utils.base.errors import CourseError
+from course_utils.base.files import cache_root, save_tensors
+from course_utils.data.dataset import DIGIT_NAMES, Dataset
+from course_utils.data.glyphs import GLYPHS, Style
+
+NUM_PATH_POINTS = 96
+
+
+@dataclass(frozen=True)
+class StyleTable:
+    """All styles of all digits, one row each, padded with zeros to the same number of control points K; P path points.
+
+    Attributes:
+        first_row: `[10]`, the row of a digit's style 0.
+        num_styles: `[10]`, styles of each digit.
+        controls: `[rows, K, 2]`, x to the right and y down, in [0, 1].
+        curves: `[rows, P, K]`, path points = curves @ controls, evenly spaced along the undistorted path.
+        ends: `[rows, K, 2]`, unit vectors that point out of the two ends of each stroke, 0 elsewhere.
+    """
+
+    first_row: np.ndarray
+    num_styles: np.ndarray
+    controls: np.ndarray
+    curves: np.ndarray
+    ends: np.ndarray
+
+
+def num_styles(digit: int) -> int:
+    """Returns how many ways of writing `digit` (0 to 9) there are."""
+    return len(GLYPHS[digit])
+
+
+@lru_cache(maxsize=1)
+def style_table() -> StyleTable:
+    """Returns the curves of all styles, computed once."""
+    counts = np.array([len(styles) for styles in GLYPHS])
+    parts = [_style(style) for styles in GLYPHS for style in styles]
+    num_controls = max(len(controls) for controls, _, _ in parts)
+    controls, curves, ends = (np.zeros((len(parts), *shape)) for shape in ((num_controls, 2), (NUM_PATH_POINTS, num_controls), (num_controls, 2)))
+    for row, (points, matrix, directions) in enumerate(parts):
+        controls[row, : len(points)], curves[row, :, : len(points)], ends[row, : len(points)] = points, matrix, directions
+    return StyleTable(np.concatenate([[0], np.cumsum(counts)[:-1]]), counts, controls, curves, ends)
+
+
+def _style(style: Style) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the control points `[k, 2]`, the curve matrix `[P, k]` and the end directions `[k, 2]` of one style."""
+    points, runs, ends = [], [], []
+    for stroke in style:
+        ends.append(len(points))
+        run = []
+        for position, point in enumerate(stroke):
+            if position and point == stroke[position - 1]:  # a corner: the next run starts at the point where this one ends
+                runs.append(run)
+                run = [run[-1]]
+            else:
+                run.append(len(points))
+                points.append(point)
+        runs.append(run)
+        ends.append(len(points) - 1)
+    controls = np.array(points)
+    dense = [_through(controls, run, 200) for run in runs]
+    lengths = [np.linalg.norm(np.diff(matrix @ controls, axis=0), axis=1).sum() for matrix in dense]
+    stops = np.rint(NUM_PATH_POINTS * np.cumsum([0, *lengths]) / sum(lengths)).astype(int)
+    curves = np.concatenate([_through(controls, run, count) for run, count in zip(runs, np.diff(stops))])
+    directions = np.zeros_like(controls)
+    for first, last in zip(ends[::2], ends[1::2]):
+        directions[first], directions[last] = _unit(controls[first] - controls[first + 1]), _unit(controls[last] - controls[last - 1])
+    return controls, curves, directions
+
+
+def _through(controls: np.ndarray, run: list[int], count: int) -> np.ndarray:
+    """Returns the matrix `[count, k]` of one smooth curve, its points evenly spaced along it.
+
+    Args:
+        controls: `[k, 2]`, the control points of the undistorted style.
+        run: which of them the curve goes through, 2 or more.
+        count: number of points on the curve, both ends included.
+    """
+    basis = np.eye(len(controls))[run]  # [n, k]: row i picks the curve's i-th point
+    steps = np.sqrt(np.linalg.norm(np.diff(controls[run], axis=0), axis=1))[:, None]  # centripetal
+    knots = np.concatenate([[0], np.cumsum(steps)])
+    slopes = np.diff(basis, axis=0) / steps
+    inner = (slopes[:-1] * steps[1:] + slopes[1:] * steps[:-1]) / (steps[:-1] + steps[1:])
+    tangents = np.concatenate([slopes[:1], inner, slopes[-1:]])
+
+    def at(time: np.ndarray) -> np.ndarray:
+        piece = np.clip(np.searchsorted(knots, time, side="right") - 1, 0, len(steps) - 1)
+        step, u = steps[piece], (time - knots[piece])[:, None] / steps[piece]
+        start, end = (1 + 2 * u) * (1 - u) ** 2 * basis[piece], u**2 * (3 - 2 * u) * basis[piece + 1]
+        return start + end + step * (u * (1 - u) ** 2 * tangents[piece] - u**2 * (1 - u) * tangents[piece + 1])  # cubic Hermite
+
+    dense = np.linspace(0, knots[-1], 200)
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(at(dense) @ controls, axis=0), axis=1))])
+    return at(np.interp(np.linspace(0, length[-1], count), length, dense))
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
 
 # The prior over factors. digit: uniform over 0..9. style: uniform over the digit's styles. The others are normal, clipped to limits:
 #                  mean, standard deviation, lowest, highest
@@ -218,3 +312,80 @@ def _check_factors(factors: Factors) -> None:
     for name, (lowest, highest) in LIMITS.items():
         if not ((values[name] >= lowest) & (values[name] <= highest)).all():
             raise CourseError(f"factors: expected {name} from {lowest:g} to {highest:g}, got {values[name].min():g} to {values[name].max():g}.")
+
+
+VERSION = 1  # raise it when the drawing changes: an old cache is then not read any more
+NUM_TRAIN, NUM_TEST, SEED = 60_000, 10_000, 0
+
+
+def cache_file() -> Path:
+    """Returns where the drawn images are kept."""
+    return cache_root() / f"strokes-v{VERSION}-seed{SEED}.safetensors"
+
+
+def strokes_cached() -> bool:
+    """Returns whether the images have been drawn already."""
+    return cache_file().exists()
+
+
+def load_strokes() -> Dataset:
+    """Returns the 60,000 + 10,000 standard strokes with their factors, drawing them where they are not cached.
+
+    A cache that is damaged is reported, drawn again and replaced.
+    """
+    if strokes_cached():
+        try:
+            return _read()
+        except CourseError as error:
+            print(f"{error} Drawing it again.")
+    print(f"drawing {NUM_TRAIN + NUM_TEST:,} stroke digits, once ...", flush=True)
+    dataset = _draw()
+    _write(dataset)
+    return dataset
+
+
+def _draw() -> Dataset:
+    pass
+
+    train_images, train_factors, test_images, test_factors = make_strokes(NUM_TRAIN, NUM_TEST, SEED)
+    return _dataset({"train": train_images, "test": test_images}, {"train": asdict(train_factors), "test": asdict(test_factors)})
+
+
+def _dataset(images: dict, factors: dict) -> Dataset:
+    return Dataset(
+        name="strokes",
+        train_images=images["train"],
+        train_labels=factors["train"]["digit"],
+        test_images=images["test"],
+        test_labels=factors["test"]["digit"],
+        class_names=DIGIT_NAMES,
+        source=f"drawn by a program from seed {SEED}",
+        train_factors=factors["train"],
+        test_factors=factors["test"],
+    )
+
+
+def _write(dataset: Dataset) -> None:
+    tensors = {"train/images": dataset.train_images, "test/images": dataset.test_images}
+    tensors |= {f"train/{name}": values for name, values in dataset.train_factors.items()}
+    tensors |= {f"test/{name}": values for name, values in dataset.test_factors.items()}
+    save_tensors(cache_file(), tensors, {"sha256": dataset.sha256})
+
+
+def _read() -> Dataset:
+    from safetensors import SafetensorError, safe_open
+
+    images: dict = {}
+    factors: dict = {"train": {}, "test": {}}
+    try:
+        with safe_open(cache_file(), framework="pt") as file:
+            expected = (file.metadata() or {}).get("sha256")
+            for key in file.keys():
+                split, name = key.split("/")
+                (images if name == "images" else factors[split])[split if name == "images" else name] = file.get_tensor(key)
+        dataset = _dataset(images, factors)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CourseError(f"{cache_file()} is damaged ({error}).") from error
+    if dataset.sha256 != expected:
+        raise CourseError(f"{cache_file()} is damaged (its SHA-256 is not the one that was written).")
+    return dataset

@@ -2,3 +2,9 @@
 
 What students hand in is data: it is checked against `schema`, escaped wherever it is shown, and never executed.
 """
+
+from __future__ import annotations
+
+
+
+

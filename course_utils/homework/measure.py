@@ -1,32 +1,35 @@
-"""What the homework measures of each run: its samples against test images, and what the model's own loss says of test images."""
+"""What the homework measures of each run, and what the changes did to it over the seeds."""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from course_utils.checkpoint import Run, pretrained_names
-from course_utils.data.base import Dataset
-from course_utils.device import make_rng
-from course_utils.evaluate import find_extractor
-from course_utils.homework.budgets import NUM_IMAGES
-from course_utils.images import signed_to_uint8
+from course_utils.base.device import make_rng
+from course_utils.base.errors import CourseError
+from course_utils.base.images import signed_to_uint8
+from course_utils.data.dataset import Dataset
+from course_utils.homework.parameters import NUM_IMAGES
+from course_utils.homework.schema import Row, Study
 from course_utils.metrics.classes import class_agreement, class_kl
-from course_utils.metrics.distribution import fid
 from course_utils.metrics.features import class_probabilities, extract
-from course_utils.metrics.guards import MetricWarning
-from course_utils.metrics.kid import kid
+from course_utils.metrics.frechet import fid, kid
+from course_utils.metrics.measurement import Measurement, MetricWarning
 from course_utils.metrics.neighbours import precision_recall
-from course_utils.metrics.result import Measurement
-from course_utils.models import Model
+from course_utils.models.base import Model
+from course_utils.studies.evaluate import find_extractor
+from course_utils.training.runs import Run, pretrained_names
+
+if TYPE_CHECKING:
+    from course_utils.studies.significance import Comparison
 
 BATCH_IMAGES = 500
 
@@ -138,3 +141,53 @@ def _of_images(images: Tensor, labels: Tensor | None, dataset: Dataset) -> list[
         found.append(class_kl(probabilities, counts.double() / counts.sum()))
         found += [class_agreement(probabilities, labels)] if labels is not None else []
     return found
+
+
+def effects(before: Sequence[Row], after: Sequence[Row]) -> tuple[Comparison, ...]:
+    """Returns the comparison of two sets of runs for every metric that all of them have, in the order of the first run.
+
+    Of several runs with one seed the first counts. Nothing where a side has no runs; a metric that does not compare (measured on other numbers of
+    images) is left out: what students hand in may be anything, and the rest is still worth reading.
+    """
+    sides = [[asdict(row) for row in {row.seed: row for row in reversed(rows)}.values()][::-1] for rows in (before, after)]
+    from course_utils.studies.significance import compare
+
+    found: list[Comparison] = []
+    for name in _shared([*before, *after]) if all(sides) else ():
+        try:
+            found += compare(*([{**row, "metrics": {name: row["metrics"][name]}} for row in rows] for rows in sides))
+        except CourseError:
+            continue
+    return tuple(found)
+
+
+def judgement(effect: Comparison, changes: Collection[str]) -> str:
+    """Returns "real", "within noise", or why neither can be said: one seed, or a change that gives the metric another meaning."""
+    pass
+
+    changed_by = incomparable(effect.name, changes)
+    return f"not comparable: {', '.join(changed_by)} changed" if changed_by else effect.judgement
+
+
+def difference(effect: Comparison) -> float:
+    """Returns the changed model's mean minus the class model's."""
+    return effect.changed.value - effect.baseline.value
+
+
+def _shared(rows: Sequence[Row]) -> list[str]:
+    return [name for name in rows[0].metrics if all(name in row.metrics for row in rows)] if rows else []
+
+
+def changes_of(study: Study) -> list[tuple[str, Any, Any]]:
+    """Returns name, value in class and value now of each change; the value in class is read off the baseline's runs, None where there are none."""
+    baseline = study.of_kind("baseline")
+    return [(name, baseline[0].settings.get(name) if baseline else None, value) for name, value in study.changes.items()]
+
+
+def in_short(value: Any) -> str:
+    """Returns a setting's value as a reader writes it, such as "400, 400", "off" or "0.003"."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "on", False: "off"}[value]
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(in_short, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from course_utils.checkpoint import Run, pretrained, pretrained_names
-from course_utils.data.base import Dataset
-from course_utils.device import make_rng
-from course_utils.evaluate import find_extractor
-from course_utils.files import atomic_path
+from course_utils.base.device import make_rng
+from course_utils.base.files import atomic_path
+from course_utils.base.images import signed_to_uint8, uint8_to_signed
+from course_utils.data.dataset import Dataset
 from course_utils.homework.measure import drawn_samples
-from course_utils.images import signed_to_uint8, uint8_to_signed
 from course_utils.metrics.classes import class_histogram
-from course_utils.metrics.distribution import fid
 from course_utils.metrics.features import class_probabilities, extract
-from course_utils.metrics.guards import MetricWarning
-from course_utils.models import Model
+from course_utils.metrics.frechet import fid
+from course_utils.metrics.measurement import MetricWarning
+from course_utils.models.base import Model
 from course_utils.models.vae import gaussian_kl
 from course_utils.plotting import image_rows, latent_map
 from course_utils.plotting.charts import lines
 from course_utils.plotting.diffusion import against_calls
 from course_utils.plotting.gan import gan_curves
 from course_utils.plotting.homework import curve_terms, seed_curves
-from course_utils.sweep_run import curves
+from course_utils.studies.evaluate import find_extractor
+from course_utils.studies.sweep import curves
+from course_utils.training.runs import Run, pretrained, pretrained_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

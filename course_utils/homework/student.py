@@ -6,27 +6,180 @@ A step that comes too early prints one line that says what is missing first, so 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from course_utils.checkpoint import Run
+from course_utils.base.device import budget
+from course_utils.base.errors import CourseError
+from course_utils.base.files import runs_root, write_text
 from course_utils.data import load_dataset
-from course_utils.data.base import Dataset
-from course_utils.device import budget
-from course_utils.errors import CourseError
-from course_utils.files import runs_root
-from course_utils.homework.folder import StudyFolder, find_homework, new_homework, study_folder
-from course_utils.homework.gather import gather_results, read_homework
+from course_utils.data.dataset import Dataset
+from course_utils.homework.archive import read_submission, write_submission
+from course_utils.homework.classroom import SchoolClass, collect, read_class
 from course_utils.homework.parameters import ChangeReport, parameter_rows, validate_changes
 from course_utils.homework.pictures import Picture, pictures, save_picture
-from course_utils.homework.plan import make_plan, ready_plan, start_over, write_texts
+from course_utils.homework.report import report_page
 from course_utils.homework.rule import Verdict, check
 from course_utils.homework.schema import Plan
-from course_utils.homework.study import ablation_effects, effects_of, run_study, variants
-from course_utils.homework.table import Table
-from course_utils.sweep_run import find_or_train
+from course_utils.homework.study import (
+    HOMEWORK,
+    StudyFolder,
+    ablation_effects,
+    effects_of,
+    find_homework,
+    gather_results,
+    gather_samples,
+    make_plan,
+    new_homework,
+    read_homework,
+    ready_plan,
+    run_study,
+    start_over,
+    study_folder,
+    variants,
+    write_texts,
+)
+from course_utils.studies.sweep import find_or_train
+from course_utils.training.runs import Run
+
+
+class Table:
+    """A table of texts: in a notebook as HTML, printed as text; `frame` is the data frame."""
+
+    def __init__(self, rows: Sequence[Mapping[str, str]], index: str) -> None:
+        import pandas as pd
+
+        self.frame = pd.DataFrame(rows).set_index(index)
+
+    def __repr__(self) -> str:
+        return self.frame.to_string()
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        with pd.option_context("display.max_colwidth", None):  # long meanings in full
+            return self.frame.to_html(border=0)
+
+
+REPORT, SUBMISSION = "report.html", "submission.zip"
+Check = Callable[[dict[str, Any]], Any]
+Meaning = Callable[[str, str], str]
+
+
+def hand_in(folder: Path | str, check: Check, meaning: Meaning, sha256_of: Callable[[str], str] | None = None) -> tuple[Path, Any]:
+    """Writes `report.html` and `submission.zip` into a student's folder; returns the path of the latter and the rule's verdict.
+
+    Args:
+        check: judges the content of `results.json`; see `rule`.
+        meaning: says what a setting means, given a family and a dotted name.
+        sha256_of: gives the SHA-256 of a dataset by name; None loads it.
+
+    Raises:
+        CourseError: no homework folder, a damaged file in it, or something that is too large to hand in.
+    """
+    folder = Path(folder)
+    name = read_homework(folder)["dataset"]
+    results, samples = gather_results(folder, (sha256_of or _sha256_of)(name)), gather_samples(folder)
+    verdict = check(results.as_dict())
+    page = report_page(results, samples, verdict, meaning)
+    target = write_submission(folder / SUBMISSION, results, samples, page)
+    write_text(folder / REPORT, page)
+    return target, verdict
+
+
+def report_again(path: Path | str, out: Path | str, check: Check, meaning: Meaning) -> Any:
+    """Writes the report of a submission anew, from its data, to `out`; returns the rule's verdict.
+
+    The report.html that came with it is not opened: a page that a stranger wrote may do anything.
+
+    Raises:
+        CourseError: no submission, or one that is refused.
+    """
+    submission = read_submission(path)
+    verdict = check(submission.results.as_dict())
+    write_text(out, report_page(submission.results, submission.samples, verdict, meaning))
+    return verdict
+
+
+def is_homework(path: Path | str) -> bool:
+    """Returns whether a path is a student's folder, not a submission."""
+    return (Path(path) / HOMEWORK).is_file()
+
+
+def _sha256_of(name: str) -> str:
+    from course_utils.data import load_dataset
+
+    return load_dataset(name, verbose=False).sha256
+
+
+def report_command(path: Path | str, out: Path | str | None = None) -> int:
+    """Makes report.html and submission.zip of a student's folder, or the report of a submission anew; returns 0 where the rule is met, else 1.
+
+    Args:
+        path: a student's folder, or a submission.
+        out: where the report of a submission goes; None puts NAME.html into this folder.
+
+    Raises:
+        CourseError: neither of the two, something in it is damaged, or `out` for a student's folder, whose report lies in it.
+    """
+    from course_utils.homework.parameters import meaning
+    from course_utils.homework.rule import check
+
+    if is_homework(path):
+        if out is not None:
+            raise CourseError(f"--out: belongs to the report of a submission; the report of {path} lies in it.")
+        target, verdict = hand_in(path, check, meaning)
+        print(f"wrote {target.with_name('report.html')} and {target}; hand in the latter")
+    else:
+        out = Path(out) if out is not None else Path(Path(path).stem).with_suffix(".html")
+        verdict = report_again(path, out, check, meaning)
+        print(f"wrote {out}")
+    for point in verdict.points:
+        if not point.ok:
+            print(f"  missing: {point.name}: {point.message}")
+    print("the rule is met" if verdict.met else "the rule is not met yet")
+    return 0 if verdict.met else 1
+
+
+def collect_command(folder: Path | str, out: Path | str | None = None, run_id: str | None = None) -> int:
+    """Writes class.html and class.csv of a folder of submissions, or trains one of their runs again; returns 1 where not all is well.
+
+    Args:
+        folder: of the class.
+        out: folder for the two files; None is the class's own.
+        run_id: number of a run on the class page.
+    """
+    from course_utils.homework.rule import check
+
+    if run_id is not None:
+        return _rerun(read_class(Path(folder), check), run_id)
+    out = Path(folder if out is None else out)
+    school_class = collect(folder, out, check)
+    for one in school_class.broken:
+        print(f"  not readable: {one.source}: {one.reason}")
+    met = sum(bool(one.verdict.met) for one in school_class.judged)
+    counts = f"{len(school_class.judged)} submissions, {met} meet the rule, {len(school_class.broken)} not readable"
+    print(f"{counts}, {len(school_class.pairs)} pairs of nearly equal texts")
+    print(f"wrote {out / 'class.html'} and {out / 'class.csv'}")
+    return 1 if school_class.broken else 0
+
+
+def _rerun(school_class: SchoolClass, run_id: str) -> int:
+    from course_utils.data import load_dataset
+    from course_utils.homework.classroom import find_claims, rerun
+    from course_utils.homework.measure import measure_for
+    from course_utils.studies.sweep import run_and_measure
+
+    claims = find_claims(school_class, run_id)
+    results = claims[0].results
+    measure = measure_for(results.budget)
+    found = rerun(claims, lambda: load_dataset(results.dataset.name), lambda experiment, data: run_and_measure(experiment, data, measure))
+    for one in found:
+        print(one)
+    return 0 if all(one.agrees for one in found) else 1
+
 
 Step = TypeVar("Step", bound=Callable[..., Any])
 PICTURE_IMAGES = {"smoke": 100, "laptop": 500, "gpu": 2_000}  # that the pictures with metrics draw, a point
@@ -82,7 +235,7 @@ def check_homework(folder: Path | str | None = None) -> Verdict:
 @_patient
 def report_homework(folder: Path | str | None = None) -> None:
     """Writes report.html and submission.zip; `folder` as for `open_homework`."""
-    from course_utils.homework.commands import report_command
+    pass
 
     report_command(_own_folder(folder))
 

@@ -1,22 +1,302 @@
-"""Running one model of the homework: the class model and the changed one with every seed, and on request all changes but one."""
+"""A student's folder and the runs in it: the plan of a model, its trainings with every seed, and everything as one value for the report."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
-from course_utils.compare import Comparison, compare
-from course_utils.config import override
-from course_utils.data.base import Dataset
-from course_utils.errors import CourseError
-from course_utils.homework.budgets import homework_preset
-from course_utils.homework.folder import StudyFolder
+from course_utils import __version__
+from course_utils.base.config import override, require
+from course_utils.base.device import BUDGETS
+from course_utils.base.errors import CourseError, unknown
+from course_utils.base.files import atomic_path, course_root, write_json
+from course_utils.data.dataset import Dataset
 from course_utils.homework.measure import METRICS, MetricInfo, incomparable, measure_for
-from course_utils.homework.plan import ready_plan
-from course_utils.presets import Experiment
-from course_utils.sweep import sweep
-from course_utils.sweep_rows import Row
+from course_utils.homework.parameters import FAMILIES, MIN_COUNTED, ChangeReport, homework_preset, validate_changes
+from course_utils.homework.rule import too_short
+from course_utils.homework.schema import (
+    MAX_NAME,
+    MAX_PLAN_BYTES,
+    MAX_ROW_BYTES,
+    MAX_ROWS,
+    MAX_SEEDS,
+    MAX_TEXT,
+    VERSION,
+    Plan,
+    Results,
+    check_results,
+    date,
+    list_of,
+    one_of,
+    parse_json,
+    read_plan,
+    read_row,
+    record,
+    text,
+    whole,
+)
+from course_utils.studies.significance import Comparison, compare
+from course_utils.studies.sweep import Row, read_rows, sweep
+from course_utils.training.presets import Experiment
+
+HOMEWORK, PLAN, ROWS, SAMPLES = "homework.json", "plan.json", "rows.jsonl", "samples"
+_homework = record(
+    {
+        "version": one_of(VERSION),
+        "student": text(MAX_NAME),
+        "created": date,
+        "dataset": text(MAX_NAME, required=True),
+        "budget": one_of(*BUDGETS),
+        "seeds": list_of(whole(0, 2**32 - 1), MAX_SEEDS),
+    }
+)
+
+
+def read_homework(folder: Path) -> dict[str, Any]:
+    """Returns what `homework.json` says: version, student, created, dataset, budget, seeds.
+
+    Raises:
+        CourseError: the folder holds no homework, or the file is damaged.
+    """
+    if not (folder / HOMEWORK).is_file():
+        raise CourseError(f"{folder}: expected a homework folder, got one without {HOMEWORK}; make one with `course homework new {folder}`.")
+    return _homework(parse_json((folder / HOMEWORK).read_bytes(), HOMEWORK, MAX_PLAN_BYTES), HOMEWORK)
+
+
+def gather_results(folder: Path, dataset_sha256: str) -> Results:
+    """Returns the results of a student's folder.
+
+    Args:
+        dataset_sha256: of the images that the runs were made with, 64 hexadecimal digits.
+
+    Raises:
+        CourseError: a file is missing or damaged; the line names the file.
+    """
+    about = read_homework(folder)
+    experiments = []
+    for path in sorted(folder.glob(f"*/{PLAN}")):
+        where = f"{path.parent.name}/{PLAN}"
+        plan = parse_json(path.read_bytes(), where, MAX_PLAN_BYTES)
+        if not isinstance(plan, dict):
+            raise CourseError(f"{where}: expected an object, got {type(plan).__name__}.")
+        experiments.append({**plan, "rows": _rows(path.parent / ROWS)})
+    dataset = {"name": about["dataset"], "sha256": dataset_sha256}
+    whole_of_it = {**about, "dataset": dataset, "course_version": __version__, "experiments": experiments}
+    return check_results(whole_of_it, str(folder))
+
+
+def gather_samples(folder: Path) -> dict[str, bytes]:
+    """Returns the pictures of a student's folder as `{"vae-changed.png": bytes}`: the family in front of the file's own name."""
+    paths = [path for plan in sorted(folder.glob(f"*/{PLAN}")) for path in sorted((plan.parent / SAMPLES).glob("*.png"))]
+    return {f"{path.parent.parent.name}-{path.name}": path.read_bytes() for path in paths}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Returns the finished runs of one family; none where nothing ran yet."""
+    if not path.exists():
+        return []
+    lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+    for number, line in enumerate(lines, 1):
+        read_row(line, f"{path.parent.name}/{ROWS}, line {number}")
+    return [parse_json(line, ROWS, MAX_ROW_BYTES) for line in lines[: MAX_ROWS + 1]]
+
+
+SEEDS = (0, 1, 2)
+
+
+def now() -> str:
+    """Returns the time as ISO 8601 writes it, in UTC, to the millisecond."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def new_homework(folder: Path | str, student: str, dataset_name: str, budget_name: str, seeds: Sequence[int] = SEEDS) -> list[Path]:
+    """Makes a student's folder and returns the notebooks that were copied into it.
+
+    Args:
+        folder: made where it does not exist; what else lies there stays.
+        student: name for the report.
+        dataset_name: that all models are trained on, such as "strokes".
+        budget_name: "smoke", "laptop" or "gpu".
+        seeds: that every model is trained with.
+
+    Raises:
+        CourseError: the folder holds a homework already, a bad argument, or a folder that cannot be written.
+    """
+    folder = Path(folder)
+    if (folder / HOMEWORK).exists():
+        raise CourseError(f"{folder}: holds a homework already; go on in there, or choose another folder.")
+    named = 0 < len(student.strip()) and len(student) <= MAX_NAME and student.isprintable()
+    require(named, "name", f"1 to {MAX_NAME} characters in one line", student)
+    if budget_name not in BUDGETS:
+        raise unknown("budget", budget_name, BUDGETS)
+    whole = all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
+    require(0 < len(set(seeds)) == len(seeds) <= MAX_SEEDS and whole, "seeds", "different whole numbers of at least 0", list(seeds))
+    copied = []
+    for source in sorted((course_root() / "homework").glob("*.ipynb")):
+        if not (folder / source.name).exists():
+            with atomic_path(folder / source.name) as partial:
+                shutil.copyfile(source, partial)
+            copied.append(folder / source.name)
+    about = {"version": VERSION, "student": student, "created": now(), "dataset": dataset_name, "budget": budget_name, "seeds": list(seeds)}
+    write_json(folder / HOMEWORK, about)
+    return copied
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """One model of a student's homework on disk.
+
+    Attributes:
+        folder: of the whole homework.
+        family: of the model.
+        dataset_name, budget, seeds: of the whole homework.
+    """
+
+    folder: Path
+    family: str
+    dataset_name: str
+    budget: str
+    seeds: tuple[int, ...]
+
+    @property
+    def rows_path(self) -> Path:
+        return self.folder / self.family / ROWS
+
+    @property
+    def plan_path(self) -> Path:
+        return self.folder / self.family / PLAN
+
+    @property
+    def samples_path(self) -> Path:
+        return self.folder / self.family / SAMPLES
+
+    def plan(self) -> Plan | None:
+        """Returns the plan, or None where there is none yet.
+
+        Raises:
+            CourseError: the file is damaged.
+        """
+        return read_plan(self.plan_path.read_bytes(), str(self.plan_path)) if self.plan_path.exists() else None
+
+    def write_plan(self, plan: Plan) -> None:
+        """Writes the plan in one step."""
+        write_json(self.plan_path, asdict(plan))
+
+    def rows(self, kind: str | None = None, ablated: str | None = None) -> list[Row]:
+        """Returns the finished runs, those of one kind where it is given."""
+        return [row for row in read_rows(self.rows_path) if kind is None or (row["kind"] == kind and row["ablated"] == ablated)]
+
+
+def study_folder(folder: Path | str, family: str) -> StudyFolder:
+    """Returns one model's place in a student's folder.
+
+    Raises:
+        CourseError: no homework in that folder, a damaged one, or an unknown family.
+    """
+    if family not in FAMILIES:
+        raise unknown("family of the homework", family, FAMILIES)
+    about = read_homework(Path(folder))
+    return StudyFolder(Path(folder), family, about["dataset"], about["budget"], tuple(about["seeds"]))
+
+
+def find_homework(start: Path | str = ".") -> Path | None:
+    """Returns the nearest folder with a homework, at `start` or above it; None where there is none."""
+    start = Path(start).resolve()
+    return next((folder for folder in (start, *start.parents) if (folder / HOMEWORK).is_file()), None)
+
+
+def make_plan(place: StudyFolder, changes: Mapping[str, Any], prediction: str) -> Plan:
+    """Returns the plan that was written to the folder: what will be changed, and what the student expects.
+
+    It may be made again as often as one likes, until the changed model has run; from then on only an equal plan is accepted.
+
+    Raises:
+        CourseError: fewer than three changes that count, a prediction that says too little, or runs of another plan that are there already.
+    """
+    report = validate_changes(place.family, changes, place.budget)
+    check_ready(report, prediction)
+    texts = {"prediction": prediction, "observation": "", "explanation": ""}
+    new = read_plan(json.dumps({"family": place.family, "changes": dict(changes), **texts, "planned": now()}).encode(), "plan")
+    old = place.plan()
+    if old is not None and (old.changes, old.prediction) == (new.changes, new.prediction):
+        return old
+    if has_run(place):
+        raise CourseError(
+            f"{place.family}: the changed model has run, so changes and prediction stay as they were planned ({old.planned if old else 'earlier'}). "
+            "Write what you see into the observation; start_over() keeps these runs aside and begins anew."
+        )
+    place.write_plan(new)
+    return new
+
+
+def check_ready(report: ChangeReport, prediction: str) -> None:
+    """Raises CourseError unless the changes are enough and the prediction is written."""
+    if report.problems:
+        raise CourseError(f"{report.family}: {'; '.join(report.problems)}.")
+    if not report.enough:
+        lacking = "; ".join(str(entry) for entry in report.entries if entry.status != "counts") or "nothing else is changed"
+        raise CourseError(f"{report.family}: expected at least {MIN_COUNTED} changes that count, got {report.num_counted}: {lacking}.")
+    problem = too_short(prediction)
+    if problem:
+        raise CourseError(f"{report.family}: the prediction: {problem}. Write what you expect, and why, before anything runs.")
+
+
+def has_run(place: StudyFolder) -> bool:
+    """Returns whether a run with changes has finished."""
+    return any(row["kind"] != "baseline" for row in place.rows())
+
+
+def ready_plan(place: StudyFolder) -> Plan:
+    """Returns the plan of a model that may run; a file that was edited by hand is judged again.
+
+    Raises:
+        CourseError: no plan, or one that is not complete.
+    """
+    plan = place.plan()
+    if plan is None:
+        raise CourseError(f"{place.family}: there is no plan yet; open {place.family}.ipynb, choose the changes and write a prediction first.")
+    check_ready(validate_changes(place.family, plan.changes, place.budget), plan.prediction)
+    return plan
+
+
+def write_texts(place: StudyFolder, observation: str, explanation: str) -> Plan:
+    """Returns the plan with what the student saw and why; both may be written again as often as one likes.
+
+    Raises:
+        CourseError: nothing has run yet, or a text that says too little.
+    """
+    plan = ready_plan(place)
+    if not has_run(place):
+        raise CourseError(f"{place.family}: nothing has run yet, so there is nothing to observe; run it first.")
+    for name, text in (("observation", observation), ("explanation", explanation)):
+        problem = too_short(text) or (f"expected at most {MAX_TEXT:,} characters, got {len(text):,}" if len(text) > MAX_TEXT else "")
+        if problem:
+            raise CourseError(f"{place.family}: the {name}: {problem}.")
+    plan = replace(plan, observation=observation, explanation=explanation)
+    place.write_plan(plan)
+    return plan
+
+
+def start_over(place: StudyFolder) -> Path:
+    """Returns the folder that plan, rows and pictures were moved to; the trained models stay where they are and are found again.
+
+    Raises:
+        CourseError: there is nothing to move.
+    """
+    own = place.plan_path.parent
+    if not own.exists():
+        raise CourseError(f"{place.family}: there is nothing to start over from.")
+    numbers = (number for number in range(1, 1000) if not (place.folder / "earlier" / f"{place.family}-{number}").exists())
+    target = place.folder / "earlier" / f"{place.family}-{next(numbers)}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(own, target)
+    return target
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_utils.device import randn
-from course_utils.errors import CourseError
+from course_utils.base.device import randn
+from course_utils.base.errors import CourseError
 from course_utils.inverse.operators import dense
 from course_utils.inverse.problems import Problem
-from course_utils.mixture import GaussianMixture
+from course_utils.models.diffusion.exact import GaussianMixture
 
 
 @dataclass(frozen=True)

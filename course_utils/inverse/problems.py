@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_utils.config import require
-from course_utils.device import make_rng, randn
-from course_utils.errors import CourseError, unknown
-from course_utils.inverse.filters import Blur, FourierRows
-from course_utils.inverse.operators import BlockMean, Grey, Identity, ImageShape, Mask, Operator
+from course_utils.base.config import require
+from course_utils.base.device import make_rng, randn
+from course_utils.base.errors import CourseError, unknown
+from course_utils.inverse.operators import BlockMean, Blur, FourierRows, Grey, Identity, ImageShape, Mask, Operator
 
 NOISE_STD = 0.05  # of a measurement, in signed pixel units, where the problem says nothing else
 HIDDEN_SEED = 8  # of the random mask and the random frequencies: the same in every session

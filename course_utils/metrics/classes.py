@@ -11,9 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from course_utils.errors import CourseError
-from course_utils.metrics.guards import check_probabilities
-from course_utils.metrics.result import Measurement
+from course_utils.base.errors import CourseError
+from course_utils.metrics.measurement import Measurement, check_probabilities
 
 
 class InceptionScore(NamedTuple):

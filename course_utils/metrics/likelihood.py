@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_utils.errors import CourseError
-from course_utils.metrics.result import Measurement
+from course_utils.base.errors import CourseError
+from course_utils.metrics.measurement import Measurement
 
 DRAWS_PER_CALL = 100  # of one image: the encoder runs once for them
 

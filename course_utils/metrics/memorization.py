@@ -1,28 +1,19 @@
-"""Does a generator hand out its training images? A test that needs training images, held-out images and samples, and nothing of the model.
-
-Two ideas. (1) A copy lies much nearer to one real image than to all others, so an image is suspicious where the ratio of its distance to the nearest
-real image and to the second nearest is small. A blurred or a very typical image is near to many real images at once, which leaves the ratio as it is.
-(2) The ratio is taken among all real images, training and held-out together, without looking at which is which. A generator that copies nothing
-cannot know which of them were withheld, so the real images that its most suspicious samples resemble were in the training set as often as any other.
-If they were so more often, training images leak. This holds whatever the generator draws: blurred images, three classes only, or noise.
-
-Held-out images must come from where the training images came from: drawn at random from one collection, not written by other people.
-"""
+"""Does a generator hand out its training images? A calibrated test, and two published ones (authenticity and C_T) beside it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from course_utils.config import require
-from course_utils.device import make_rng
-from course_utils.errors import CourseError
-from course_utils.metrics.guards import check_count, check_features, check_pair
-from course_utils.metrics.neighbours import nearest
-from course_utils.metrics.result import Measurement
+from course_utils.base.config import require
+from course_utils.base.device import make_rng
+from course_utils.base.errors import CourseError
+from course_utils.metrics.measurement import Measurement, check_count, check_features, check_pair
+from course_utils.metrics.neighbours import nearest, nearest_distances
 
 LEVELS = (0.001, 0.01, 0.05)  # shares of held-out images that count as suspicious; the p-value pays for trying all three
 EFFECT_LEVEL = 0.01  # at which the copied share is estimated
@@ -210,3 +201,65 @@ def discoveries(p_values: Tensor, rate: float = FALSE_DISCOVERIES) -> Tensor:
     bounds = rate * torch.arange(1, len(ordered) + 1, dtype=torch.float64) / len(ordered)
     below = (ordered <= bounds).nonzero()
     return p_values <= ordered[below.max()] if len(below) else torch.zeros_like(p_values, dtype=torch.bool)
+
+
+MIN_CELL = 10  # images of each kind that a cell needs to count
+
+
+def authenticity(generated: Tensor, train: Tensor, extractor: str = "") -> Measurement:
+    """Returns the share of images that are farther from their nearest training image than that one is from the other training images.
+
+    Honest images do not reach 1: the value of held-out images, about one half, is what to compare with.
+
+    Args:
+        generated, train: features `[N, D]`, `[T, D]` of one extractor, T at least 2.
+        extractor: name of the features, for the result.
+
+    Source: Alaa et al. 2022 (arXiv:2102.08921), the authenticity score.
+    """
+    generated, train = check_pair(generated, train, ("generated", "train"))
+    found = nearest(generated, train)
+    owners, which = found.indices[:, 0].unique(return_inverse=True)
+    radii = nearest_distances(train[owners], train, 2)[:, 1]  # the first is the image itself
+    authentic = (found.distances[:, 0] > radii[which]).double()
+    return Measurement("authenticity", authentic.mean().item(), authentic.std().item() / math.sqrt(len(authentic)), len(authentic), extractor)
+
+
+def data_copying_statistic(
+    generated: Tensor, heldout: Tensor, cells: tuple[Tensor, Tensor] | None = None
+) -> float:
+    """Returns C_T, standard normal where generated images are as far from the training images as held-out ones; far below 0 means nearer.
+
+    Args:
+        generated, heldout: distances to the nearest training image, `[N]` and `[M]`.
+        cells: regions of image space, such as classes, that the images lie in, int64 `[N]` and `[M]`; distances compare within a cell only. None
+            takes one cell. The result is the mean over cells, weighted by the held-out images in each.
+
+    Raises:
+        CourseError: no cell holds ten images of each kind.
+
+    Source: Meehan et al. 2020 (arXiv:2004.05675), the statistics Z_U (Mann & Whitney's U, standardised) and C_T. Deviation: ties count half.
+    """
+    distances = [torch.as_tensor(x).double().flatten() for x in (generated, heldout)]
+    cells = tuple(torch.zeros(len(x), dtype=torch.int64) for x in distances) if cells is None else cells
+    if [len(x) for x in cells] != [len(x) for x in distances]:
+        raise CourseError(f"cells: expected {[len(x) for x in distances]}, one for each distance, got {[len(x) for x in cells]}.")
+    total, weight = 0.0, 0
+    for cell in cells[1].unique():
+        ours, theirs = (x[which == cell] for x, which in zip(distances, cells))
+        if min(len(ours), len(theirs)) >= MIN_CELL:
+            total += len(theirs) * _mann_whitney(ours, theirs)
+            weight += len(theirs)
+    if weight == 0:
+        raise CourseError(f"expected at least {MIN_CELL} generated and {MIN_CELL} held-out images in one cell; give more images or fewer cells.")
+    return total / weight
+
+
+def _mann_whitney(first: Tensor, second: Tensor) -> float:
+    """Returns the z-score of U, above 0 where `first` tends to be larger."""
+    ordered = second.sort().values
+    lower = torch.searchsorted(ordered, first).double()
+    lower_or_equal = torch.searchsorted(ordered, first, right=True).double()
+    n, m = len(first), len(second)
+    u = 0.5 * (lower + lower_or_equal).sum().item()
+    return (u - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)

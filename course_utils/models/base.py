@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_utils.errors import CourseError
+from course_utils.base.errors import CourseError
 
 
 class Batch(NamedTuple):

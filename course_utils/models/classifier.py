@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.config import require
-from course_utils.errors import CourseError
+from course_utils.base.config import require
+from course_utils.base.errors import CourseError
 from course_utils.models.base import Batch, Model
 
 

@@ -1,27 +1,234 @@
 """DCGAN: a generator that turns noise into images, and a discriminator that it learns from.
 
-Source: Goodfellow et al. 2014 (arXiv:1406.2661); Radford et al. 2016 (arXiv:1511.06434). Every switch of the config names its own source.
+From top to bottom: the two networks, the losses, the gradient penalties, the alarms that `fit` prints, and the model that puts them together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.parametrizations import spectral_norm
 
-from course_utils.config import require
-from course_utils.device import randn
-from course_utils.errors import CourseError
-from course_utils.latent_space import truncated_quantiles
+from course_utils.base.config import require
+from course_utils.base.device import randn
+from course_utils.base.errors import CourseError, unknown
 from course_utils.models.base import Batch, Model, check_num_samples, check_unconditional
-from course_utils.models.gan_alarms import gan_alarms
-from course_utils.models.gan_blocks import SMALLEST_SIDE, Discriminator, Generator, Norm
-from course_utils.models.gan_losses import CROSS_ENTROPIES, GanLoss, discriminator_loss, generator_loss
-from course_utils.models.gan_penalties import interpolation_penalty, real_penalty
+from course_utils.models.latents import truncated_quantiles
+
+SMALLEST_SIDE = 4  # pixels
+Norm = Literal["none", "batch", "spectral"]
+
+
+def resolutions(image_size: int) -> list[int]:
+    """Returns the sides of the networks' resolutions in pixels, the image's first: 28, 14, 7, 4 or 64, 32, 16, 8, 4."""
+    sides = [image_size]
+    while sides[-1] > SMALLEST_SIDE:
+        sides.append((sides[-1] + 1) // 2)
+    return sides
+
+
+def kernel_size(side: int) -> int:
+    """Returns the kernel that halves a side exactly with stride 2 and padding 1: 4 where it is even, 3 where it is odd."""
+    return 4 - side % 2
+
+
+class Generator(nn.Module):
+    """Noise `[B, latent_dim]`, and a class each where there are any, to signed images `[B, C, H, W]`."""
+
+    def __init__(self, latent_dim: int, width: int, image_shape: tuple[int, int, int], num_classes: int = 0) -> None:
+        super().__init__()
+        image_channels, _, image_size = image_shape
+        *larger, side = resolutions(image_size)
+        channels = [width * 2**level for level in range(len(larger))]  # from the largest hidden resolution to the smallest
+        self.class_embedding = nn.Embedding(num_classes, latent_dim) if num_classes else None
+        layers: list[nn.Module] = [
+            nn.Linear(latent_dim * (2 if num_classes else 1), channels[-1] * side * side, bias=False),
+            nn.Unflatten(1, (channels[-1], side, side)),
+        ]
+        for target, channels_in, channels_out in zip(larger[::-1], channels[::-1], [*channels[-2::-1], image_channels], strict=True):
+            up = nn.ConvTranspose2d(channels_in, channels_out, kernel_size(target), stride=2, padding=1)
+            layers += [nn.BatchNorm2d(channels_in), nn.ReLU(), up]
+        self.layers = nn.Sequential(*layers, nn.Tanh())
+        self.apply(_initialise)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Returns images; labels `[B]` are needed exactly where the generator was built with classes."""
+        if self.class_embedding is not None:
+            z = torch.cat([z, self.class_embedding(labels)], dim=1)
+        return self.layers(z)
+
+
+class Discriminator(nn.Module):
+    """Signed images `[B, C, H, W]`, and a class each where there are any, to scores `[B]`.
+
+    Source: classes by projection: Miyato & Koyama 2018 (arXiv:1802.05637), eq. 7; `minibatch_std`: Karras et al. 2018 (arXiv:1710.10196), sec. 3.
+    """
+
+    def __init__(self, width: int, image_shape: tuple[int, int, int], norm: Norm, num_classes: int = 0, minibatch_std: bool = False) -> None:
+        super().__init__()
+        image_channels, _, image_size = image_shape
+        *larger, side = resolutions(image_size)
+        channels = [image_channels, *(width * 2**level for level in range(len(larger)))]
+        layers: list[nn.Module] = []
+        for level, (source, channels_in, channels_out) in enumerate(zip(larger, channels, channels[1:])):
+            layers.append(_normed(nn.Conv2d(channels_in, channels_out, kernel_size(source), stride=2, padding=1), norm))
+            if norm == "batch" and level > 0:  # never on the layer that sees the image
+                layers.append(nn.BatchNorm2d(channels_out))
+            layers.append(nn.LeakyReLU(0.2))
+        self.layers = nn.Sequential(*layers)
+        self.minibatch_std = minibatch_std
+        feature_dim = (channels[-1] + minibatch_std) * side * side
+        self.head = _normed(nn.Linear(feature_dim, 1), norm)
+        self.class_embedding = _normed(nn.Embedding(num_classes, feature_dim), norm) if num_classes else None
+        self.apply(_initialise)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Returns scores; labels `[B]` are needed exactly where the discriminator was built with classes."""
+        features = self.layers(images)
+        if self.minibatch_std:
+            spread = (features.var(0, correction=0) + 1e-8).sqrt().mean()  # one number for the batch: small where all its images look alike
+            features = torch.cat([features, spread.expand(len(features), 1, *features.shape[2:])], dim=1)
+        features = features.flatten(1)
+        scores = self.head(features).squeeze(1)
+        if self.class_embedding is not None:
+            scores = scores + (self.class_embedding(labels) * features).sum(1)
+        return scores
+
+
+def _normed(layer: nn.Module, norm: Norm) -> nn.Module:
+    return spectral_norm(layer) if norm == "spectral" else layer
+
+
+def _initialise(module: nn.Module) -> None:
+    """Draws the weights of one layer as the DCGAN paper does. Under spectral norm their scale is divided out again."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Embedding)):
+        if hasattr(module, "parametrizations"):
+            return
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if getattr(module, "bias", None) is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+GanLoss = Literal["minimax", "non-saturating", "hinge", "wasserstein", "relativistic"]
+CROSS_ENTROPIES = ("minimax", "non-saturating")  # the losses in which a real image has a label that can be smoothed
+
+
+def discriminator_loss(loss: GanLoss, real: Tensor, fake: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Returns what the discriminator minimises, `[B]`.
+
+    Args:
+        loss: its name. minimax and non-saturating differ only in what the generator minimises.
+        real, fake: scores of real and of generated images, `[B]` each.
+        label_smoothing: the label of a real image is 1 minus this, the label of a generated one stays 0 (one-sided).
+
+    Raises:
+        CourseError: no such loss.
+
+    Source: Goodfellow et al. 2014 (arXiv:1406.2661), eq. 1; hinge: Lim & Ye 2017 (arXiv:1705.02894); wasserstein: Arjovsky et al. 2017
+    (arXiv:1701.07875); relativistic: Jolicoeur-Martineau 2019 (arXiv:1807.00734), eq. 6; smoothing: Salimans et al. 2016 (arXiv:1606.03498),
+    sec. 3.4.
+    """
+    if loss in CROSS_ENTROPIES:
+        return F.softplus(-real) + label_smoothing * real + F.softplus(fake)  # softplus(r) = softplus(-r) + r
+    if loss == "hinge":
+        return F.relu(1 - real) + F.relu(1 + fake)
+    if loss == "wasserstein":
+        return fake - real
+    if loss == "relativistic":
+        return F.softplus(fake - real)
+    raise unknown("GAN loss", loss, GanLoss.__args__)
+
+
+def generator_loss(loss: GanLoss, fake: Tensor, real: Tensor | None = None) -> Tensor:
+    """Returns what the generator minimises, `[B]`.
+
+    Args:
+        loss: its name.
+        fake: scores of generated images, `[B]`.
+        real: scores of real images, `[B]`; only the relativistic loss looks at them.
+
+    Raises:
+        CourseError: no such loss.
+
+    Source: as in `discriminator_loss`; non-saturating: Goodfellow et al. 2014 (arXiv:1406.2661), sec. 3.
+    """
+    if loss == "minimax":
+        return -F.softplus(fake)  # log(1 - D(G(z))): flat exactly where the generator is worst
+    if loss == "non-saturating":
+        return F.softplus(-fake)  # -log D(G(z))
+    if loss in ("hinge", "wasserstein"):
+        return -fake
+    if loss == "relativistic":
+        return F.softplus(real - fake)
+    raise unknown("GAN loss", loss, GanLoss.__args__)
+
+
+Judge = Callable[[Tensor], Tensor]  # images [B, C, H, W] to scores [B]
+
+
+def real_penalty(judge: Judge, real: Tensor) -> Tensor:
+    """Returns half of the squared gradient norm at real images, averaged over the batch; the R1 penalty for weight 1.
+
+    Source: Mescheder et al. 2018 (arXiv:1801.04406), eq. 9.
+    """
+    return 0.5 * _gradients(judge, real).square().sum(1).mean()
+
+
+def interpolation_penalty(judge: Judge, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """Returns the mean of (gradient norm - 1)^2 at points drawn uniformly between real and generated images, for weight 1.
+
+    Source: Gulrajani et al. 2017 (arXiv:1704.00028), eq. 3.
+    """
+    device = rng.device if rng is not None else real.device
+    share = torch.rand((len(real), *[1] * (real.ndim - 1)), generator=rng, dtype=real.dtype, device=device).to(real.device)
+    norms = _gradients(judge, fake + share * (real - fake)).square().sum(1).add(1e-12).sqrt()  # the root has no slope at 0
+    return (norms - 1).square().mean()
+
+
+def _gradients(judge: Judge, images: Tensor) -> Tensor:
+    """Returns the gradient of each image's score with respect to its pixels, `[B, C * H * W]`, itself differentiable."""
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        (gradients,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
+    return gradients.flatten(1)
+
+
+COLLAPSED = 0.6  # of the distance between real images
+WON = 0.995  # of the pairs of a real and a generated image
+GRACE_EPOCHS = 1  # an untrained generator's images are all alike too
+
+
+def gan_alarms(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns a line for each failure that the last epoch of a GAN's history shows; none while it goes well.
+
+    Collapse: two generated images are less than 60 % as far apart as two real ones. A winning discriminator: it tells more than 99.5 % of pairs
+    of a real and a generated image apart, so that the generator learns little from it. The first epoch is not judged.
+
+    Args:
+        rows: of a history. Test rows count, which show the end of an epoch; where there are none, the training's means do.
+    """
+    last = max((row["epoch"] for row in rows), default=0)
+    if last <= GRACE_EPOCHS:
+        return []
+    now = [row for row in rows if row["epoch"] == last]
+    split = "test" if any(row["split"] == "test" for row in now) else "train"
+    terms = {name: value for row in now if row["split"] == split for name, value in row.items()}
+    found = []
+    if terms["diversity"] < COLLAPSED * terms["real_diversity"]:
+        share = terms["diversity"] / terms["real_diversity"]
+        found.append(f"epoch {last}: mode collapse: generated images differ {share:.0%} as much as real ones do; model.r1_weight helps.")
+    if terms["separation"] > WON:
+        told = f"{terms['separation']:.1%}"
+        found.append(f"epoch {last}: the discriminator has won: it tells {told} of pairs apart; model.r1_weight helps.")
+    return found
 
 
 @dataclass(frozen=True)

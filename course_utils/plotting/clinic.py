@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from course_utils.plotting.canvas import new_figure
+from course_utils.plotting.canvas import OKABE_ITO, new_figure
 from course_utils.plotting.charts import MARKERS
-from course_utils.style import OKABE_ITO
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from course_utils.errors import CourseError
-from course_utils.plotting.canvas import new_figure
-from course_utils.plotting.charts import MARKERS
-from course_utils.plotting.distributions import DASHES
-from course_utils.style import OKABE_ITO
+from course_utils.base.errors import CourseError
+from course_utils.plotting.canvas import OKABE_ITO, new_figure
+from course_utils.plotting.charts import DASHES, MARKERS
 
-if TYPE_CHECKING:  # torch and matplotlib cost seconds to import
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from course_utils.errors import CourseError
-from course_utils.plotting.canvas import WIDTH, new_figure
-from course_utils.plotting.charts import MARKERS
-from course_utils.plotting.distributions import DASHES
+from course_utils.base.errors import CourseError
+from course_utils.plotting.canvas import OKABE_ITO, WIDTH, new_figure
+from course_utils.plotting.charts import DASHES, MARKERS
 from course_utils.plotting.metrics import FLOOR_COLOUR
 from course_utils.plotting.pictures import image_table
-from course_utils.style import OKABE_ITO
 
-if TYPE_CHECKING:  # torch and matplotlib cost seconds to import
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
@@ -164,6 +162,6 @@ def score_field(
 
 def sheets(xts: Sequence[Tensor], num_columns: int = 8) -> list[Tensor]:
     """Returns one sheet of images a time, uint8 `[C, height, width]`, the frames of an animation; values outside [-1, 1] are cut off."""
-    from course_utils.images import signed_to_uint8, tile
+    from course_utils.base.images import signed_to_uint8, tile
 
     return [tile(signed_to_uint8(xt.detach().cpu().clamp(-1, 1)), num_columns) for xt in xts]

@@ -6,12 +6,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from course_utils.errors import CourseError
-from course_utils.plotting.canvas import new_figure
+from course_utils.base.errors import CourseError
+from course_utils.plotting.canvas import OKABE_ITO, new_figure
 from course_utils.plotting.charts import MARKERS, in_words
-from course_utils.style import OKABE_ITO
 
-if TYPE_CHECKING:  # matplotlib costs a second to import
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 

@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from course_utils.errors import CourseError
-from course_utils.plotting.canvas import WIDTH, new_figure
+from course_utils.base.errors import CourseError
+from course_utils.plotting.canvas import OKABE_ITO, WIDTH, new_figure
 from course_utils.plotting.charts import MARKERS, with_error
 from course_utils.plotting.pictures import image_table
-from course_utils.style import OKABE_ITO
 
-if TYPE_CHECKING:  # torch and matplotlib cost seconds to import
+if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 

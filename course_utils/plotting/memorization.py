@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from course_utils.errors import CourseError
-from course_utils.plotting.canvas import new_figure
+from course_utils.base.errors import CourseError
+from course_utils.plotting.canvas import OKABE_ITO, new_figure
 from course_utils.plotting.charts import MARKERS
 from course_utils.plotting.pictures import image_rows
-from course_utils.style import OKABE_ITO
 
-if TYPE_CHECKING:  # torch and matplotlib cost seconds to import
+if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from course_utils.errors import CourseError
+from course_utils.base.errors import CourseError
 from course_utils.plotting.canvas import WIDTH, new_figure
 
-if TYPE_CHECKING:  # torch and matplotlib cost seconds to import
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
-
 
 def image_grid(images: Tensor, num_columns: int = 10, titles: Sequence[str] | None = None, title: str = "") -> Figure:
     """Returns images row by row, each with a text above it where `titles` are given (one an image)."""
@@ -71,7 +70,7 @@ def image_table(
         num_columns: images a row.
         pad: pixels between images; 0 for images that continue each other.
     """
-    from course_utils.images import tile
+    from course_utils.base.images import tile
 
     num_columns = max(1, min(num_columns, len(images)))
     num_rows, (height, width) = -(-len(images) // num_columns), images.shape[2:]
@@ -92,7 +91,7 @@ def _as_uint8(images: Tensor) -> Tensor:
     """Returns uint8 images on the CPU for uint8 or signed ones."""
     import torch
 
-    from course_utils.images import check_uint8, signed_to_uint8
+    from course_utils.base.images import check_uint8, signed_to_uint8
 
     images = images.detach().cpu()
     if images.dtype == torch.uint8:

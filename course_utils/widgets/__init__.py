@@ -3,7 +3,17 @@
 Only what ipywidgets 7.7 and 8 share is used. A notebook shows a static picture in the same cell, for readers without a running kernel.
 """
 
+from __future__ import annotations
+
+from course_utils.widgets.controls import Panel, latent_explorer, latent_image, moved, png_bytes
 from course_utils.widgets.diffusion import (
+    digit_drawer,
+    guidance_caption,
+    guidance_explorer,
+    guidance_picture,
+    label_draws,
+    label_image,
+    label_picture,
     noise_level_caption,
     noise_level_explorer,
     noise_level_image,
@@ -14,16 +24,6 @@ from course_utils.widgets.diffusion import (
     step_scrubber,
 )
 from course_utils.widgets.elbo import elbo_explorer, elbo_picture
-from course_utils.widgets.labels import (
-    digit_drawer,
-    guidance_caption,
-    guidance_explorer,
-    guidance_picture,
-    label_draws,
-    label_image,
-    label_picture,
-)
-from course_utils.widgets.latent import Panel, latent_explorer, latent_image, moved, png_bytes
 from course_utils.widgets.metrics import constructed_probabilities, fid_explorer, fid_picture, inception_explorer, inception_picture
 from course_utils.widgets.walks import (
     latent_pad,

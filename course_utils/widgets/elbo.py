@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from course_utils.config import require
+from course_utils.base.config import require
+from course_utils.models.toy_vae import ToyLatentModel, elbo, gap, latent_grid, log_normal
 from course_utils.plotting.derivation import bound_picture
-from course_utils.toy_vae import ToyLatentModel, elbo, gap, latent_grid, log_normal
-from course_utils.widgets.figures import figure_explorer, slider
-from course_utils.widgets.latent import Panel
+from course_utils.widgets.controls import Panel, figure_explorer, slider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,12 +8,11 @@ import ipywidgets
 import torch
 from torch import Tensor
 
-from course_utils.config import require
+from course_utils.base.config import require
 from course_utils.metrics.classes import inception_score
-from course_utils.metrics.distribution import GaussianFit, frechet_terms
+from course_utils.metrics.frechet import GaussianFit, frechet_terms
 from course_utils.plotting.metrics import gaussian_distance, score_map
-from course_utils.widgets.figures import figure_explorer, slider
-from course_utils.widgets.latent import Panel
+from course_utils.widgets.controls import Panel, figure_explorer, slider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

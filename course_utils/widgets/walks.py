@@ -8,12 +8,12 @@ import ipywidgets
 import torch
 from torch import Tensor
 
-from course_utils.config import require
-from course_utils.device import make_rng
-from course_utils.errors import CourseError
-from course_utils.images import signed_to_uint8
-from course_utils.latent_space import arc_path, plane_grid, straight_path, truncated_quantiles
-from course_utils.widgets.latent import Decode, Panel, latent_image, png_bytes
+from course_utils.base.config import require
+from course_utils.base.device import make_rng
+from course_utils.base.errors import CourseError
+from course_utils.base.images import signed_to_uint8
+from course_utils.models.latents import arc_path, plane_grid, straight_path, truncated_quantiles
+from course_utils.widgets.controls import Decode, Panel, latent_image, png_bytes
 
 # In this file `decode` is handed latents on the CPU; a model on another device needs `lambda z: model.decode(z.to(model.device))`.
 PATHS = {"arc": arc_path, "straight line": straight_path}

@@ -1,0 +1,1 @@
+"""The `course` command: `main` reads the arguments, the other files hold the commands."""

@@ -1,0 +1,190 @@
+"""The `course` command. Heavy imports happen inside the commands, so that `course --help` answers at once.
+
+Exit codes: 0 done, 1 a notebook or a check failed, 2 something in the command was wrong (one line says what), 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from course_utils import __version__
+from course_utils.base.errors import CourseError
+from course_utils.cli import homework, studies
+
+FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        """Prints one line instead of the whole usage."""
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code of one `course` command."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except CourseError as error:
+        print(f"course {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"course {options.command}: stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="course", description="Generative models for images: train, sample and run the course.")
+    parser.add_argument("--version", action="version", version=f"course {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    command = commands.add_parser("doctor", help="report what this machine has, and what to do about each problem")
+    command.set_defaults(run=_doctor)
+
+    command = commands.add_parser("lab", help="open the course in JupyterLab")
+    command.set_defaults(run=_lab)
+
+    command = commands.add_parser("train", help="train a model family", description="Train a family and save the run directory.")
+    command.add_argument("family", metavar="FAMILY", help="vae, classifier, ..., or a variant such as vae-binary; an unknown name lists all")
+    command.add_argument("--dataset", default="auto", help="auto, mnist, fashion, strokes or folder:PATH (default: auto)")
+    command.add_argument("--image-size", type=int, default=28, metavar="PIXELS", help="side of the images of folder:PATH (default: 28)")
+    command.add_argument("--budget", help="smoke, laptop or gpu (default: by the device, or COURSE_BUDGET)")
+    command.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="a setting, such as model.latent_dim=8")
+    command.add_argument("--seed", type=int, help="seed of weights, order and noise (default: 0)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: one under runs/ named by the settings)")
+    command.add_argument("--resume", action="store_true", help="go on with a training that was cut off")
+    command.add_argument("--half", action="store_true", help="store the weights as float16")
+    command.add_argument("--dry-run", action="store_true", help="print the resolved experiment as JSON and stop")
+    command.set_defaults(run=_train)
+
+    _add_image_commands(commands)
+    studies.add_recover(commands)
+    studies.add_compare(commands)
+    homework.add_commands(commands, _Parser)
+
+    command = commands.add_parser("run-notebooks", help="execute the notebooks in order and write browsable copies")
+    command.add_argument("names", nargs="*", metavar="NAME", help="such as 04; default: all")
+    command.add_argument("--out", type=Path, default=Path("build/course"), metavar="DIR", help="for the copies (default: build/course)")
+    command.add_argument("--refresh", action="store_true", help="write the outputs back into notebooks/ as well")
+    command.add_argument("--workers", type=int, metavar="N", help="notebooks at a time (default: 2; with --refresh 1, so that their times compare)")
+    command.set_defaults(run=_run_notebooks)
+    return parser
+
+
+def _add_image_commands(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("sample", help="draw new images from a trained model")
+    command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
+    command.add_argument("--num", type=int, default=100, metavar="N", help="how many images (default: 100)")
+    command.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.npz|FILE.png")
+    command.set_defaults(run=_images("sample"))
+
+    command = commands.add_parser("reconstruct", help="test images and what the model makes of them, row by row")
+    command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
+    command.add_argument("--dataset", help="default: the one it was trained on")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    command.set_defaults(run=_images("reconstruct"))
+
+    command = commands.add_parser("evaluate", help="measure images against a dataset, with error bars and the values of real images")
+    command.add_argument("source", metavar="DIR|FILE.npz|pretrained:FAMILY/DATASET")
+    command.add_argument("--against", required=True, metavar="DATASET", help="mnist, fashion, strokes or folder:PATH")
+    command.add_argument("--metrics", metavar="NAME,NAME", help="such as fid,kid; an unknown name lists all (default: all but nll)")
+    command.add_argument("--num", type=int, metavar="N", help="images of each set (default: 10000, or as many as there are)")
+    command.add_argument("--k", type=int, metavar="N", help="of nll: importance samples for each test image (default: 5000)")
+    command.add_argument("--features", default="classifier", help="classifier, pixels, inception, or a classifier's DIR (default: classifier)")
+    command.add_argument("--image-size", type=int, default=28, metavar="PIXELS", help="side of the images of folder:PATH (default: 28)")
+    command.add_argument("--seed", type=int, default=0, help="of the samples and of the choice of real images (default: 0)")
+    command.add_argument("--out", type=Path, metavar="FILE.json", help="also write the numbers there, and to FILE.csv")
+    command.set_defaults(run=_images("evaluate"))
+
+
+def _images(name: str) -> Callable[[argparse.Namespace], int]:
+    """Returns a command of `cli/images.py`, which is imported when it runs."""
+
+    def run(options: argparse.Namespace) -> int:
+        from course_utils.cli import images
+
+        return getattr(images, name)(options)
+
+    return run
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from course_utils.cli.doctor import examine
+
+    problems = examine()
+    return 1 if problems else 0
+
+
+def _lab(options: argparse.Namespace) -> int:
+    import subprocess
+
+    from course_utils.base.files import course_root
+
+    first = course_root() / FIRST_NOTEBOOK
+    if not first.exists():
+        raise CourseError(f"{first} is not there; run `course lab` from a checkout of the course.")
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(first)], cwd=course_root())
+
+
+def _train(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from course_utils.base.config import override, parse_assignments
+    from course_utils.data import check_name, load_dataset
+    from course_utils.training.presets import preset
+
+    experiment = preset(options.family, options.budget)
+    if options.seed is not None:
+        experiment = replace(experiment, seed=options.seed)
+    experiment = override(experiment, parse_assignments(options.changes))
+    check_name(options.dataset)
+    if options.dry_run:
+        print(json.dumps(replace(experiment, dataset=options.dataset).as_dict(), indent=2))
+        return 0
+    from course_utils.training.runs import STATE, default_folder, run
+
+    dataset = load_dataset(options.dataset, image_size=options.image_size)
+    folder = options.out or default_folder(experiment.fitted_to(dataset), dataset)
+    if (folder / STATE).exists() and not options.resume:
+        raise CourseError(f"{folder}: holds a training that was cut off; add --resume to go on with it, or choose another --out.")
+    result = run(experiment, dataset, folder, resume=options.resume, half=options.half, command=_command_line(options))
+    if not result.record["finished"]:
+        print(f"not finished: go on with the same command and --resume ({folder})")
+        return 130
+    print(f"{folder}: {result.history.num_epochs} epochs in {result.record['training_seconds']:.1f} s of training")
+    for name, metric in result.record["metrics"].items():
+        print(f"  test {name}: {metric['value']:.4f} ± {metric['standard_error']:.4f} (standard error, {metric['num_images']:,} images)")
+    return 0
+
+
+def _command_line(options: argparse.Namespace) -> str:
+    """Returns the shortest command that trains the same again, without the places of files."""
+    words = ["course", "train", options.family, "--dataset", options.dataset]
+    words += ["--budget", options.budget] if options.budget else []
+    words += [word for change in options.changes for word in ("--set", change)]
+    words += ["--seed", str(options.seed)] if options.seed is not None else []
+    return shlex.join(words + (["--half"] if options.half else []))
+
+
+def _run_notebooks(options: argparse.Namespace) -> int:
+    """Running the notebooks is the work of `tools/`, which a checkout has and an installed package has not."""
+    import importlib
+
+    from course_utils.base.files import course_root
+
+    if not (course_root() / "tools").is_dir():
+        raise CourseError(f"expected a checkout of the course, got {course_root()}; run `course run-notebooks` from a checkout.")
+    sys.path.insert(0, str(course_root()))
+    tool = importlib.import_module("tools.run_notebooks")
+    return tool.run_course(options.names, options.out, refresh=options.refresh, workers=options.workers)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,95 @@
+"""The frozen `Dataset` that every part of the course reads: uint8 tensors, labels and where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from course_utils.base.device import make_rng
+from course_utils.base.errors import CourseError
+from course_utils.base.images import check_uint8
+
+DIGIT_NAMES = tuple("0123456789")
+SMALLEST = {"train": 1, "test": 2}  # images: the error bar of a test result needs two
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with labels, in memory.
+
+    Attributes:
+        name: what `load_dataset` calls it, such as "mnist".
+        train_images, test_images: uint8, `[N, C, H, W]`.
+        train_labels, test_labels: int64, `[N]`, values from 0 to `num_classes - 1`.
+        class_names: one name a class.
+        source: where the data came from, in words.
+        train_factors, test_factors: known factors of variation, `{name: [N]}`; empty where nobody knows them.
+
+    Raises:
+        CourseError: shapes, types or labels that do not fit together.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    class_names: tuple[str, ...]
+    source: str
+    train_factors: Mapping[str, Tensor] = field(default_factory=dict)
+    test_factors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for split, images, labels in self._splits():
+            check_uint8(images)
+            if len(images) < SMALLEST[split]:
+                raise CourseError(f"{self.name}: the {split} set has {len(images)} images; expected at least {SMALLEST[split]}.")
+            if len(images) != len(labels):
+                raise CourseError(f"{self.name}: {len(images)} {split} images but {len(labels)} labels; the files do not belong together.")
+            if labels.min() < 0 or labels.max() >= len(self.class_names):
+                raise CourseError(f"{self.name}: {split} labels go up to {labels.max()}, expected 0 to {len(self.class_names) - 1}.")
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise CourseError(f"{self.name}: train images are {list(self.image_shape)}, test images {list(self.test_images.shape[1:])}.")
+
+    def _splits(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
+        return ("train", self.train_images, self.train_labels), ("test", self.test_images, self.test_labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return tuple(self.train_images.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 over all images and labels: equal data, equal digits, wherever the files came from."""
+        digest = hashlib.sha256()
+        for _, images, labels in self._splits():
+            digest.update(images.contiguous().numpy())
+            digest.update(labels.contiguous().numpy())
+        return digest.hexdigest()
+
+    def subset(self, num_train: int | None = None, num_test: int | None = None, seed: int = 0) -> Dataset:
+        """Returns a random subset (None keeps a split whole).
+
+        Never take the first half or every second image instead: MNIST's files join two groups of writers, so such halves differ.
+        """
+        changes: dict[str, object] = {}
+        for index, (split, images, labels), num in ((0, self._splits()[0], num_train), (1, self._splits()[1], num_test)):
+            if num is None:
+                continue
+            if not SMALLEST[split] <= num <= len(images):
+                raise CourseError(f"num_{split}: expected {SMALLEST[split]} to {len(images)}, got {num}.")
+            chosen = torch.randperm(len(images), generator=make_rng(seed, index))[:num].sort().values
+            factors = getattr(self, f"{split}_factors")
+            changes |= {f"{split}_images": images[chosen], f"{split}_labels": labels[chosen]}
+            changes[f"{split}_factors"] = {name: values[chosen] for name, values in factors.items()}
+        return replace(self, **changes)

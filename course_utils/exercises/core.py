@@ -1,0 +1,155 @@
+"""What a learner calls: `check`, `hint`, `solution`, `progress`; and what an author imports: `Exercise`, `Mistake`, `Wrong`.
+
+The exercises of notebook NN stand in `course_utils/exercises/nbNN.py` as `EXERCISES`; the module is imported when one of them is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import pkgutil
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import course_utils.exercises
+from course_utils.base.errors import CourseError, unknown
+from course_utils.base.files import read_json, runs_root, write_json
+from course_utils.exercises.judge import NOT_ATTEMPTED, PASSED, Exercise, Mistake, Wrong, judge
+
+__all__ = ["Exercise", "Mistake", "Wrong", "check", "exercise_modules", "exercises", "find", "hint", "progress", "solution"]
+
+_hints_given: Counter[str] = Counter()  # how far each exercise's hints have been shown in this session
+
+
+def check(exercise_id: str, answer: Any) -> None:
+    """Prints whether an answer is right and, where it is not, what went wrong. A passed exercise is remembered.
+
+    Args:
+        exercise_id: the exercise, such as "04.kl".
+        answer: a value or a function, as the question asks; `...` while it is not attempted.
+
+    Raises:
+        CourseError: there is no such exercise.
+    """
+    exercise = find(exercise_id)
+    verdict = judge(exercise, answer)
+    if verdict.status == NOT_ATTEMPTED:
+        more = f' Stuck? hint("{exercise.id}") helps.' if exercise.hints else ""
+        print(f"– {exercise.id}: not attempted yet. Replace each `...` and run this cell again.{more}")
+    elif verdict.status == PASSED:
+        print(f"✓ {exercise.id}: passed. {verdict.message}")
+        _remember(exercise.id)
+    else:
+        print(f"✗ {exercise.id}: not yet. {verdict.message}")
+
+
+def hint(exercise_id: str) -> None:
+    """Prints the next hint of an exercise; each call goes one further.
+
+    Raises:
+        CourseError: there is no such exercise.
+    """
+    exercise = find(exercise_id)
+    given, total = _hints_given[exercise.id], len(exercise.hints)
+    if given >= total:
+        print(f'{exercise.id}: no {"more " if total else ""}hints. solution("{exercise.id}") shows the solution.')
+        return
+    _hints_given[exercise.id] += 1
+    print(f"{exercise.id}, hint {given + 1} of {total}: {exercise.hints[given]}")
+
+
+def solution(exercise_id: str) -> None:
+    """Displays the solution of an exercise: the source of a function, else the value; then the explanation.
+
+    Raises:
+        CourseError: there is no such exercise.
+    """
+    exercise = find(exercise_id)
+    if callable(exercise.solution):
+        from course_utils.notebook import show_source
+
+        show_source(exercise.solution)
+    else:
+        print(f"{exercise.id}: {exercise.solution}")
+    if exercise.explanation:
+        print(exercise.explanation)
+
+
+def progress() -> None:
+    """Prints how many exercises of each notebook have been passed."""
+    passed = _passed()
+    print("notebook  passed")
+    for name in exercise_modules():
+        ids = [exercise.id for exercise in exercises(name)]
+        done = sum(exercise_id in passed for exercise_id in ids)
+        print(f"{name[2:]:<8}  {done} of {len(ids)}{'  all done' if done == len(ids) else ''}")
+
+
+def exercise_modules() -> tuple[str, ...]:
+    """Returns the names of the modules that hold exercises, in order: "nb00", "nb01", ..."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(course_utils.exercises.__path__) if re.fullmatch(r"nb\d\d", module.name)))
+
+
+@functools.cache
+def exercises(module_name: str) -> tuple[Exercise, ...]:
+    """Returns the exercises of one module, such as "nb04".
+
+    Raises:
+        CourseError: an id occurs twice or does not begin with the notebook's number.
+    """
+    found = importlib.import_module(f"course_utils.exercises.{module_name}").EXERCISES
+    ids = [exercise.id for exercise in found]
+    bad = [i for i in ids if ids.count(i) > 1 or not i.startswith(f"{module_name[2:]}.")]
+    if bad:
+        raise CourseError(f"{module_name}: expected unique ids that begin with {module_name[2:]!r} and a dot, got {', '.join(bad)}; rename them.")
+    return tuple(found)
+
+
+def find(exercise_id: str) -> Exercise:
+    """Returns the exercise with this id; only its notebook's module is imported.
+
+    Raises:
+        CourseError: there is none; the message lists the ids of the notebook, or of all notebooks.
+    """
+    module_name = f"nb{str(exercise_id)[:2]}"
+    names = [module_name] if module_name in exercise_modules() else exercise_modules()
+    candidates = {exercise.id: exercise for name in names for exercise in exercises(name)}
+    if exercise_id not in candidates:
+        raise unknown("exercise", exercise_id, candidates)
+    return candidates[exercise_id]
+
+
+def _progress_file() -> Path | None:
+    """Returns where progress is kept, or None where `COURSE_PROGRESS=off`."""
+    return None if os.environ.get("COURSE_PROGRESS", "").lower() == "off" else runs_root() / "progress.json"
+
+
+def _passed() -> set[str]:
+    """Returns the ids of the passed exercises. A file that cannot be used is reported and counts as empty."""
+    path = _progress_file()
+    if path is None or not path.exists():
+        return set()
+    try:
+        passed = read_json(path).get("passed")
+        if not isinstance(passed, list) or not all(isinstance(item, str) for item in passed):
+            raise CourseError(f'{path}: expected a list of exercise ids under "passed"')
+    except CourseError as error:
+        print(f"The record of your progress cannot be used and starts anew. ({error})")
+        return set()
+    return set(passed)
+
+
+def _remember(exercise_id: str) -> None:
+    path = _progress_file()
+    if path is None:
+        return
+    passed = _passed()
+    if exercise_id in passed:
+        return
+    try:
+        write_json(path, {"passed": sorted(passed | {exercise_id})})
+    except CourseError as error:
+        print(f"Your answer counts, but your progress was not saved. ({error})")

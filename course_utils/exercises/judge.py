@@ -1,0 +1,320 @@
+"""What an exercise is, and how an answer to it is judged: not attempted, passed, or wrong with the reason."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import linecache
+import math
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any
+
+from course_utils.base.errors import CourseError
+
+
+class Wrong(Exception):
+    """The answer is wrong; the text says why. Raised by an exercise's `check`."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that learners are known to give, and what to tell them.
+
+    Args:
+        answer: the wrong value or function; an answer with the same results gets `message`.
+        message: what went wrong and where to look, in one or two sentences, without the solution.
+    """
+
+    answer: Any
+    message: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of a notebook.
+
+    Args:
+        id: the notebook's number, a dot and a name, such as "04.kl".
+        question: the task, in one sentence.
+        solution: the right value or function. `solution()` shows it; the checks compare with it.
+        why: one sentence that says why it matters; printed when the answer passes.
+        cases: returns the argument tuples that functions are run on; called anew for each run, so that generators start equal. Needed by
+            functions, unless `check` runs them itself.
+        check: for answers that cannot be compared with `solution`: returns None where the answer is right, else raises `Wrong`.
+        mistakes: known wrong answers; each has its own message.
+        hints: graded, the weakest first.
+        explanation: printed with the solution.
+        rtol, atol: relative and absolute tolerance of numbers.
+    """
+
+    id: str
+    question: str
+    solution: Any
+    why: str
+    cases: Callable[[], list[tuple]] | None = None
+    check: Callable[[Any], None] | None = None
+    mistakes: tuple[Mistake, ...] = ()
+    hints: tuple[str, ...] = ()
+    explanation: str = ""
+    rtol: float = 1e-4
+    atol: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if inspect.isfunction(self.solution) and self.cases is None and self.check is None:
+            raise CourseError(f"exercise {self.id!r}: expected cases or a check, since its solution is a function, got neither; add cases.")
+
+
+def same(given: Any, right: Any, rtol: float, atol: float) -> bool:
+    """Returns whether two answers agree: numbers and tensors within the tolerance, texts without regard to case, containers item by item."""
+    if isinstance(right, str) or isinstance(given, str):
+        return isinstance(right, str) and isinstance(given, str) and _plain_text(given) == _plain_text(right)
+    if isinstance(right, bool) or isinstance(given, bool):
+        return isinstance(right, bool) and isinstance(given, bool) and given == right
+    if _is_numeric(right) and _is_numeric(given):
+        import numpy
+
+        first, second = to_array(given), to_array(right)
+        return first.shape == second.shape and bool(numpy.allclose(first, second, rtol=rtol, atol=atol, equal_nan=True))
+    if isinstance(right, Mapping) and isinstance(given, Mapping):
+        return right.keys() == given.keys() and all(same(given[key], right[key], rtol, atol) for key in right)
+    if isinstance(right, (list, tuple)) and isinstance(given, (list, tuple)):
+        return len(right) == len(given) and all(same(*pair, rtol, atol) for pair in zip(given, right, strict=True))
+    if isinstance(right, Set) and isinstance(given, Set):
+        return {_plain_text(item) for item in given} == {_plain_text(item) for item in right}
+    return type(right) is type(given) and bool(right == given)
+
+
+def has_ellipsis(value: Any) -> bool:
+    """Returns whether a value is `...` or holds one, at any depth."""
+    if isinstance(value, Mapping):
+        return any(map(has_ellipsis, value.values()))
+    if isinstance(value, (list, tuple, Set)):
+        return any(map(has_ellipsis, value))
+    return value is Ellipsis
+
+
+def describe_difference(given: Any, right: Any, rtol: float, atol: float) -> str:
+    """Returns how a wrong answer differs from the right one: its kind, its shape, its sign, its scale, or only that it does."""
+    if kind_of(given) != kind_of(right):
+        return f"expected {kind_of(right)}, got {kind_of(given)}"
+    if isinstance(right, Mapping):
+        key = next(key for key in right if not same(given[key], right[key], rtol, atol))
+        return f"item {key!r}: {describe_difference(given[key], right[key], rtol, atol)}"
+    if isinstance(right, (list, tuple)) and not _is_numeric(right):
+        index = next(index for index, pair in enumerate(zip(given, right, strict=True)) if not same(*pair, rtol, atol))
+        return f"item {index}: {describe_difference(given[index], right[index], rtol, atol)}"
+    if _is_numeric(right) and not isinstance(right, bool):
+        return _numeric_difference(to_array(given), to_array(right), rtol, atol)
+    return f"{given!r} is not right" if isinstance(right, (str, bool)) else f"this is not the {type(right).__name__} that was asked for"
+
+
+def kind_of(value: Any) -> str:
+    """Returns what a value is, in words: "a number", "a tensor of shape [2, 3]", "a text", ..."""
+    if isinstance(value, bool):
+        return "True or False"
+    if isinstance(value, str):
+        return "a text"
+    if _is_numeric(value):
+        shape = list(to_array(value).shape)
+        return f"numbers of shape {shape}" if shape else "a number"
+    if isinstance(value, Mapping):
+        return f"a dictionary with the keys {', '.join(sorted(map(repr, value)))}"
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__} of {len(value)} items"
+    return f"a value of type {type(value).__name__}"
+
+
+def to_array(value: Any):
+    """Returns a number, array, tensor or flat list of numbers as a float64 (or complex) NumPy array."""
+    import numpy
+
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.double().numpy() if value.is_floating_point() else value.numpy()
+    array = numpy.asarray(value)
+    return array if array.dtype.kind == "c" else array.astype(numpy.float64)
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return len(value) > 0 and all(isinstance(item, Number) and not isinstance(item, bool) for item in value)
+    if isinstance(value, Number) or hasattr(value, "detach"):
+        return True
+    return getattr(getattr(value, "dtype", None), "kind", "") in tuple("biufc")
+
+
+def _numeric_difference(given: Any, right: Any, rtol: float, atol: float) -> str:
+    import numpy
+
+    if not numpy.isfinite(given).all() and numpy.isfinite(right).all():
+        return "your result holds NaN or infinity"
+    if numpy.allclose(given, -right, rtol=rtol, atol=atol):
+        return "the sign is the wrong way round"
+    if right.size == 1:
+        return f"your {_short(given.item())} is too {'large' if given.item() > right.item() else 'small'}"
+    nonzero = numpy.abs(right) > atol
+    ratios = given[nonzero] / right[nonzero]
+    if ratios.size > 1 and numpy.allclose(ratios, ratios[0], rtol=1e-3) and numpy.allclose(given[~nonzero], 0, atol=atol):
+        return f"every value is {_short(ratios[0])} times what it should be"
+    offsets = given - right
+    if numpy.allclose(offsets, offsets.flat[0], rtol=1e-3, atol=atol):
+        return f"every value is off by the same amount, {_short(offsets.flat[0])}"
+    wrong = int((~numpy.isclose(given, right, rtol=rtol, atol=atol)).sum())
+    return f"the shape {list(right.shape)} is right, but {wrong} of {right.size} values differ"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if not isinstance(value, complex) and math.isfinite(value) else str(value)
+
+
+def _plain_text(value: Any) -> Any:
+    return " ".join(value.split()).casefold() if isinstance(value, str) else value
+
+
+NOT_ATTEMPTED, PASSED, WRONG = "not attempted", "passed", "wrong"
+
+
+class NotAttempted(Exception):
+    """The answer still holds the `...` of the stub."""
+
+
+class Raised(Exception):
+    """The learner's function raised; `kind` is the name of the exception's class."""
+
+    def __init__(self, error: BaseException, function: Callable | None) -> None:
+        self.kind = type(error).__name__
+        text = str(error).strip().splitlines()
+        super().__init__(f"{self.kind}{': ' + text[0] if text else ''}{_place(error, function)}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How an answer was judged: `status` is NOT_ATTEMPTED, PASSED or WRONG, `message` the reason."""
+
+    status: str
+    message: str = ""
+
+
+def judge(exercise: Exercise, answer: Any) -> Verdict:
+    """Returns the verdict on an answer. A learner's exception becomes part of it; an error in the solution is raised."""
+    try:
+        _require_attempt(answer)
+        if inspect.isfunction(exercise.solution) and not callable(answer):
+            raise Wrong(f"Expected a function, got {kind_of(answer)}. Pass the function itself, without calling it.")
+        if exercise.check is None:
+            _compare_with_solution(exercise, answer)
+        else:
+            _run_check(exercise, answer)
+    except NotAttempted:
+        return Verdict(NOT_ATTEMPTED)
+    except Wrong as wrong:
+        return Verdict(WRONG, _known_mistake(exercise, answer) or str(wrong))
+    return Verdict(PASSED, exercise.why)
+
+
+def _compare_with_solution(exercise: Exercise, answer: Any) -> None:
+    expected, got = _results(exercise, exercise.solution), _results(exercise, answer)
+    for case, (right, given) in enumerate(zip(expected, got, strict=True), start=1):
+        if isinstance(right, Raised):
+            raise CourseError(f"exercise {exercise.id!r}: its own solution raised {right}; this is an error in the course, please report it.")
+        if isinstance(given, Raised):
+            raise Wrong(f"Your function raised {given}.")
+        if not same(given, right, exercise.rtol, exercise.atol):
+            place = f" (test input {case} of {len(expected)})" if len(expected) > 1 else ""
+            difference = describe_difference(given, right, exercise.rtol, exercise.atol)
+            raise Wrong(f"{difference[0].upper()}{difference[1:]}{place}.")
+
+
+def _run_check(exercise: Exercise, answer: Any) -> None:
+    given = _guarded(answer) if inspect.isfunction(answer) else answer
+    try:
+        with _fixed_torch_seed():
+            exercise.check(given)
+    except (Wrong, NotAttempted):
+        raise
+    except Raised as raised:
+        raise Wrong(f"Your function raised {raised}.") from raised
+    except CourseError as error:
+        raise Wrong(str(error)) from error
+    except Exception as error:  # the answer has a form that the check cannot work with: say so, with the place
+        raise Wrong(f"Checking your answer raised {Raised(error, None)}.") from error
+
+
+def _known_mistake(exercise: Exercise, answer: Any) -> str | None:
+    """Returns the message of the mistake whose results equal those of the answer, or None."""
+    if callable(answer) and exercise.cases is None:
+        return None
+    got = _results(exercise, answer)
+    for mistake in exercise.mistakes:
+        if callable(mistake.answer) != callable(answer):
+            continue
+        if all(_equal_results(*pair, exercise) for pair in zip(got, _results(exercise, mistake.answer), strict=True)):
+            raised = next((result for result in got if isinstance(result, Raised)), None)
+            return f"{mistake.message} (Your function raised {raised}.)" if raised else mistake.message
+    return None
+
+
+def _equal_results(first: Any, second: Any, exercise: Exercise) -> bool:
+    if isinstance(first, Raised) or isinstance(second, Raised):
+        return isinstance(first, Raised) and isinstance(second, Raised) and first.kind == second.kind
+    return same(first, second, exercise.rtol, exercise.atol)
+
+
+def _results(exercise: Exercise, answer: Any) -> list:
+    """Returns the answer itself, or what it returns (or raises) for each case."""
+    if not callable(answer) or exercise.cases is None:
+        return [answer]
+    function, results = _guarded(answer), []
+    for arguments in exercise.cases():
+        try:
+            with _fixed_torch_seed():
+                results.append(function(*arguments))
+        except Raised as raised:
+            results.append(raised)
+    return results
+
+
+def _guarded(function: Callable) -> Callable:
+    """Returns the function with two more outcomes: NotAttempted for a stub, Raised for any exception of its own."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+        except Exception as error:
+            if "ellipsis" in str(error).lower():
+                raise NotAttempted from error
+            raise Raised(error, function) from error
+        _require_attempt(result)
+        return result
+
+    return guarded
+
+
+def _require_attempt(value: Any) -> None:
+    if value is None or has_ellipsis(value):
+        raise NotAttempted
+
+
+@contextmanager
+def _fixed_torch_seed() -> Iterator[None]:
+    """Seeds torch's global CPU generator inside the block, so that two functions that draw from it draw the same."""
+    torch = sys.modules.get("torch")
+    with torch.random.fork_rng(devices=[]) if torch else nullcontext():
+        if torch:
+            torch.manual_seed(0)
+        yield
+
+
+def _place(error: BaseException, function: Callable | None) -> str:
+    """Returns " at line N: `code`" for the innermost line of the learner's own code, or of the call where there is none."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    own = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frame = next((frame for frame in reversed(frames) if own in (None, frame.filename)), None)
+    code = frame and linecache.getline(frame.filename, frame.lineno).strip()
+    return f", at line {frame.lineno}: `{code}`" if code else ""

@@ -1,0 +1,230 @@
+"""What every metric checks first, and what it returns: a value with its error bar, number of images, features and reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from course_utils.base.device import make_rng
+from course_utils.base.errors import CourseError
+
+
+class MetricWarning(UserWarning):
+    """A value that can be computed but should not be trusted."""
+
+
+def check_features(features: Tensor, name: str = "features", min_images: int = 2) -> Tensor:
+    """Returns features `[N, D]` as float64 on the CPU.
+
+    Raises:
+        CourseError: another shape, fewer than `min_images` rows, whole numbers, NaN or infinity.
+    """
+    features = torch.as_tensor(features)
+    if features.ndim != 2:
+        hint = "; extract() makes features of images" if features.ndim == 4 else ""
+        raise CourseError(f"{name}: expected a matrix of shape [N, D], got {list(features.shape)}{hint}.")
+    if not features.is_floating_point():
+        raise CourseError(f"{name}: expected floating-point features, got {features.dtype}; extract() makes them from uint8 images.")
+    if len(features) < min_images:
+        raise CourseError(f"{name}: expected at least {min_images} images, got {len(features)}; give more images.")
+    if features.shape[1] < 1:
+        raise CourseError(f"{name}: expected at least 1 feature an image, got 0.")
+    features = features.detach().cpu().double()
+    if not all(piece.isfinite().all() for piece in features.split(1000)):  # in pieces: isfinite copies what it is given
+        raise CourseError(f"{name}: expected finite numbers, got NaN or infinity; the generator or the extractor has diverged.")
+    return features
+
+
+def check_pair(
+    first: Tensor, second: Tensor, names: tuple[str, str] = ("features_a", "features_b"), min_images: int = 2
+) -> tuple[Tensor, Tensor]:
+    """Returns two matrices of features as float64 on the CPU.
+
+    Raises:
+        CourseError: either is wrong, or they have different numbers of features.
+    """
+    first, second = check_features(first, names[0], min_images), check_features(second, names[1], min_images)
+    if first.shape[1] != second.shape[1]:
+        raise CourseError(f"expected features from one extractor, got {first.shape[1]} columns and {second.shape[1]}; extract both sets alike.")
+    return first, second
+
+
+def check_probabilities(probabilities: Tensor) -> Tensor:
+    """Returns class probabilities `[N, K]` as float64 on the CPU, their rows adding up to 1 exactly.
+
+    Raises:
+        CourseError: another shape, fewer than 2 rows, values outside [0, 1], or rows that do not add up to 1.
+    """
+    probabilities = check_features(probabilities, "probabilities")
+    sums = probabilities.sum(1, keepdim=True)
+    if probabilities.min() < 0 or (sums - 1).abs().max() > 1e-3:
+        low, high = probabilities.min().item(), probabilities.max().item()
+        raise CourseError(
+            f"probabilities: expected rows of numbers from 0 that add up to 1, got values from {low:.3g} to {high:.3g} "
+            f"and sums from {sums.min().item():.3g} to {sums.max().item():.3g}; apply softmax to logits first."
+        )
+    return probabilities / sums
+
+
+def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
+    """Raises CourseError unless `value` is a whole number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise CourseError(f"{name}: expected a whole number {limits}, got {value!r}.")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number and what is needed to read it.
+
+    Attributes:
+        name: of the metric, such as "FID".
+        value: of the metric.
+        error: one standard error of the value; NaN where there is none.
+        num_images: that the value rests on; the smaller of the two numbers where two sets are compared.
+        extractor: whose features or probabilities were used, such as "classifier-strokes".
+        dataset: what was compared with, such as "strokes test".
+        note: a warning that belongs to the value.
+        size_matters: whether the expected value depends on the number of images, so that only equal numbers compare.
+    """
+
+    name: str
+    value: float
+    error: float
+    num_images: int
+    extractor: str = ""
+    dataset: str = ""
+    note: str = ""
+    size_matters: bool = False
+
+    def __str__(self) -> str:
+        about = [f"{self.num_images:,} images"]
+        about += [f"features: {self.extractor}"] if self.extractor else []
+        about += [f"against {self.dataset}"] if self.dataset else []
+        about += [self.note] if self.note else []
+        return f"{self.name} {self.number} ({', '.join(about)})"
+
+    @property
+    def number(self) -> str:
+        """Value and error bar in words, such as "4.31 ± 0.12", with two digits of the error."""
+        if not math.isfinite(self.error):
+            return f"{self.value:.4g}"
+        scale = max(self.error, 1e-4 * abs(self.value))  # more digits of the value than five would mean nothing
+        decimals = min(12, max(0, 1 - math.floor(math.log10(scale)))) if scale > 0 else 2
+        return f"{self.value:.{decimals}f} ± {self.error:.{decimals}f}"
+
+    def labelled(self, extractor: str = "", dataset: str = "") -> Measurement:
+        """Returns the same with the names of its features and of what it was compared with; an empty name keeps the old one."""
+        return replace(self, extractor=extractor or self.extractor, dataset=dataset or self.dataset)
+
+    def as_dict(self) -> dict[str, object]:
+        """Returns all fields for JSON, with None in place of NaN."""
+        return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether two measurements differ by more than their noise.
+
+    Attributes:
+        real: the difference is larger than the allowed number of standard errors.
+        difference: of the values, first minus second.
+        error: one standard error of the difference.
+        text: the same in one sentence.
+    """
+
+    real: bool
+    difference: float
+    error: float
+    text: str
+
+    def __bool__(self) -> bool:
+        return self.real
+
+
+def is_difference_real(first: Measurement, second: Measurement, num_errors: float = 1.96) -> Verdict:
+    """Returns whether two measurements of one metric differ by more than chance would explain.
+
+    The rule: |difference| > 1.96 * sqrt(error1^2 + error2^2). It takes the measurements as independent and their noise as normal, and then calls
+    two equal generators different in at most 5 % of all cases (two-sided). Generators that are compared with the same reference images share
+    part of their noise; the rule is then on the safe side. Comparing many generators takes a larger `num_errors`.
+
+    Args:
+        first, second: of one metric, with one extractor, against one dataset; of equal numbers of images where the metric is biased by it.
+        num_errors: standard errors of the difference that chance may explain, above 0.
+
+    Raises:
+        CourseError: measurements that cannot be compared, or that have no error bar.
+    """
+    for what in ("name", "extractor", "dataset"):
+        if getattr(first, what) != getattr(second, what):
+            both = f"{getattr(first, what)!r} and {getattr(second, what)!r}"
+            raise CourseError(f"expected two measurements with one {what}, got {both}; measure both alike.")
+    if (first.size_matters or second.size_matters) and first.num_images != second.num_images:
+        raise CourseError(
+            f"expected two {first.name} of equal numbers of images, got {first.num_images:,} and {second.num_images:,}; "
+            "its bias depends on the number, so measure both with the smaller one."
+        )
+    if not num_errors > 0:
+        raise CourseError(f"num_errors: expected a number above 0, such as 1.96, got {num_errors!r}.")
+    error = math.hypot(first.error, second.error)
+    if not math.isfinite(error):
+        raise CourseError(f"expected two measurements with error bars, got {first.number} and {second.number}; measure with an error bar.")
+    difference = first.value - second.value
+    real = abs(difference) > num_errors * error
+    size = f"{abs(difference) / error:.1f} standard errors" if error > 0 else "no noise at all"
+    judgement = "real" if real else "within the noise"
+    text = f"{first.name}: {first.number} against {second.number}; the difference of {difference:.3g} is {judgement} ({size})."
+    return Verdict(real, difference, error, text)
+
+
+def bootstrap(statistic: Callable[..., float], *matrices: Tensor, num_rounds: int = 100, rng: torch.Generator | None = None) -> float:
+    """Returns the standard error of a statistic: its spread when the rows of every matrix are drawn again, with replacement.
+
+    It is a spread, not a bias correction: repeated rows make most distances between sets larger.
+
+    Args:
+        statistic: called with one resampled matrix for each that was given; returns a number.
+        matrices: `[N, ...]`, rows are independent draws; at least 2 rows each.
+        num_rounds: how often to draw again, at least 2; the error of the result is about 1/sqrt(2 num_rounds) of it.
+        rng: source of the draws; None starts one from a fixed seed.
+
+    Source: Efron 1979, Annals of Statistics 7(1), "Bootstrap methods".
+    """
+    if num_rounds < 2:
+        raise CourseError(f"num_rounds: expected at least 2, got {num_rounds}.")
+    for matrix in matrices:
+        if len(matrix) < 2:
+            raise CourseError(f"expected at least 2 rows to draw from, got {len(matrix)}.")
+    rng = make_rng(0) if rng is None else rng
+    values = []
+    for _ in range(num_rounds):
+        resampled = [matrix[torch.randint(len(matrix), (len(matrix),), generator=rng)] for matrix in matrices]
+        values.append(float(statistic(*resampled)))
+    return torch.tensor(values, dtype=torch.float64).std().item()
+
+
+class SeedMean(NamedTuple):
+    """Mean over training seeds and its standard error."""
+
+    mean: float
+    error: float
+
+
+def seed_error(values: Sequence[float]) -> SeedMean:
+    """Returns the mean over seeds and its standard error, from the spread between trainings that differ in nothing but the seed.
+
+    Args:
+        values: one for each seed, at least 2.
+    """
+    if len(values) < 2:
+        raise CourseError(f"expected the values of at least 2 seeds, got {len(values)}; one training says nothing about the noise between trainings.")
+    tensor = torch.tensor([float(value) for value in values], dtype=torch.float64)
+    if not tensor.isfinite().all():
+        raise CourseError(f"expected finite values, got {list(values)}.")
+    return SeedMean(tensor.mean().item(), tensor.std().item() / len(values) ** 0.5)

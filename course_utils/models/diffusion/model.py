@@ -1,0 +1,307 @@
+"""Diffusion: a network that sees the image in a noisy one, trained at all noise levels at once, and sampled from noise to image.
+
+Time t runs from 0 (the image) to 1 (noise); see `schedules`. The defaults are rectified flow with a class label that is dropped now and then.
+
+Source: Ho et al. 2020 (arXiv:2006.11239), alg. 1-2; rectified flow: Liu et al. 2023 (arXiv:2209.03003); guidance: Ho & Salimans 2022
+(arXiv:2207.12598).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from course_utils.base.config import require
+from course_utils.base.device import ImageNoise, randn
+from course_utils.base.errors import CourseError, unknown
+from course_utils.base.images import check_signed
+from course_utils.models.base import Batch, Model, check_num_samples
+from course_utils.models.diffusion.samplers import Denoiser, Guided, Sampled, joined, sample, time_grid
+from course_utils.models.diffusion.schedules import Estimate, Schedule, from_target, make_schedule, make_target, weights_of
+from course_utils.models.diffusion.unet import UNet
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Settings of a diffusion model; the defaults are the course's laptop model."""
+
+    image_channels: int = 1
+    image_size: int = 28  # pixels a side; a multiple of patch_size
+    num_classes: int = 10
+    channels: tuple[int, ...] = (32, 64, 64)  # of each resolution of the U-Net; the first is image_size / patch_size, each next one half of it
+    num_blocks: int = 1  # a resolution, on each side of the U-Net
+    patch_size: int = 2  # pixels a side that are folded into channels at the entrance
+    embed_dim: int = 128  # of time and class
+    attention: bool = True  # at the lowest resolution
+    schedule: Literal["flow", "cosine", "linear"] = "flow"
+    target: Literal["velocity", "eps", "x0", "v"] = "velocity"  # what the network predicts
+    time_sampling: Literal["uniform", "logit-normal"] = "logit-normal"  # how often training sees each t
+    loss_weighting: Literal["none", "min-snr"] = "none"
+    label_dropout: float = 0.1  # share of the training images whose label is hidden, so that the network learns p(x) as well
+    unlabelled: Literal["uniform", "null"] = "uniform"  # sample() without labels draws them, or tells the network that there is none
+    sampler: Literal["ddpm", "ddim", "euler", "heun", "ab2", "dpm++2m"] = "euler"
+    num_steps: int = 10  # of the sampler
+    guidance_scale: float = 1.65  # 1 is no guidance, at half the price
+
+    def __post_init__(self) -> None:
+        require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
+        require(self.num_classes >= 1, "num_classes", "at least 1", self.num_classes)
+        require(len(self.channels) > 0 and min(self.channels) > 0, "channels", "at least one positive size", self.channels)
+        require(self.num_blocks >= 1, "num_blocks", "at least 1", self.num_blocks)
+        require(self.patch_size >= 1, "patch_size", "at least 1", self.patch_size)
+        require(self.embed_dim >= 2 and self.embed_dim % 2 == 0, "embed_dim", "an even number of at least 2", self.embed_dim)
+        smallest = self.patch_size * 2 ** len(self.channels)
+        require(self.image_size >= smallest, "image_size", f"at least {smallest} pixels with this patch_size and these channels", self.image_size)
+        require(self.image_size % self.patch_size == 0, "image_size", f"a multiple of patch_size ({self.patch_size}); 1 suits all", self.image_size)
+        require(0 <= self.label_dropout <= 1, "label_dropout", "0 to 1", self.label_dropout)
+        require(self.num_steps >= 1, "num_steps", "at least 1", self.num_steps)
+        require(self.guidance_scale >= 0, "guidance_scale", "0 or more", self.guidance_scale)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.image_channels, self.image_size, self.image_size
+
+    @property
+    def null_label(self) -> int:
+        """The label that stands for none."""
+        return self.num_classes
+
+    @property
+    def first_time(self) -> float:
+        """Where sampling starts. An eps-prediction says nothing of the image where there is none, so it starts a thousandth below 1."""
+        return 0.999 if self.target == "eps" else 1.0
+
+
+TIME_SAMPLINGS = ("uniform", "logit-normal")
+LOSS_WEIGHTINGS = ("none", "min-snr")
+MARGIN = 1e-5  # times stay this far from 0 and 1, where ratios of alpha and sigma are infinite
+MAX_SNR = 5.0  # gamma of min-SNR
+
+
+def draw_times(num: int, distribution: str, rng: torch.Generator | None, like: Tensor) -> Tensor:
+    """Returns times in (0, 1) for a batch, `[num]`, with the dtype and device of `like`.
+
+    One time falls into each num-th part of the distribution: that keeps it, and takes noise from the mean loss of a batch.
+
+    Args:
+        num: size of the batch.
+        distribution: "uniform", or "logit-normal": t = sigmoid(z) with z ~ N(0, 1), most often near 1/2, where there is most to learn.
+        rng: source of the draws.
+
+    Source: strata: Kingma et al. 2021 (arXiv:2107.00630), app. I.1; logit-normal: Esser et al. 2024 (arXiv:2403.03206), sec. 3.1.
+    """
+    if distribution not in TIME_SAMPLINGS:
+        raise unknown("time_sampling", distribution, TIME_SAMPLINGS)
+    device = like.device if rng is None else rng.device
+    within = torch.rand(num, generator=rng, device=device, dtype=torch.float32).to(like.device)
+    u = ((torch.arange(num, device=like.device) + within) / num).clamp(MARGIN, 1 - MARGIN)
+    t = torch.sigmoid(torch.special.ndtri(u)) if distribution == "logit-normal" else u
+    return t.to(like.dtype)
+
+
+def loss_weights(weighting: str, target: str, schedule: Schedule, t: Tensor, like: Tensor) -> Tensor:
+    """Returns what the squared error of a prediction is multiplied by, `[B]`: 1, or for "min-snr" what makes it min(SNR, 5) times the error of x0.
+
+    Args:
+        weighting: "none" or "min-snr".
+        target: what is predicted.
+        schedule: gives the signal-to-noise ratio.
+        t: times in (0, 1), `[B]`.
+        like: gives dtype and device.
+
+    Source: Hang et al. 2023 (arXiv:2303.09556), sec. 3.4.
+    """
+    if weighting not in LOSS_WEIGHTINGS:
+        raise unknown("loss_weighting", weighting, LOSS_WEIGHTINGS)
+    if weighting == "none":
+        return torch.ones_like(t)
+    alpha, sigma = schedule.at(t, t)
+    a, b = weights_of(target, alpha, sigma)
+    x0_error = sigma / (alpha * b - sigma * a)  # of x0, for a unit error of the prediction
+    return ((alpha / sigma).square().clamp(max=MAX_SNR) * x0_error.square()).to(like)
+
+
+IMAGES_PER_CALL = 500  # the network's activations of so many images fit into 1 GB
+
+
+class Diffusion(Model):
+    """A class-conditional diffusion model."""
+
+    family = "diffusion"
+    config: DiffusionConfig
+
+    def __init__(self, config: DiffusionConfig) -> None:
+        super().__init__(config)
+        self.schedule = make_schedule(config.schedule)
+        self.network = UNet(
+            config.image_channels,
+            config.channels,
+            num_blocks=config.num_blocks,
+            patch_size=config.patch_size,
+            embed_dim=config.embed_dim,
+            num_embeddings=config.num_classes + 1,
+            attention=config.attention,
+        )
+
+    def loss(self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Returns per-image terms `[B]`: `loss`, `target_mse` and `x0_mse`.
+
+        `target_mse` is the squared error of the prediction, a mean over pixels, which `loss` weighs; `x0_mse` is that of the image which it implies,
+        clamped to [-1, 1], and compares between targets.
+        """
+        x0 = batch.images
+        self._check_images(x0)
+        t = draw_times(len(x0), self.config.time_sampling, rng, x0)
+        labels = self._with_dropout(batch.labels, rng)
+        eps = randn(tuple(x0.shape), rng, x0)
+        xt = self.schedule.noised(x0, eps, t)
+        target = make_target(self.config.target, self.schedule, x0, eps, t)
+        prediction = self.network(xt, t, labels).to(x0.dtype)
+        target_mse = (prediction - target).square().flatten(1).mean(1)
+        with torch.no_grad():
+            seen = from_target(self.config.target, self.schedule, prediction, xt, t).x0.clamp(-1, 1)
+            x0_mse = (seen - x0).square().flatten(1).mean(1)
+        weights = loss_weights(self.config.loss_weighting, self.config.target, self.schedule, t, x0)
+        return {"loss": weights * target_mse, "target_mse": target_mse.detach(), "x0_mse": x0_mse}
+
+    def _with_dropout(self, labels: Tensor, rng: torch.Generator | None) -> Tensor:
+        device = labels.device if rng is None else rng.device
+        hidden = torch.rand(len(labels), generator=rng, device=device).to(labels.device) < self.config.label_dropout
+        return torch.where(hidden, self.config.null_label, labels)
+
+    def predict(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Estimate:
+        """Returns the image and the noise that the network sees in x_t, each `[B, C, H, W]`, as it says: not clamped.
+
+        Args:
+            xt: `[B, C, H, W]`.
+            t: times in [0, 1], `[B]`.
+            labels: int64 `[B]`; `config.null_label`, or None for all, stands for no label.
+        """
+        self._check_images(xt)
+        labels = torch.full((len(xt),), self.config.null_label, device=xt.device) if labels is None else labels
+        return from_target(self.config.target, self.schedule, self.network(xt, t, labels).to(xt.dtype), xt, t)
+
+    def denoiser(
+        self, labels: Tensor, guidance_scale: float | None = None, guidance_interval: tuple[float, float] = (0.0, 1.0), clamp: bool = True
+    ) -> Denoiser:
+        """Returns `denoise(xt, t) -> x0` for given labels, as the samplers want it.
+
+        Args:
+            labels: int64 `[B]`, for every batch that the denoiser is called with.
+            guidance_scale: None takes the config's.
+            guidance_interval: times within which guidance acts.
+            clamp: keep x0 within [-1, 1], where all images are.
+        """
+        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        limit = 1.0 if clamp else None
+        return Guided(lambda xt, t, given: self.predict(xt, t, given).x0, labels, self.config.null_label, scale, guidance_interval, limit)
+
+    def sample(
+        self,
+        n: int,
+        *,
+        labels: Tensor | None = None,
+        rng: torch.Generator | None = None,
+        num_steps: int | None = None,
+        sampler: str | None = None,
+        guidance_scale: float | None = None,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        eta: float = 0.0,
+        times: Tensor | None = None,
+    ) -> Tensor:
+        """Returns `n` new images in [-1, 1], `[n, C, H, W]`; image i depends on the generator, on i and on its own label, not on n.
+
+        Args:
+            labels: int64 `[n]`; `config.null_label` stands for none. Without labels `config.unlabelled` says what happens.
+            rng: one number is drawn from it, which starts a stream for each image.
+            num_steps, sampler, guidance_scale: None takes the config's; see `course_utils.models.diffusion.samplers.sample`.
+            guidance_interval: times within which guidance acts.
+            eta: noise of the sampler "ddim".
+            times: that are visited, in place of `num_steps`; see `time_grid`.
+        """
+        options = (num_steps, sampler, guidance_scale, guidance_interval, eta, times)
+        return self.trace(n, *options, labels=labels, rng=rng, trajectory=False).x
+
+    def trace(
+        self,
+        n: int,
+        num_steps: int | None = None,
+        sampler: str | None = None,
+        guidance_scale: float | None = None,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        eta: float = 0.0,
+        times: Tensor | None = None,
+        *,
+        labels: Tensor | None = None,
+        rng: torch.Generator | None = None,
+        trajectory: bool = True,
+    ) -> Sampled:
+        """Returns what `sample` does, with the number of network calls an image and, on request, x_t and the image seen in it at all times."""
+        check_num_samples(n)
+        noise = ImageNoise(n, rng)
+        x = noise.normal(self.config.image_shape, next(self.parameters()))
+        times = time_grid(self.config.num_steps if num_steps is None else num_steps, start=self.config.first_time) if times is None else times
+        return self._walk(x, noise, labels, (sampler, guidance_scale, guidance_interval, eta), times, trajectory)
+
+    def edit(
+        self,
+        images: Tensor,
+        strength: float,
+        *,
+        labels: Tensor | None = None,
+        rng: torch.Generator | None = None,
+        num_steps: int = 20,
+        sampler: str | None = None,
+        guidance_scale: float | None = None,
+        trajectory: bool = False,
+    ) -> Sampled:
+        """Returns images that keep the coarse shape of the given ones: noised to time `strength`, then sampled from there.
+
+        Args:
+            images: signed, `[B, C, H, W]`.
+            strength: above 0 (almost the same image) up to 1 (nothing of it is kept).
+            labels, rng, sampler, guidance_scale, trajectory: as for `sample` and `trace`.
+            num_steps: from `strength` to 0.
+
+        Source: Meng et al. 2022 (arXiv:2108.01073), alg. 1.
+        """
+        self._check_images(images)
+        check_signed(images)
+        times = time_grid(num_steps, start=min(strength, self.config.first_time))
+        noise = ImageNoise(len(images), rng)
+        images = images.to(self.device)
+        xt = self.schedule.noised(images, noise.normal(self.config.image_shape, images), times[0])
+        return self._walk(xt, noise, labels, (sampler, guidance_scale, (0.0, 1.0), 0.0), times, trajectory)
+
+    @torch.no_grad()
+    def _walk(self, x: Tensor, noise: ImageNoise, labels: Tensor | None, options: tuple, times: Tensor, trajectory: bool) -> Sampled:
+        """Returns images sampled from x at the first time, in batches that fit into memory."""
+        sampler, scale, interval, eta = options
+        labels = self._checked_labels(labels, noise).to(x.device)
+        pieces = []
+        for rows, own_labels, own_noise in zip(*(whole.split(IMAGES_PER_CALL) for whole in (x, labels, noise))):
+            denoise = self.denoiser(own_labels, scale, interval)
+            kind = sampler or self.config.sampler
+            pieces.append(sample(denoise, self.schedule, rows, sampler=kind, times=times, eta=eta, rng=own_noise, trajectory=trajectory))
+        whole = joined(pieces)
+        return replace(whole, x=whole.x.clamp(-1, 1))
+
+    def _checked_labels(self, labels: Tensor | None, noise: ImageNoise) -> Tensor:
+        if labels is None and self.config.unlabelled == "uniform":
+            return noise.integers(self.config.num_classes)
+        if labels is None:
+            return torch.full((len(noise),), self.config.null_label)
+        highest = self.config.null_label
+        whole = isinstance(labels, Tensor) and labels.dtype == torch.int64 and tuple(labels.shape) == (len(noise),)
+        if not whole or labels.min() < 0 or labels.max() > highest:
+            got = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, Tensor) else repr(labels)
+            got += f" with values from {labels.min()} to {labels.max()}" if whole else ""
+            raise CourseError(f"labels: expected int64 [{len(noise)}] from 0 to {highest - 1} ({highest}: no label), got {got}.")
+        return labels
+
+    def _check_images(self, images: Tensor) -> None:
+        if tuple(images.shape[1:]) != self.config.image_shape:
+            raise CourseError(f"expected images of shape [B, {', '.join(map(str, self.config.image_shape))}], got {list(images.shape)}.")

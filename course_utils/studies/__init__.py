@@ -1,0 +1,1 @@
+"""Studies: what can be asked of a trained model, or of many: evaluation, comparison, sweeps, copies, the clinic, toys."""

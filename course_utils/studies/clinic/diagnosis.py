@@ -1,0 +1,211 @@
+"""`diagnose(model, images)`: runs the clinic on any encoder/decoder pair and says which causes are present."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from course_utils.base.device import make_rng
+from course_utils.base.errors import CourseError
+from course_utils.base.images import check_signed, signed_to_unit, uint8_to_signed
+from course_utils.metrics.measurement import check_count
+from course_utils.metrics.neighbours import precision_recall
+from course_utils.plotting import image_rows, ranked_bars
+from course_utils.plotting.charts import histograms
+from course_utils.studies.clinic import causes
+from course_utils.studies.clinic.causes import ACTIVE_VARIANCE, PRESENT, Diagnosis
+from course_utils.studies.clinic.readings import (
+    Adapter,
+    Bills,
+    Readings,
+    as_adapter,
+    optimise_latents,
+    optimise_posteriors,
+    passes_gradients,
+    prior_draws,
+    read,
+    squared_errors,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NUM_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the figures are drawn from; `transformed`, `bills` and `latents` are None where nothing was measured."""
+
+    adapter: Adapter
+    readings: Readings
+    transformed: Readings | None
+    bills: Bills | None
+    latents: Tensor | None
+    prior: Tensor
+
+    @torch.no_grad()
+    def decoded(self, z: Tensor) -> Tensor:
+        """Returns the first images that a decoder makes of latents, signed."""
+        return self.adapter.decode(z[:NUM_SHOWN]).clamp(-1, 1)
+
+    @property
+    def originals(self) -> Tensor:
+        return self.readings.images[:NUM_SHOWN]
+
+
+def latent_noise(shown: Material) -> Figure:
+    """Returns images, decoded means and decoded samples."""
+    r = shown.readings
+    return image_rows({"image": shown.originals, "from the mean": shown.decoded(r.mu), "from a sample": shown.decoded(r.z)})
+
+
+def amortisation(shown: Material) -> Figure:
+    """Returns images, what the encoder's means decode to, and what the best means decode to."""
+    rows = {"image": shown.originals, "encoder's mean": shown.decoded(shown.readings.mu)}
+    if shown.bills is not None:
+        rows["optimised mean"] = shown.decoded(shown.bills.mu)
+    return image_rows(rows)
+
+
+def active_units(shown: Material) -> Figure:
+    """Returns the variance of each dimension's mean over images, with the threshold below which it is dead."""
+    return ranked_bars(shown.readings.mu.var(0), "latent dimension", "variance of the mean", ACTIVE_VARIANCE)
+
+
+def collapse(shown: Material) -> Figure:
+    """Returns images and what their codes decode to: of a collapsed code always the same."""
+    return image_rows({"image": shown.originals, "from the mean": shown.decoded(shown.readings.mu), "from a sample": shown.decoded(shown.readings.z)})
+
+
+def prior_mismatch(shown: Material) -> Figure:
+    """Returns what the decoder makes of codes and of draws from the prior."""
+    return image_rows({"from codes": shown.decoded(shown.readings.z), "from the prior": shown.decoded(shown.prior)})
+
+
+def capacity(shown: Material) -> Figure:
+    """Returns images, what their codes decode to, and the nearest that the decoder can come."""
+    rows = {"image": shown.originals, "encoder's mean": shown.decoded(shown.readings.mu)}
+    if shown.latents is not None:
+        rows["best z"] = shown.decoded(shown.latents)
+    return image_rows(rows)
+
+
+def augmentation(shown: Material) -> Figure:
+    """Returns the bills of plain and of transformed images; samples from the prior where no transform was given."""
+    if shown.transformed is None:
+        return image_rows({"image": shown.originals, "from the prior": shown.decoded(shown.prior)})
+    bills = {"as they are": shown.readings.bill.cpu(), "transformed": shown.transformed.bill.cpu()}
+    return histograms(bills, "bill of an image (nats above the floor)", num_bins=30)
+
+
+FIGURES = {
+    "latent noise": latent_noise,
+    "amortisation": amortisation,
+    "active units": active_units,
+    "collapse": collapse,
+    "prior mismatch": prior_mismatch,
+    "capacity": capacity,
+    "augmentation": augmentation,
+}
+
+
+NUM_OPTIMISED = 96  # images whose codes are optimised
+MIN_IMAGES = 100
+
+
+def diagnose(
+    model: Any, images: Tensor, *, train_transform: Callable[[Tensor], Tensor] | None = None, num_images: int = 500, seed: int = 0
+) -> Diagnosis:
+    """Returns which of seven causes make an encoder/decoder pair disappoint: latent noise, amortisation, active units, collapse, prior mismatch,
+    capacity, augmentation. Each comes with value, error, threshold, verdict and figure; the prior is taken to be N(0, I).
+
+    A collapsed code makes every other measurement meaningless, so then the others are "cannot tell". Thresholds, the same for all models:
+    latent noise, amortisation and prior mismatch count from a tenth of the bill on (nats that -ELBO lies above its floor), since less is not worth
+    a cure; collapse below 1 nat, which tells fewer than three images apart; active units when most dimensions are dead; capacity when a quarter of
+    the pixel variance stays unexplained, so that errors have half the amplitude of the images; augmentation when the training transform raises the
+    bill by less than a twentieth, since a model finds dearer what it was not trained on.
+
+    Args:
+        model: a VAE of the course, any object with `encode` and `decode`, an `Adapter`, or a pair of the two functions (see `Adapter`).
+        images: uint8 or signed `[N, C, H, W]`, at least 100, such as test images; not augmented.
+        train_transform: signed images -> signed images, the random augmentation of the training; None: that cause cannot be told.
+        num_images: how many images to use, a random choice.
+        seed: of the choice and of all draws.
+
+    Raises:
+        CourseError: a model without encoder or decoder, images of another kind or too few, or answers of the wrong shape.
+    """
+    adapter, signed = as_adapter(model), _chosen(images, num_images, seed)
+    readings = read(adapter, signed, seed)
+    first = causes.collapse(readings)
+    collapsed = first.verdict == PRESENT
+    able = not collapsed and passes_gradients(adapter, readings.mu)
+    bills = optimise_posteriors(adapter, readings, NUM_OPTIMISED, seed) if able else None
+    latents = optimise_latents(adapter, readings, NUM_OPTIMISED) if able else None
+    errors, num_components = _capacity(adapter, readings, latents) if able else (None, None)
+    transformed = read(adapter, _transformed(train_transform, readings.images), seed) if train_transform is not None else None
+    found = [
+        causes.latent_noise(readings, collapsed),
+        causes.amortisation(bills, collapsed),
+        causes.active_units(readings, collapsed),
+        first,
+        causes.prior_mismatch(readings, collapsed, None if collapsed else _precision(adapter, readings, seed)),
+        causes.capacity(readings, errors, num_components, collapsed),
+        causes.augmentation(readings, transformed, collapsed),
+    ]
+    bill = readings.bill
+    about = (
+        f"{len(signed)} images, {readings.mu.shape[1]} latent dimensions, {adapter.likelihood} likelihood. The bill is -ELBO above its floor: "
+        f"{bill.mean():.1f} ± {bill.std() / len(bill) ** 0.5:.1f} nats an image."
+    )
+    shown = Material(adapter, readings, transformed, bills, latents, prior_draws(readings, 10, seed))
+    return Diagnosis({f.cause: f for f in found}, about, {cause: partial(draw, shown) for cause, draw in FIGURES.items()})
+
+
+def _chosen(images: Tensor, num_images: int, seed: int) -> Tensor:
+    check_count("num_images", num_images, MIN_IMAGES)
+    if len(images) < MIN_IMAGES:
+        raise CourseError(f"expected at least {MIN_IMAGES} images, got {len(images)}; the error bars of fewer say nothing.")
+    chosen = images[torch.randperm(len(images), generator=make_rng(seed, 0))[:num_images]]
+    if chosen.dtype == torch.uint8:
+        return uint8_to_signed(chosen)
+    check_signed(chosen)
+    return chosen
+
+
+def _transformed(transform: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    out = transform(images)
+    if not isinstance(out, Tensor) or out.shape != images.shape:
+        got = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise CourseError(f"train_transform: expected signed images of shape {list(images.shape)}, got {got}.")
+    check_signed(out)
+    return out
+
+
+@torch.no_grad()
+def _capacity(adapter: Adapter, readings: Readings, latents: Tensor) -> tuple[Tensor, int | None]:
+    """Returns squared errors at the best z, and how many principal components of the other images reach their mean."""
+    num = len(latents)
+    errors = squared_errors(readings.images[:num], adapter.decode(latents))
+    x = signed_to_unit(readings.images).flatten(1)
+    others = x[num:] if len(x) >= 3 * num else x
+    centred = x[:num] - others.mean(0)
+    components = torch.linalg.svd(others - others.mean(0), full_matrices=False).Vh
+    left = centred.square().sum(1).mean() - (centred @ components.T).square().mean(0).cumsum(0)  # after 1, 2, ... components
+    enough = (left <= errors.mean()).nonzero()
+    return errors, int(enough[0]) + 1 if len(enough) else None
+
+
+@torch.no_grad()
+def _precision(adapter: Adapter, readings: Readings, seed: int):
+    """Returns the precision of images decoded from the prior, and of those of one half of the codes, against those of the other half."""
+    half = len(readings.z) // 2
+    z = {"codes": readings.z[:half], "other codes": readings.z[half : 2 * half], "prior": prior_draws(readings, half, seed)}
+    pixels = {name: adapter.decode(values).flatten(1).cpu() for name, values in z.items()}
+    return tuple(precision_recall(pixels["codes"], pixels[name]).precision for name in ("prior", "other codes"))

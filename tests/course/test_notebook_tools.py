@@ -1,0 +1,239 @@
+"""setup(), show() and show_source(): what the learner sees, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import random
+import re
+import sys
+import types
+
+import numpy
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from PIL import Image
+
+from course_utils import notebook
+from course_utils.base.errors import CourseError
+from course_utils.plotting import canvas as style
+from course_utils.plotting.canvas import animate
+
+ALT = "Two rising curves: the loss of the encoder and of the decoder <per image>"
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The (mime bundle, metadata) pairs that were displayed."""
+    displayed = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, metadata=None, raw=False: displayed.append((bundle, metadata)))
+    return displayed
+
+
+def image_of(page: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", page).group(1))))
+
+
+def grey_grid() -> Figure:
+    """A typical figure of the course: 40 small grey images."""
+    figure, axes = plt.subplots(4, 10, figsize=(7, 3))
+    rng = numpy.random.default_rng(0)
+    ramp = numpy.linspace(0, 1, 28)
+    for ax in axes.flat:
+        ax.imshow(numpy.outer(ramp, ramp) ** rng.uniform(0.2, 3), cmap="gray", vmin=0, vmax=1)
+        ax.axis("off")
+    return figure
+
+
+def colour_lines() -> Figure:
+    figure, ax = plt.subplots()
+    for power in range(1, 6):
+        ax.plot(numpy.linspace(0, 1, 50) ** power, label=f"power {power}")
+    ax.set_title("Powers")
+    ax.legend()
+    return figure
+
+
+@pytest.mark.parametrize("make", [grey_grid, colour_lines])
+def test_show_displays_one_small_closed_figure_with_its_text(make, shown):
+    style.apply_style()
+    figure = make()
+    reference = notebook._render(make())
+    notebook.show(figure, ALT)
+    (bundle, metadata), = shown
+    assert bundle["text/plain"] == ALT == metadata["text/html"]["alt"]
+    assert 'alt="Two rising curves: the loss of the encoder and of the decoder &lt;per image&gt;"' in bundle["text/html"]
+    assert figure.number not in plt.get_fignums()
+    picture = image_of(bundle["text/html"])
+    assert len(bundle["text/html"]) <= 60_000
+    assert f'width="{round(picture.width / 1.4)}"' in bundle["text/html"]
+    error = numpy.abs(numpy.asarray(picture.convert("RGB"), dtype=float) - numpy.asarray(reference, dtype=float))
+    assert error.mean() <= 1.0
+
+
+def test_noise_in_colour_keeps_its_colours(shown):
+    pixels = numpy.random.default_rng(0).integers(0, 256, (3, 40, 40), dtype=numpy.uint8)
+    notebook.show(pixels, ALT)
+    picture = numpy.asarray(image_of(shown[0][0]["text/html"]).convert("RGB"))
+    numpy.testing.assert_array_equal(picture, pixels.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["array", "tensor", "pil"])
+def test_show_takes_pixels(channels, kind, shown):
+    pixels = numpy.arange(channels * 28 * 28, dtype=numpy.int64).reshape(channels, 28, 28).astype(numpy.uint8)
+    if kind == "tensor":
+        import torch
+
+        picture = torch.from_numpy(pixels)
+    else:
+        picture = pixels if kind == "array" else notebook._as_image(pixels)
+    notebook.show(picture, ALT)
+    page = shown[0][0]["text/html"]
+    assert image_of(page).size == (28, 28) and 'width="224"' in page and "pixelated" in page
+
+
+@pytest.mark.parametrize("kind", ["png", "gif"])
+def test_show_takes_an_animation_as_it_is(kind, shown):
+    animation = animate([torch.full((1, 6, 6), 60 * index, dtype=torch.uint8) for index in range(4)], kind=kind, scale=10)
+    notebook.show(animation, ALT)
+    ((bundle, _),) = shown
+    picture = image_of(bundle["text/html"])
+    assert f'src="data:image/{kind};base64,' in bundle["text/html"] and 'width="60"' in bundle["text/html"]
+    assert picture.format == kind.upper() and picture.n_frames >= 4
+
+
+@pytest.mark.parametrize("alt", ["", "   ", "too short", None, "powers OF the latent "])
+def test_show_needs_a_text_that_says_something(alt):
+    figure = Figure()
+    figure.suptitle("Powers of the latent")
+    with pytest.raises(CourseError, match="expected an alt text"):
+        notebook.show(figure, alt)
+
+
+def test_show_refuses_the_title_of_an_axes_as_text():
+    figure = Figure()
+    figure.subplots().set_title("The loss of every epoch", loc="left")
+    with pytest.raises(CourseError, match="more than the title"):
+        notebook.show(figure, "The loss of every epoch")
+
+
+@pytest.mark.parametrize("picture", [numpy.zeros((1, 8, 8)), numpy.zeros((8, 8), numpy.uint8), numpy.zeros((4, 8, 8), numpy.uint8), "x.png"])
+def test_show_refuses_other_things(picture):
+    with pytest.raises(CourseError, match=r"expected a matplotlib Figure, a PIL image or uint8 pixels"):
+        notebook.show(picture, ALT)
+
+
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+
+    return wrapper
+
+
+class Example:
+    """An example."""
+
+    @decorated
+    def method(self, x):
+        return x + 1  # of <method>
+
+    @property
+    def value(self):
+        return 3
+
+    @functools.cached_property
+    def cached(self):
+        return 4
+
+    @classmethod
+    def build(cls):
+        return cls()
+
+
+@pytest.mark.parametrize(
+    ("obj", "start", "end"),
+    [
+        (Example, "class Example:\n", "        return cls()\n"),
+        (Example.method, "@decorated\ndef method(self, x):\n", "    return x + 1  # of <method>\n"),
+        (Example().method, "@decorated\ndef method(self, x):\n", "    return x + 1  # of <method>\n"),
+        (Example.value, "@property\ndef value(self):\n", "    return 3\n"),
+        (Example.__dict__["cached"], "@functools.cached_property\ndef cached(self):\n", "    return 4\n"),
+        (Example.build, "@classmethod\ndef build(cls):\n", "    return cls()\n"),
+        (functools.partial(decorated, None), "def decorated(function):\n", "    return wrapper\n"),
+        (lambda x: x, "        (lambda x: x", "\n"),
+    ],
+)
+def test_show_source_shows_dedented_source(obj, start, end, shown):
+    notebook.show_source(obj)
+    bundle = shown[0][0]
+    assert bundle["text/plain"].startswith(start.strip(" ")) and bundle["text/plain"].endswith(end)
+    assert "tests/test_notebook_tools.py, line " in bundle["text/html"]
+    assert "http" not in bundle["text/html"] and "<of" not in bundle["text/html"]
+
+
+def test_show_source_colours_are_readable_on_their_background(shown):
+    notebook.show_source(Example)
+    page = shown[0][0]["text/html"]
+    background, *colours = re.findall(r"background:#(\w{6})", page) + re.findall(r"(?<!-)color: ?#(\w{6})", page)
+    assert len(set(colours)) >= 3
+    assert min(contrast(colour, background) for colour in colours) >= 4.5
+
+
+def contrast(first: str, second: str) -> float:
+    """The contrast ratio of WCAG 2."""
+
+    def luminance(colour: str) -> float:
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("obj", [len, 3, numpy.add, "text"])
+def test_show_source_says_when_there_is_none(obj):
+    with pytest.raises(CourseError, match="expected a function, method or class written in Python"):
+        notebook.show_source(obj)
+
+
+@pytest.fixture
+def course_stubs(monkeypatch):
+    """Stands in for the modules that look at the machine and at the data."""
+    device = types.SimpleNamespace(budget=lambda: "laptop", describe_device=lambda: "cpu, 2 threads")
+    data = types.SimpleNamespace(describe_dataset=lambda: "strokes (embedded)")
+    monkeypatch.setitem(sys.modules, "course_utils.base.device", device)
+    monkeypatch.setitem(sys.modules, "course_utils.data", data)
+
+
+def test_setup_reports_seeds_and_styles(course_stubs, capsys):
+    import torch
+
+    draws = []
+    for seed in (3, 3, 4):
+        notebook.setup(seed)
+        draws.append((random.random(), numpy.random.rand(), torch.rand(1).item()))
+    lines = capsys.readouterr().out.splitlines()
+    assert draws[0] == draws[1] and all(a != b for a, b in zip(draws[1], draws[2], strict=True))
+    assert lines[2:5] == ["device:  cpu, 2 threads", "dataset: strokes (embedded)", "budget:  laptop"]
+    assert len(lines) == 15 and torch.__version__ in lines[1]
+    assert not plt.isinteractive() and plt.rcParams["image.cmap"] == "gray"
+    assert plt.rcParams["axes.prop_cycle"].by_key()["color"] == list(style.OKABE_ITO)
+
+
+@pytest.mark.parametrize(("colab", "calls"), [(True, 1), (False, 0)])
+def test_setup_installs_on_colab_only(colab, calls, course_stubs, monkeypatch):
+    counted = []
+    monkeypatch.setattr(notebook, "on_colab", lambda: colab)
+    monkeypatch.setattr(notebook, "install_missing", lambda: counted.append(1))
+    notebook.setup()
+    assert len(counted) == calls
+
+
+def test_palette_is_eight_colours_with_black_last():
+    assert len(set(style.OKABE_ITO)) == 8 and style.OKABE_ITO[-1] == "#000000"

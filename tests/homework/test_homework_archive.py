@@ -1,0 +1,225 @@
+"""A submission is read whole or refused with one line; nothing of it reaches the disk, and a small file cannot take much memory or time."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+import tracemalloc
+import zipfile
+
+import pytest
+from hostile_zips import GOOD, HOSTILE, MODE, Part, deflate_zeros, pack, with_sample
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from submissions import png, results_dict, write_one
+
+from course_utils.base.errors import CourseError
+from course_utils.homework import archive
+from course_utils.homework.archive import check_png, parse_submission, read_submission, write_submission
+from course_utils.homework.schema import check_results
+
+MAX_SECONDS, MAX_MEMORY = 5, 60_000_000
+VALID = pack(GOOD)
+
+
+def test_what_is_written_is_read(tmp_path):
+    results, samples = check_results(results_dict(3, ablate=True)), {"vae-baseline.png": png(), "a.b_c.png": png(20, 5)}
+    path = write_submission(tmp_path / "submission.zip", results, samples, "<p>é</p>")
+    submission = read_submission(path)
+    assert (submission.source, submission.results) == ("submission.zip", results)
+    assert submission.samples == samples
+    with zipfile.ZipFile(path) as judge:  # Python's own reader finds the same
+        assert judge.testzip() is None
+        assert sorted(judge.namelist()) == ["report.html", "results.json", "samples/a.b_c.png", "samples/vae-baseline.png"]
+        assert judge.read("report.html").decode() == "<p>é</p>"
+
+
+def test_equal_content_gives_equal_bytes(tmp_path):
+    first, second = (write_one(tmp_path / name, seed=1).read_bytes() for name in ("a.zip", "b.zip"))
+    assert first == second
+
+
+def test_the_hand_made_archive_is_a_good_one():
+    """Else the hostile ones could be refused for another reason."""
+    assert list(parse_submission(VALID, "x.zip").samples) == ["vae-baseline.png"]
+    assert zipfile.ZipFile(io.BytesIO(VALID)).testzip() is None
+
+
+@pytest.mark.parametrize("trouble", HOSTILE)
+def test_hostile_archives_are_refused_with_one_clear_line(trouble, tmp_path, monkeypatch):
+    data, message = HOSTILE[trouble]
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "submission.zip"
+    path.write_bytes(data)
+    tracemalloc.start()
+    begin = time.process_time()
+    with pytest.raises(CourseError) as refusal:
+        read_submission(path)
+    seconds, memory = time.process_time() - begin, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    text = str(refusal.value)
+    assert message in text
+    assert text.startswith("submission.zip: ") and text.isprintable() and len(text) < 400
+    assert seconds < MAX_SECONDS and memory < MAX_MEMORY
+    assert os.listdir(tmp_path) == ["submission.zip"] and path.read_bytes() == data
+
+
+def test_there_are_enough_of_them():
+    assert len(HOSTILE) >= 25 and set(MODE) == {"link", "device", "pipe", "folder"}
+
+
+def test_a_file_larger_than_allowed_is_not_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 1000)
+    path = tmp_path / "huge.zip"
+    with open(path, "wb") as stream:
+        stream.truncate(10**9)  # a file of one hole
+    tracemalloc.start()
+    with pytest.raises(CourseError, match="huge.zip: expected at most 1,000 bytes, got more"):
+        read_submission(path)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+def test_many_small_files_cannot_add_up_to_a_large_one():
+    """Sizes that each pass, and whose sum does not."""
+    parts = [*GOOD, *(Part(f"samples/{index}.png", packed=deflate_zeros(10**6), size=99_000) for index in range(40))]
+    with pytest.raises(CourseError, match="at most 40 pictures"):
+        parse_submission(pack(parts), "x.zip")
+
+
+def test_sum_of_all_files_is_capped(monkeypatch):
+    monkeypatch.setattr(archive, "MAX_TOTAL_BYTES", 1000)
+    with pytest.raises(CourseError, match="expected at most 1,000 bytes unpacked"):
+        parse_submission(VALID, "x.zip")
+
+
+def unpacked(folder):
+    """Returns the folder of a good submission that was unpacked."""
+    zipfile.ZipFile(io.BytesIO(VALID)).extractall(folder)
+    return folder
+
+
+def test_an_unpacked_submission_is_read_too(tmp_path):
+    folder = unpacked(tmp_path / "Ada")
+    (folder / ".DS_Store").write_bytes(b"whatever")
+    assert read_submission(folder).results == parse_submission(VALID, "x").results
+
+
+@pytest.mark.parametrize("name", ["results.json", "samples/vae-baseline.png", "samples"])
+def test_a_link_in_an_unpacked_submission_is_refused(tmp_path, name):
+    folder, secret = unpacked(tmp_path / "Eve"), unpacked(tmp_path / "secret")
+    target = folder / name
+    for path in sorted(target.rglob("*")):
+        path.unlink()
+    target.rmdir() if target.is_dir() else target.unlink()
+    target.symlink_to(secret / name)
+    with pytest.raises(CourseError, match="got a link or device"):
+        read_submission(folder)
+
+
+def test_a_pipe_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(CourseError, match="expected a file, got a folder, link or device"):
+        read_submission(tmp_path / "pipe.zip")
+
+
+def test_names_of_files_are_printable_in_messages(tmp_path):
+    path = tmp_path / "a\x1b[31m\n.zip"
+    path.write_bytes(b"")
+    with pytest.raises(CourseError) as refusal:
+        read_submission(path)
+    assert str(refusal.value).startswith("a?[31m?.zip: ")
+
+
+def test_writing_refuses_what_reading_would(tmp_path):
+    results = check_results(results_dict())
+    with pytest.raises(CourseError, match="NAME.png only, got 'samples/../x.png'|climbs out"):
+        write_submission(tmp_path / "s.zip", results, {"../x.png": png()}, "")
+    with pytest.raises(CourseError, match="expected a PNG picture"):
+        write_submission(tmp_path / "s.zip", results, {"x.png": b"GIF89a" + bytes(50)}, "")
+    assert os.listdir(tmp_path) == []
+
+
+def test_writing_never_leaves_half_a_file(tmp_path, monkeypatch):
+    target = write_one(tmp_path / "s.zip")
+    before = target.read_bytes()
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(CourseError, match="No space left"):
+        write_one(target, seed=9)
+    assert target.read_bytes() == before and os.listdir(tmp_path) == ["s.zip"]
+
+
+def test_png_of_every_colour_type_agrees_with_pillow():
+    from PIL import Image
+
+    for mode in ("1", "L", "P", "LA", "RGB", "RGBA", "I;16"):
+        stream = io.BytesIO()
+        Image.new(mode, (37, 11)).save(stream, "PNG")
+        assert check_png(stream.getvalue(), "x.png") == (37, 11)
+        parse_submission(with_sample(stream.getvalue()), "x.zip")
+
+
+def test_pictures_of_matplotlib_pass():
+    from course_utils.plotting.canvas import new_figure
+
+    stream, figure = io.BytesIO(), new_figure(2)
+    figure.subplots().plot([1, 2])
+    figure.savefig(stream, format="png")
+    assert check_png(stream.getvalue(), "x.png") == (700, 200)
+
+
+def returns_or_refuses(read, *arguments) -> None:
+    """Calls a reader that may refuse with a CourseError of one line, and nothing else."""
+    try:
+        read(*arguments)
+    except CourseError as error:
+        assert str(error).isprintable() and len(str(error)) < 600
+
+
+FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], database=None)
+edits = st.lists(st.tuples(st.integers(0, len(VALID)), st.integers(0, 6), st.binary(max_size=6)), min_size=1, max_size=5)
+
+
+def edited(data: bytes, changes) -> bytes:
+    """Returns bytes with some spans replaced; places count from the end, where a zip file keeps its directory."""
+    for place, length, new in changes:
+        begin = max(0, len(data) - place)
+        data = data[:begin] + new + data[begin + length :]
+    return data
+
+
+@FUZZ
+@given(edits)
+def test_no_edit_of_an_archive_brings_the_reader_down(changes):
+    returns_or_refuses(parse_submission, edited(VALID, changes), "x.zip")
+
+
+@FUZZ
+@given(edits)
+def test_no_edit_of_a_picture_brings_the_reader_down(changes):
+    returns_or_refuses(check_png, edited(png(), changes), "x.png")
+
+
+names = st.one_of(st.text(max_size=20), st.sampled_from(["results.json", "report.html", "samples/a.png", "../a", "/a", "a\\b"]))
+contents = st.one_of(st.binary(max_size=200), st.sampled_from([part.content for part in GOOD]))
+numbers = st.integers(0, 2**32 - 1)
+parts = st.builds(
+    Part,
+    name=names,
+    content=contents,
+    method=st.sampled_from([0, 8, 8, 8, 12]),
+    flags=st.integers(0, 2**16 - 1) | st.just(0),
+    attributes=numbers | st.just(0),
+    size=st.none() | numbers,
+    crc=st.none() | numbers,
+    packed=st.none() | st.binary(max_size=50),
+    place=st.none() | st.integers(0, 2000) | numbers,
+    local_name=st.none() | st.binary(max_size=20),
+)
+
+
+@FUZZ
+@given(st.lists(parts, max_size=6), st.binary(max_size=10), st.none() | st.integers(0, 65535))
+def test_no_archive_brings_the_reader_down(drawn, before, total):
+    returns_or_refuses(parse_submission, pack(drawn, before=before, total=total), "x.zip")

@@ -1,0 +1,238 @@
+"""What a student wrote stays text: no element, attribute or address of a page depends on it, and a browser runs none of it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import pytest
+from browsers import needs_browser, screenshot, title_after_opening
+from submissions import png, results_dict
+
+from course_utils.base.errors import CourseError
+from course_utils.homework.archive import Submission
+from course_utils.homework.classroom import Broken, Judged, SchoolClass, class_page
+from course_utils.homework.measure import effects, judgement
+from course_utils.homework.report import EMPTY, SECURITY, SELF_REPORTED, Html, moment, page, paragraphs, report_page, tag
+from course_utils.homework.rule import Pair
+from course_utils.homework.schema import check_results
+from course_utils.studies.significance import student_quantile
+
+RUN = "document.title='RUN'"
+ATTACKS = {
+    "script": f"<script>{RUN}</script>",
+    "handler": f"<img src=x onerror={RUN}>",
+    "svg": f"<svg/onload={RUN}>",
+    "out of a style": f"</style><script>{RUN}</script>",
+    "out of a title": f"</title><script>{RUN}</script>",
+    "out of a comment": f"--><script>{RUN}</script>",
+    "out of an attribute": f'"><script>{RUN}</script><a title="',
+    "handler in an attribute": f'" onmouseover="{RUN}" autofocus onfocus="{RUN}',
+    "single quotes": f"' onclick='{RUN}",
+    "link": f'<a href="javascript:{RUN}">x</a> javascript:{RUN}',
+    "frame": f'<iframe srcdoc="<script>parent.{RUN}</script>"></iframe>',
+    "refresh": '<meta http-equiv="refresh" content="0;url=https://example.org">',
+    "base": '<base href="https://example.org/">',
+    "style": "<style>body{display:none}</style><link rel=stylesheet href=//example.org/x.css>",
+    "form": "<form action=//example.org><button autofocus>x</button></form>",
+    "entities": "&lt;script&gt; &amp;lt; &#60;b&#62;",
+    "broken": "<<b <!-- <![CDATA[ <?php ]]> ",
+}
+
+
+class Outline(HTMLParser):
+    """The elements of a page with their attributes, and its text."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict]] = []
+        self.text: list[str] = []
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def verdict_of(text: str, met: bool = False):
+    """Returns a verdict whose message repeats a student's text, as the rule's messages may."""
+    return SimpleNamespace(met=met, points=(SimpleNamespace(name="three changes", ok=met, message=text),))
+
+
+def results_with(text: str):
+    """Returns results in which every free text is this one, or its beginning where it has to be short."""
+    line = text[:200]
+    values = results_dict(ablate=True, student=line, course_version=text[:40], dataset={"name": line, "sha256": "5" * 64})
+    for study in values["experiments"]:
+        study |= {"prediction": text, "observation": text, "explanation": text, "changes": {**study["changes"], "model.network": line}}
+        for row in study["rows"]:
+            row["machine"] = line
+            row["experiment"]["model"]["network"] = line
+            row["experiment"]["dataset"] = line
+    return check_results(values)
+
+
+QUANTILE = functools.cache(student_quantile)
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch):
+    """Figures hold text of students only as pixels, so one small picture stands for all of them; equal quantiles are computed once."""
+    monkeypatch.setattr("course_utils.homework.report.figure_png", lambda _: png())
+    monkeypatch.setattr("course_utils.studies.significance.student_quantile", QUANTILE)
+
+
+def report_with(text: str) -> str:
+    return report_page(results_with(text), {"vae-changed.png": png()}, verdict_of(text), lambda *_: text)
+
+
+def class_with(text: str) -> str:
+    results = results_with(text)
+    found = {study.family: effects(study.of_kind("baseline"), study.of_kind("changed")) for study in results.experiments}
+    judged = Judged(Submission(text, results, {"vae-changed.png": png()}), verdict_of(text), found, 1)
+    pairs = (Pair((0, "vae", "prediction"), (1, "vae", "prediction"), 0.9),)
+    return class_page(SchoolClass((judged, judged), (Broken(text, text),), pairs))
+
+
+PAGES = {"report": report_with, "class": class_with}
+HARMLESS = functools.cache(lambda make: Outline(make("plain")))
+each_page = pytest.mark.parametrize("make", PAGES.values(), ids=PAGES)
+
+
+def test_each_free_text_is_one_that_the_pages_show():
+    assert report_with("nowhere else").count("nowhere else") >= 15
+
+
+@each_page
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_element_depends_on_what_a_student_wrote(make, attack):
+    harmless, hostile = HARMLESS(make), Outline(make(ATTACKS[attack]))
+    assert [name for name, _ in hostile.elements] == [name for name, _ in harmless.elements]
+    assert [sorted(attributes) for _, attributes in hostile.elements] == [sorted(attributes) for _, attributes in harmless.elements]
+    assert ATTACKS[attack].split("<")[-1].strip() in "".join(hostile.text)  # it is there, as text
+
+
+@each_page
+def test_a_page_runs_nothing_and_loads_nothing(make):
+    source = make("plain")
+    outline = Outline(source)
+    names = {name for name, _ in outline.elements}
+    assert not names & {"script", "iframe", "frame", "object", "embed", "link", "base", "form", "input", "svg", "video", "audio", "template"}
+    for name, attributes in outline.elements:
+        assert not [key for key in attributes if key.startswith("on") or key in ("style", "srcset", "srcdoc", "action")]
+        assert attributes.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
+        assert attributes.get("href", "#").startswith("#")
+        if name == "img":
+            assert attributes["alt"].strip()
+    assert {"http-equiv": "Content-Security-Policy", "content": SECURITY} in [attributes for name, attributes in outline.elements if name == "meta"]
+    style = re.search(r"<style>(.*?)</style>", source, re.DOTALL)[1]
+    assert "url(" not in style and "@import" not in style and "@media print" in style and "prefers-color-scheme: dark" in style
+
+
+@each_page
+def test_a_page_says_that_its_numbers_are_self_reported(make):
+    assert "self-reported" in "".join(Outline(make("plain")).text)
+
+
+def test_report_tells_everything():
+    results = check_results(results_dict(ablate=True))
+    text = " ".join("".join(Outline(report_page(results, {}, verdict_of("two models", True), lambda _, name: f"means of {name}")).text).split())
+    for study in results.experiments:
+        for part in (study.prediction, study.observation, study.explanation, *study.changes, *(f"means of {name}" for name in study.changes)):
+            assert part in text
+        for name in study.changes:
+            assert f"all but {name}" in text
+    assert SELF_REPORTED in text and results.student in text and results.dataset.sha256[:12] in text
+    assert "The rule is met." in text and "✓ met three changes: two models" in text
+
+
+def test_report_of_a_folder_where_nothing_ran_yet():
+    values = results_dict()
+    for study in values["experiments"]:
+        study |= {"rows": [], "observation": "", "explanation": " "}
+    text = "".join(Outline(report_page(check_results(values), {}, verdict_of("nothing ran"))).text)
+    assert text.count(EMPTY) == 4 and "Not measured yet" in text and "The rule is not met yet." in text
+    text = "".join(Outline(report_page(check_results(results_dict(experiments=[])), {}, verdict_of("no plan"))).text)
+    assert "No model was planned yet." in text
+
+
+def test_effects_of_whatever_was_handed_in():
+    """A seed twice, a metric that only some runs have, and one measured on other numbers of images."""
+    values = results_dict()
+    rows = values["experiments"][0]["rows"]
+    for row in rows[3:]:
+        row["metrics"]["FID"]["num_images"] = 200
+    again = {**rows[3]["metrics"], "KID": {"value": 1e6, "error": 1.0, "num_images": 2000}}
+    rows.append({**rows[3], "metrics": again})  # seed 0 of the changed model
+    del rows[1]["metrics"]["recall"]
+    study = check_results(values).experiments[0]
+    found = effects(study.of_kind("baseline"), study.of_kind("changed"))
+    assert [one.name for one in found] == ["KID", "precision", "class KL"]
+    mean = sum(row["metrics"]["KID"]["value"] for row in rows[3:6]) / 3
+    assert found[0].changed.value == pytest.approx(mean)  # the first run of a seed counts
+    assert judgement(found[0], {"model.likelihood"}) == found[0].judgement
+    bound = replace(found[0], name="negative ELBO")
+    assert judgement(bound, {"model.likelihood", "model.beta"}) == "not comparable: model.likelihood changed"
+    assert judgement(bound, {"model.beta"}) == found[0].judgement
+    assert effects((), study.of_kind("changed")) == effects(study.of_kind("baseline"), ()) == ()
+
+
+def test_paragraphs_and_line_breaks():
+    assert paragraphs("one\ntwo\r\n\n \n<three>") == '<p dir="auto">one<br>two</p><p dir="auto">&lt;three&gt;</p>'
+
+
+def test_dates_are_written_for_people():
+    assert moment("2025-03-01T12:30:59.123+00:00") == moment("2025-03-01T12:30Z") == "2025-03-01 12:30 UTC"
+    assert (moment("2025-03-01T12:30:00+05:30"), moment("2025-03-01T12:30"), moment("2025-03-01")) == (
+        "2025-03-01 12:30 +05:30",
+        "2025-03-01 12:30",
+        "2025-03-01",
+    )
+
+
+@pytest.mark.parametrize("wrong", [lambda: tag("script"), lambda: tag("p x"), lambda: tag("p", onclick="x"), lambda: tag("p", **{"a b": 1})])
+def test_the_builder_refuses_what_would_run(wrong):
+    with pytest.raises(CourseError, match="runs nothing"):
+        wrong()
+
+
+def test_text_is_escaped_unless_it_is_html():
+    assert tag("p", "<b>", Html("<i>"), None, 3, title='a"b', class_=None) == '<p title="a&quot;b">&lt;b&gt;<i>3</p>'
+
+
+@needs_browser
+@pytest.mark.parametrize("name", PAGES)
+def test_no_script_of_a_student_runs_in_chromium(name, tmp_path):
+    """First the proof that the same browser runs them where nothing stops it, then that each of two walls holds alone."""
+    everything = " ".join(ATTACKS[name] for name in ("script", "handler", "svg", "out of a style", "out of an attribute"))
+    pages = {
+        "bare": f"<title>safe</title><p>{everything}",
+        "escaped": re.sub(r"<title>.*?</title>", "<title>safe</title>", PAGES[name](everything), flags=re.DOTALL).replace(SECURITY, ""),
+        "policy": page("safe", tag("p", Html(everything))),
+    }
+    titles = {}
+    for kind, source in pages.items():
+        path = tmp_path / f"{kind}.html"
+        path.write_text(source, encoding="utf-8")
+        titles[kind] = title_after_opening(path, tmp_path / "profile")
+    assert titles == {"bare": "RUN", "escaped": "safe", "policy": "safe"}
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_fit_phone_and_desk(width, tmp_path):
+    """A page that is too wide for a phone is scaled down or cut: nothing dark may stand at the right edge."""
+    import numpy as np
+    from PIL import Image
+
+    path = tmp_path / "report.html"
+    path.write_text(report_with("a text of some length that wraps " * 20), encoding="utf-8")
+    shot = screenshot(path, tmp_path / "shot.png", tmp_path / "profile", width, 1500)
+    pixels = np.asarray(Image.open(shot).convert("L"))
+    assert pixels.shape[1] == width and pixels.min() < 100 < 250 < pixels[:, -6:].min()
