@@ -20,11 +20,11 @@ from course_utils.base.images import signed_to_uint8, uint8_to_signed
 from course_utils.data import load_dataset
 from course_utils.data.dataset import Dataset
 from course_utils.inverse.problems import PROBLEMS, make_problem
-from course_utils.inverse.solve import METHODS, judge, recover
+from course_utils.inverse.solve import METHODS, recover, score_recoveries
 from course_utils.metrics.features import extract
 from course_utils.metrics.frechet import fid
 from course_utils.models.base import Model
-from course_utils.models.gaussian import fit_gaussian
+from course_utils.models.gaussian import fit_class_gaussians
 from course_utils.studies.evaluate import find_extractor
 from course_utils.training.presets import preset
 from course_utils.training.runs import machine, pretrained, pretrained_names, run
@@ -38,7 +38,7 @@ def loader(dataset: Dataset) -> Callable[[str, str], Model | None]:
         name = f"regressor-{problem}" if family == "regressor" else family
         if name not in kept:
             if family == "gaussian":
-                kept[name] = fit_gaussian(dataset.train_images, dataset.train_labels, dataset.num_classes)
+                kept[name] = fit_class_gaussians(dataset.train_images, dataset.train_labels, dataset.num_classes)
             elif f"{name}-{dataset.name}" in pretrained_names():
                 kept[name] = pretrained(name, dataset.name).model
             else:
@@ -58,7 +58,7 @@ def measured(model: Model, dataset: Dataset, problem_name: str, method: str, opt
     start = time.perf_counter()
     solutions = recover(model, problem, measurements[few], options.samples, method=method, rng=make_rng(options.seed, 2)).cpu()
     seconds = time.perf_counter() - start
-    found = judge(solutions, truths[few], problem, measurements[few])
+    found = score_recoveries(solutions, truths[few], problem, measurements[few])
     single = recover(model, problem, measurements, 1, method=method, rng=make_rng(options.seed, 3))[0].cpu()
     extractor, _ = find_extractor("classifier" if f"classifier-{dataset.name}" in pretrained_names() else "pixels", dataset.name)
     # Not the truths themselves: a perfect solution would share its digit with them, and so would the noise of the two sets.

@@ -22,7 +22,7 @@ from course_utils.base.files import data_root
 from course_utils.data import load_dataset
 from course_utils.data.dataset import Dataset
 from course_utils.models.vae import gaussian_kl, reparameterise
-from course_utils.training.fit import evaluate, fit
+from course_utils.training.fit import fit, loss_terms
 from course_utils.training.presets import preset
 from course_utils.training.registry import build
 from course_utils.training.runs import machine
@@ -77,7 +77,7 @@ def run_course(dataset: Dataset, settings: list[str], seed: int) -> tuple[float,
     experiment = override(preset("vae", "laptop"), parse_assignments([*settings, "train.num_validation_images=0"])).fitted_to(dataset)
     model = build(experiment.model, seed)
     history = fit(model, dataset, experiment.train, seed=seed)
-    return history.seconds, evaluate(model, dataset.test_images, dataset.test_labels)["negative_elbo"].mean().item()
+    return history.seconds, loss_terms(model, dataset.test_images, dataset.test_labels)["negative_elbo"].mean().item()
 
 
 def main() -> None:

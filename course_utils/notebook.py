@@ -59,8 +59,8 @@ def setup(seed: int = 0) -> None:
     import torch
 
     from course_utils.base.device import budget, describe_device
-    from course_utils.plotting.canvas import apply_style
     from course_utils.data import describe_dataset
+    from course_utils.plotting.canvas import apply_style
 
     plt.switch_backend(plt.get_backend())  # the inline backend turns interactive mode on when it loads, so load it first
     plt.ioff()  # otherwise a figure would appear twice: once by itself at the end of its cell, once through show()
@@ -192,6 +192,8 @@ def _render(figure: Any) -> Any:
     """Returns the figure as an RGB PIL image, and closes the figure."""
     import matplotlib.pyplot as plt
     from PIL import Image
+
+    from course_utils.plotting.canvas import SAVED_DPI
 
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=SAVED_DPI, bbox_inches="tight", pad_inches=0.08)

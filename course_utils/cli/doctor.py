@@ -21,7 +21,7 @@ PACKAGES = ("torch", "torchvision", "accelerate", "safetensors", "matplotlib", "
 
 
 @dataclass(frozen=True)
-class Finding:
+class Probe:
     """What one probe found; `remedy` is empty where all is well."""
 
     name: str
@@ -29,7 +29,7 @@ class Finding:
     remedy: str = ""
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Probe]:
     """Prints all findings and returns those that are problems."""
     findings = [probe() for probe in (python, packages, torch_device, memory, disk, dataset, budget_name, write_access)]
     for finding in findings:
@@ -42,58 +42,58 @@ def examine() -> list[Finding]:
     return problems
 
 
-def python() -> Finding:
+def python() -> Probe:
     """Returns the version of Python."""
     too_old = sys.version_info < MIN_PYTHON
     remedy = "Install Python 3.10 or newer, then `make setup`." if too_old else ""
-    return Finding("Python", f"{platform.python_version()} on {platform.system()}", remedy)
+    return Probe("Python", f"{platform.python_version()} on {platform.system()}", remedy)
 
 
-def packages() -> Finding:
+def packages() -> Probe:
     """Returns which of the packages that the course imports are missing."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        return Finding("packages", f"missing: {', '.join(missing)}", "Run `make setup`, and start Python from .venv.")
-    return Finding("packages", f"all {len(PACKAGES)} are there")
+        return Probe("packages", f"missing: {', '.join(missing)}", "Run `make setup`, and start Python from .venv.")
+    return Probe("packages", f"all {len(PACKAGES)} are there")
 
 
-def torch_device() -> Finding:
+def torch_device() -> Probe:
     """Returns the version of torch and the device that models will run on."""
     if importlib.util.find_spec("torch") is None:
-        return Finding("torch", "missing", "Run `make setup`.")
+        return Probe("torch", "missing", "Run `make setup`.")
     import torch
 
     from course_utils.base.device import describe_device
 
     try:
-        return Finding("torch", f"{torch.__version__}, {describe_device()}")
+        return Probe("torch", f"{torch.__version__}, {describe_device()}")
     except CourseError as error:
-        return Finding("torch", torch.__version__, f"{error} Unset COURSE_DEVICE or set it to one of these.")
+        return Probe("torch", torch.__version__, f"{error} Unset COURSE_DEVICE or set it to one of these.")
 
 
-def memory() -> Finding:
+def memory() -> Probe:
     """Returns the free main memory."""
     if importlib.util.find_spec("psutil") is None:
-        return Finding("memory", "unknown", "Run `make setup`: the package psutil is missing.")
+        return Probe("memory", "unknown", "Run `make setup`: the package psutil is missing.")
     import psutil
 
     free = psutil.virtual_memory().available / 2**30
     remedy = f"Close other programs and notebooks: trainings need {MIN_FREE_MEMORY_GIB:g} GiB." if free < MIN_FREE_MEMORY_GIB else ""
-    return Finding("memory", f"{free:.1f} GiB free", remedy)
+    return Probe("memory", f"{free:.1f} GiB free", remedy)
 
 
-def disk() -> Finding:
+def disk() -> Probe:
     """Returns the free space where runs and caches are written."""
     folder = _existing(runs_root())
     free = shutil.disk_usage(folder).free / 2**30
     remedy = "Free some space (runs/ and data/cache/ may be deleted), or set COURSE_RUNS to another disk." if free < MIN_FREE_DISK_GIB else ""
-    return Finding("disk", f"{free:.1f} GiB free in {folder}", remedy)
+    return Probe("disk", f"{free:.1f} GiB free in {folder}", remedy)
 
 
-def dataset() -> Finding:
+def dataset() -> Probe:
     """Returns what `auto` gives, and whether MNIST files that are there are whole."""
     if importlib.util.find_spec("torch") is None:
-        return Finding("dataset", "unknown", "Run `make setup`.")
+        return Probe("dataset", "unknown", "Run `make setup`.")
     from course_utils.data import check_name, describe_dataset, resolve_auto
     from course_utils.data.mnist import on_disk, raw_folder, read_folder
 
@@ -101,28 +101,28 @@ def dataset() -> Finding:
     try:
         check_name(name)
     except CourseError as error:
-        return Finding("dataset", f"COURSE_DATASET={name}", f"{error} Unset COURSE_DATASET or correct it.")
+        return Probe("dataset", f"COURSE_DATASET={name}", f"{error} Unset COURSE_DATASET or correct it.")
     if name in ("mnist", "fashion") and on_disk(name):
         try:
             read_folder(name, raw_folder(name))
         except CourseError as error:
-            return Finding("dataset", f"{name} is damaged", str(error))
-    return Finding("dataset", describe_dataset())
+            return Probe("dataset", f"{name} is damaged", str(error))
+    return Probe("dataset", describe_dataset())
 
 
-def budget_name() -> Finding:
+def budget_name() -> Probe:
     """Returns the budget that presets will use."""
     if importlib.util.find_spec("torch") is None:
-        return Finding("budget", "unknown", "Run `make setup`.")
+        return Probe("budget", "unknown", "Run `make setup`.")
     from course_utils.base.device import BUDGETS, budget
 
     try:
-        return Finding("budget", budget())
+        return Probe("budget", budget())
     except CourseError as error:
-        return Finding("budget", str(os.environ.get("COURSE_BUDGET")), f"{error} Unset COURSE_BUDGET or set it to one of {', '.join(BUDGETS)}.")
+        return Probe("budget", str(os.environ.get("COURSE_BUDGET")), f"{error} Unset COURSE_BUDGET or set it to one of {', '.join(BUDGETS)}.")
 
 
-def write_access() -> Finding:
+def write_access() -> Probe:
     """Returns whether files can be written where the course keeps data, caches and runs."""
     blocked = []
     for folder in (cache_root(), runs_root()):
@@ -132,8 +132,8 @@ def write_access() -> Finding:
         except OSError as error:
             blocked.append(f"{folder} ({error.strerror})")
     if blocked:
-        return Finding("write access", f"none to {', '.join(blocked)}", "Set COURSE_CACHE and COURSE_RUNS to folders that you may write to.")
-    return Finding("write access", f"caches {cache_root()}, runs {runs_root()} (data is read from {data_root()})")
+        return Probe("write access", f"none to {', '.join(blocked)}", "Set COURSE_CACHE and COURSE_RUNS to folders that you may write to.")
+    return Probe("write access", f"caches {cache_root()}, runs {runs_root()} (data is read from {data_root()})")
 
 
 def _existing(folder: Path) -> Path:

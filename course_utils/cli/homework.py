@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from course_utils.data import load_dataset
     from course_utils.homework.archive import read_submission
-    from course_utils.homework.rule import check
+    from course_utils.homework.rule import check_rule
     from course_utils.homework.student import is_homework
     from course_utils.homework.study import gather_results, read_homework
 
@@ -94,7 +94,7 @@ def _check(options: argparse.Namespace) -> int:
         results = gather_results(options.path, dataset.sha256)
     else:
         results = read_submission(options.path).results
-    verdict = check(results)
+    verdict = check_rule(results)
     print(verdict)
     return 0 if verdict else 1
 

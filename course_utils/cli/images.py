@@ -21,7 +21,7 @@ from course_utils.studies.evaluate import (
     NLL,
     NUM_DRAWS,
     Evaluation,
-    Row,
+    MetricRow,
     check_likelihood,
     check_metrics,
     check_num_images,
@@ -31,7 +31,7 @@ from course_utils.studies.evaluate import (
 from course_utils.training.runs import resolve
 
 
-def sample(options: argparse.Namespace) -> int:
+def sample_command(options: argparse.Namespace) -> int:
     """Draws images from a trained model into a file."""
     if options.out.suffix not in (".npz", ".png"):
         raise CourseError(f"--out: expected a name that ends in .npz or .png, got {options.out}.")
@@ -47,7 +47,7 @@ def sample(options: argparse.Namespace) -> int:
     return 0
 
 
-def reconstruct(options: argparse.Namespace) -> int:
+def reconstruct_command(options: argparse.Namespace) -> int:
     """Writes test images and what a VAE makes of them."""
     run = resolve(options.source, family="vae")
     dataset = load_dataset(options.dataset or run.experiment.dataset, image_size=run.experiment.model.image_size)
@@ -60,7 +60,7 @@ def reconstruct(options: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate(options: argparse.Namespace) -> int:
+def evaluate_command(options: argparse.Namespace) -> int:
     """Prints a table of metrics with error bars, and writes it as JSON and CSV."""
     if options.out is not None and options.out.suffix != ".json":
         raise CourseError(f"--out: expected a name that ends in .json, got {options.out}.")
@@ -79,7 +79,7 @@ def evaluate(options: argparse.Namespace) -> int:
         num_draws = NUM_DRAWS if options.k is None else options.k
         measured = negative_log_likelihood(judged, dataset, num_draws=num_draws, num_images=options.num, seed=options.seed)
         result = result or Evaluation(options.source, f"{dataset.name} test", "", measured.num_images, ())
-        result = replace(result, rows=(*result.rows, Row(measured)))
+        result = replace(result, rows=(*result.rows, MetricRow(measured)))
     print(result)
     if options.out is not None:
         print(f"{options.out} and {result.save(options.out)}: written")

@@ -31,7 +31,7 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
 def _compare(options: argparse.Namespace) -> int:
     from course_utils.base.device import budget
     from course_utils.data import check_name, load_dataset
-    from course_utils.studies.compare import compare, make_protocol
+    from course_utils.studies.compare import compare_families, make_protocol
     from course_utils.training.presets import preset
 
     budget_name = options.budget or budget()
@@ -40,7 +40,7 @@ def _compare(options: argparse.Namespace) -> int:
     check_name(options.dataset)
     dataset = load_dataset(options.dataset, image_size=options.image_size)
     protocol = make_protocol(dataset, budget_name, options.num, options.features, options.hold_out)
-    result = compare(options.families, dataset, protocol, options.seeds, options.out, use_shipped=options.use_shipped)
+    result = compare_families(options.families, dataset, protocol, options.seeds, options.out, use_shipped=options.use_shipped)
     print(result)
     print(f"{', '.join(map(str, result.save(options.out)))}: written")
     return 0
@@ -58,10 +58,10 @@ def add_recover(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--noise-std", type=float, metavar="STD", help="of a measurement, pixels in [-1, 1] (default: the problem's own)")
     command.add_argument("--seed", type=int, default=0, help="of the choice of images, their noise and the solutions (default: 0)")
     command.add_argument("--out", type=Path, required=True, metavar="FILE.png")
-    command.set_defaults(run=recover)
+    command.set_defaults(run=recover_command)
 
 
-def recover(options: argparse.Namespace) -> int:
+def recover_command(options: argparse.Namespace) -> int:
     """Writes one row a test image: the image, what was measured, the mean of all solutions, the solutions. Prints how good they are."""
     import torch
 
@@ -69,7 +69,7 @@ def recover(options: argparse.Namespace) -> int:
     from course_utils.base.images import save_png, signed_to_uint8, uint8_to_signed
     from course_utils.data import load_dataset
     from course_utils.inverse.problems import make_problem
-    from course_utils.inverse.solve import check_method, judge
+    from course_utils.inverse.solve import check_method, score_recoveries
     from course_utils.inverse.solve import recover as solve
     from course_utils.training.runs import resolve
 
@@ -86,7 +86,7 @@ def recover(options: argparse.Namespace) -> int:
     columns = torch.cat([truths[None], problem.shown(measurements)[None], solutions.mean(0)[None], solutions])
     save_png(signed_to_uint8(columns.transpose(0, 1).flatten(0, 1)), options.out, num_columns=len(columns))
     print(f"{options.out}: {options.source}, {problem.name} by {method}; columns: image, measured, mean, {options.samples} solutions")
-    for name, measured in judge(solutions, truths, problem, measurements).items():
+    for name, measured in score_recoveries(solutions, truths, problem, measurements).items():
         print(f"  {name}: {measured.number}")
     print(f"± is one standard error over {options.num} images; distances and the noise of {problem.noise_std:g} are on the scale from -1 to 1")
     return 0

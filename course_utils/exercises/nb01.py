@@ -127,7 +127,7 @@ MARGINAL = Exercise(
 )
 
 
-def auc(inside: Tensor, outside: Tensor) -> Tensor:
+def _auc(inside: Tensor, outside: Tensor) -> Tensor:
     larger = (outside[:, None] > inside).double() + 0.5 * (outside[:, None] == inside)
     return larger.mean()
 
@@ -143,11 +143,11 @@ def _auc_cases() -> list[tuple]:
 AUC = Exercise(
     id="01.auc",
     question="Return the share of pairs in which the outlier is higher, from scores `inside` [N] and `outside` [M]; a tie counts half.",
-    solution=auc,
+    solution=_auc,
     cases=_auc_cases,
     why="The area under the ROC curve needs no threshold: it is the probability that a random outlier looks stranger than a random digit.",
     mistakes=(
-        Mistake(lambda inside, outside: auc(outside, inside), "This is the share of pairs in which the digit scores higher: swapped."),
+        Mistake(lambda inside, outside: _auc(outside, inside), "This is the share of pairs in which the digit scores higher: swapped."),
         Mistake(
             lambda inside, outside: (outside[:, None] > inside).double().mean(),
             "Your ties count nothing. A detector that says the same of every image would get 0 and not one half.",

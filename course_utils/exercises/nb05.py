@@ -186,7 +186,7 @@ PERTURB = Exercise(
 
 DIAGNOSIS = Exercise(
     id="05.diagnosis",
-    question="Good reconstructions, no gain from optimising codes, all dimensions active, KL of all codes to N(0, I) 40 % of the bill: which cause?",
+    question="Good reconstructions, no gain from optimising codes, all dimensions active, KL of all codes to N(0, I) 40 % of the excess NLL: which cause?",
     solution="prior mismatch",
     why="Everything between encoder and decoder works; only the prior's draws are not where the codes are, so samples suffer and nothing else.",
     mistakes=(

@@ -85,7 +85,7 @@ SHOWN = 60
 
 
 @dataclass(frozen=True)
-class Entry:
+class ZipEntry:
     """One file as the archive describes it; sizes in bytes, `place` is that of its local header."""
 
     name: str
@@ -96,7 +96,7 @@ class Entry:
     place: int
 
 
-def list_entries(data: bytes, where: str) -> tuple[Entry, ...]:
+def list_entries(data: bytes, where: str) -> tuple[ZipEntry, ...]:
     """Returns the files of a zip archive in the order of its directory, nothing decompressed.
 
     Raises:
@@ -122,7 +122,7 @@ def list_entries(data: bytes, where: str) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def read_entry(data: bytes, entry: Entry, where: str, max_bytes: int) -> bytes:
+def read_entry(data: bytes, entry: ZipEntry, where: str, max_bytes: int) -> bytes:
     """Returns the content of one file; at most `max_bytes` (and one) are ever decompressed, whatever the archive claims.
 
     Raises:
@@ -135,21 +135,21 @@ def read_entry(data: bytes, entry: Entry, where: str, max_bytes: int) -> bytes:
         stream = zlib.decompressobj(-zlib.MAX_WBITS)
         content = packed if entry.method == STORED else stream.decompress(packed, limit + 1)
     except zlib.error as error:
-        raise CourseError(f"{where}: {show(entry.name)}: expected a whole file, got a broken stream ({error}).") from None
+        raise CourseError(f"{where}: {quoted(entry.name)}: expected a whole file, got a broken stream ({error}).") from None
     if len(content) > limit:
-        raise CourseError(f"{where}: {show(entry.name)}: expected at most {limit:,} bytes, got more.")
+        raise CourseError(f"{where}: {quoted(entry.name)}: expected at most {limit:,} bytes, got more.")
     complete = len(content) == entry.size and (entry.method == STORED or (stream.eof and not stream.unused_data))
     if not complete or zlib.crc32(content) != entry.crc:
-        raise CourseError(f"{where}: {show(entry.name)}: expected {entry.size:,} bytes with the checksum of the archive, got others.")
+        raise CourseError(f"{where}: {quoted(entry.name)}: expected {entry.size:,} bytes with the checksum of the archive, got others.")
     return content
 
 
-def show(name: str) -> str:
+def quoted(name: str) -> str:
     """Returns a name for a message: escaped, quoted and short."""
     return ascii(name if len(name) <= SHOWN else name[: SHOWN - 3] + "...")
 
 
-def _central(data: bytes, place: int, where: str) -> tuple[Entry, int]:
+def _central(data: bytes, place: int, where: str) -> tuple[ZipEntry, int]:
     """Returns the entry of the directory at `place`, and the place behind it."""
     if place + CENTRAL.size > len(data) or data[place : place + 4] != b"PK\x01\x02":
         raise CourseError(f"{where}: expected a directory of files, got a broken one.")
@@ -157,15 +157,15 @@ def _central(data: bytes, place: int, where: str) -> tuple[Entry, int]:
     raw = data[place + CENTRAL.size : place + CENTRAL.size + name_bytes]
     name = _name(raw, where)
     if flags & ENCRYPTED:
-        raise CourseError(f"{where}: {show(name)}: expected a readable file, got an encrypted one.")
+        raise CourseError(f"{where}: {quoted(name)}: expected a readable file, got an encrypted one.")
     if method not in (STORED, DEFLATED):
-        raise CourseError(f"{where}: {show(name)}: expected compression 0 (stored) or 8 (deflated), got {method}.")
+        raise CourseError(f"{where}: {quoted(name)}: expected compression 0 (stored) or 8 (deflated), got {method}.")
     mode = stat.S_IFMT(attributes >> 16)
     if mode not in (0, stat.S_IFREG) or attributes & (DOS_DIRECTORY | REPARSE_POINT) or disk:
-        raise CourseError(f"{where}: {show(name)}: expected a plain file, got {'a link' if mode == stat.S_IFLNK else 'a folder, link or device'}.")
+        raise CourseError(f"{where}: {quoted(name)}: expected a plain file, got {'a link' if mode == stat.S_IFLNK else 'a folder, link or device'}.")
     if (method == STORED and packed != size) or (size > FREE_BYTES and size > MAX_RATIO * packed):
-        raise CourseError(f"{where}: {show(name)}: expected a file packed at most {MAX_RATIO} times, got {size:,} bytes out of {packed:,}.")
-    return Entry(name, method, crc, packed, size, local), place + CENTRAL.size + name_bytes + extra + comment
+        raise CourseError(f"{where}: {quoted(name)}: expected a file packed at most {MAX_RATIO} times, got {size:,} bytes out of {packed:,}.")
+    return ZipEntry(name, method, crc, packed, size, local), place + CENTRAL.size + name_bytes + extra + comment
 
 
 def _name(raw: bytes, where: str) -> str:
@@ -185,37 +185,37 @@ def _name(raw: bytes, where: str) -> str:
     }
     for trouble, there in troubles.items():
         if there:
-            raise CourseError(f"{where}: expected plain relative file names, got {trouble}: {show(name)}.")
+            raise CourseError(f"{where}: expected plain relative file names, got {trouble}: {quoted(name)}.")
     return name
 
 
-def _refuse_repeats(entries: Iterable[Entry], where: str) -> None:
+def _refuse_repeats(entries: Iterable[ZipEntry], where: str) -> None:
     seen: set[str] = set()
     for entry in entries:
         if entry.name.casefold() in seen:
-            raise CourseError(f"{where}: expected each file once, got {show(entry.name)} twice (upper and lower case count as one).")
+            raise CourseError(f"{where}: expected each file once, got {quoted(entry.name)} twice (upper and lower case count as one).")
         seen.add(entry.name.casefold())
 
 
-def _refuse_overlap(data: bytes, entries: Iterable[Entry], end: int, where: str) -> None:
+def _refuse_overlap(data: bytes, entries: Iterable[ZipEntry], end: int, where: str) -> None:
     """Raises CourseError where two files share bytes, or one reaches into the directory: the trick of bombs without nesting."""
     place = 0
     for entry in sorted(entries, key=lambda entry: entry.place):
         if entry.place < place:
-            raise CourseError(f"{where}: {show(entry.name)}: expected files one after the other, got overlapping ones.")
+            raise CourseError(f"{where}: {quoted(entry.name)}: expected files one after the other, got overlapping ones.")
         place = _content(data, entry, where) + entry.packed_size
     if place > end:
         raise CourseError(f"{where}: expected files before the directory, got one that reaches into it.")
 
 
-def _content(data: bytes, entry: Entry, where: str) -> int:
+def _content(data: bytes, entry: ZipEntry, where: str) -> int:
     """Returns where an entry's content begins, its local header being one of the same file."""
     if data[entry.place : entry.place + 4] != b"PK\x03\x04" or entry.place + LOCAL.size > len(data):
-        raise CourseError(f"{where}: {show(entry.name)}: expected a file at its place in the archive, got none.")
+        raise CourseError(f"{where}: {quoted(entry.name)}: expected a file at its place in the archive, got none.")
     _, _, flags, method, _, _, _, _, _, name_bytes, extra = LOCAL.unpack_from(data, entry.place)
     begin = entry.place + LOCAL.size
     if data[begin : begin + name_bytes] != entry.name.encode("ascii") or method != entry.method or flags & ENCRYPTED:
-        raise CourseError(f"{where}: {show(entry.name)}: expected the same file in directory and content, got two different ones.")
+        raise CourseError(f"{where}: {quoted(entry.name)}: expected the same file in directory and content, got two different ones.")
     return begin + name_bytes + extra
 
 
@@ -294,7 +294,7 @@ def limit(name: str) -> int:
 def _check_names(sizes: Mapping[str, int], where: str) -> None:
     for name, size in sizes.items():
         if name not in (RESULTS, REPORT) and not SAMPLE.fullmatch(name):
-            raise CourseError(f"{where}: expected {REPORT}, {RESULTS} and {SAMPLES}/NAME.png only, got {show(name)}.")
+            raise CourseError(f"{where}: expected {REPORT}, {RESULTS} and {SAMPLES}/NAME.png only, got {quoted(name)}.")
         if size > limit(name):
             raise CourseError(f"{where}: {name}: expected at most {limit(name):,} bytes, got {size:,}.")
     for name in (RESULTS, REPORT):
@@ -321,7 +321,7 @@ def _read_folder(folder: Path, where: str) -> Submission:
     paths |= {f"{SAMPLES}/{path.name}": path for path in pictures}
     for path in (folder / SAMPLES, *paths.values()):
         if path.is_symlink() or (path.exists() and not (path.is_file() or path.name == SAMPLES)):
-            raise CourseError(f"{where}: expected plain files, got a link or device: {show(path.name)}.")
+            raise CourseError(f"{where}: expected plain files, got a link or device: {quoted(path.name)}.")
     _check_names({name: path.stat().st_size for name, path in paths.items()}, where)
     content = {name: _read_file(path, limit(name), f"{where}: {name}") for name, path in paths.items() if name != REPORT}
     return _submission(content, where)

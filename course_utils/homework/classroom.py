@@ -17,12 +17,12 @@ from course_utils.homework.archive import RESULTS, Submission, read_submission
 from course_utils.homework.measure import changes_of, difference, effects, in_short, judgement
 from course_utils.homework.report import NAMES, Html, class_png, join, mark, page, picture, runs_table, said, sample_pictures, table, tag
 from course_utils.homework.rule import Pair, near_equal
-from course_utils.homework.schema import Results, Row, Study
+from course_utils.homework.schema import Results, Study, SubmittedRow
 
 if TYPE_CHECKING:
     from course_utils.data.dataset import Dataset
-    from course_utils.metrics.measurement import Measurement, Verdict
-    from course_utils.studies.significance import Comparison
+    from course_utils.metrics.measurement import Difference, Measurement
+    from course_utils.studies.significance import SeedComparison
     from course_utils.training.presets import Experiment
 
 # What spreadsheets take for the beginning of a formula, the wide forms of East Asian keyboards included.
@@ -72,7 +72,7 @@ def _line(one: Judged, study: Study | None, num_pairs: int, metrics: list[str]) 
     return line
 
 
-def _cells(effect: Comparison, study: Study) -> list[str]:
+def _cells(effect: SeedComparison, study: Study) -> list[str]:
     error = math.hypot(effect.baseline.error, effect.changed.error)  # NaN where a side has one seed
     numbers = effect.baseline.value, effect.changed.value, difference(effect), error
     return [*(f"{number:.6g}" if math.isfinite(number) else "" for number in numbers), judgement(effect, study.changes)]
@@ -138,7 +138,7 @@ def _family(school_class: SchoolClass, family: str) -> Html:
     return join(parts)
 
 
-def _cell(effect: Comparison | None, study: Study) -> Html | str:
+def _cell(effect: SeedComparison | None, study: Study) -> Html | str:
     if effect is None:
         return "-"
     text, words = f"{difference(effect):+.3g}", judgement(effect, study.changes)
@@ -188,7 +188,7 @@ class Judged:
 
     submission: Submission
     verdict: Any
-    effects: dict[str, tuple[Comparison, ...]]
+    effects: dict[str, tuple[SeedComparison, ...]]
     num_pictures: int
 
     @property
@@ -328,7 +328,7 @@ class Claim:
     source: str
     results: Results
     study: Study
-    row: Row
+    row: SubmittedRow
 
     @property
     def name(self) -> str:
@@ -346,7 +346,7 @@ class Rerun:
 
     claim: Claim
     same_data: bool
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Difference, ...]
     unknown: tuple[str, ...]
 
     @property

@@ -18,7 +18,7 @@ from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8
 from course_utils.data.dataset import Dataset
 from course_utils.homework.parameters import NUM_IMAGES
-from course_utils.homework.schema import Row, Study
+from course_utils.homework.schema import Study, SubmittedRow
 from course_utils.metrics.classes import class_agreement, class_kl
 from course_utils.metrics.features import class_probabilities, extract
 from course_utils.metrics.frechet import fid, kid
@@ -29,7 +29,7 @@ from course_utils.studies.evaluate import find_extractor
 from course_utils.training.runs import Run, pretrained_names
 
 if TYPE_CHECKING:
-    from course_utils.studies.significance import Comparison
+    from course_utils.studies.significance import SeedComparison
 
 BATCH_IMAGES = 500
 
@@ -52,7 +52,7 @@ class MetricInfo:
 
 
 _PIXEL_MODEL = ("model.likelihood", "model.binarisation", "model.noise_std")
-METRICS: dict[str, MetricInfo] = {
+HOMEWORK_METRICS: dict[str, MetricInfo] = {
     "FID": MetricInfo("", "lower", "distance of the samples' features from those of test images"),
     "KID": MetricInfo("", "lower", "the same without the bias of few images"),
     "precision": MetricInfo("", "higher", "share of samples that lie among the test images"),
@@ -78,7 +78,7 @@ LOSS_TERMS: dict[str, dict[str, str]] = {
 
 def incomparable(metric: str, changes: Collection[str]) -> tuple[str, ...]:
     """Returns the changed settings that change what a metric means; none where values before and after compare."""
-    changed_by = METRICS[metric].changed_by if metric in METRICS else ()
+    changed_by = HOMEWORK_METRICS[metric].changed_by if metric in HOMEWORK_METRICS else ()
     return tuple(name for name in changed_by if name in changes)
 
 
@@ -106,7 +106,7 @@ def measured_run(run: Run, dataset: Dataset, num_images: int = 2_000) -> dict[st
     for recorded, name in LOSS_TERMS.get(run.experiment.family, {}).items():
         value, error = run.metric(recorded)
         found[name] = {"value": value, "error": error, "num_images": run.record["metrics"][recorded]["num_images"]}
-    return {"metrics": {name: found[name] for name in METRICS if name in found}, "sampling_seconds": seconds}
+    return {"metrics": {name: found[name] for name in HOMEWORK_METRICS if name in found}, "sampling_seconds": seconds}
 
 
 def _as_metric(measured: Measurement) -> Mapping[str, Any]:
@@ -143,25 +143,25 @@ def _of_images(images: Tensor, labels: Tensor | None, dataset: Dataset) -> list[
     return found
 
 
-def effects(before: Sequence[Row], after: Sequence[Row]) -> tuple[Comparison, ...]:
+def effects(before: Sequence[SubmittedRow], after: Sequence[SubmittedRow]) -> tuple[SeedComparison, ...]:
     """Returns the comparison of two sets of runs for every metric that all of them have, in the order of the first run.
 
     Of several runs with one seed the first counts. Nothing where a side has no runs; a metric that does not compare (measured on other numbers of
     images) is left out: what students hand in may be anything, and the rest is still worth reading.
     """
     sides = [[asdict(row) for row in {row.seed: row for row in reversed(rows)}.values()][::-1] for rows in (before, after)]
-    from course_utils.studies.significance import compare
+    from course_utils.studies.significance import compare_seeds
 
-    found: list[Comparison] = []
+    found: list[SeedComparison] = []
     for name in _shared([*before, *after]) if all(sides) else ():
         try:
-            found += compare(*([{**row, "metrics": {name: row["metrics"][name]}} for row in rows] for rows in sides))
+            found += compare_seeds(*([{**row, "metrics": {name: row["metrics"][name]}} for row in rows] for rows in sides))
         except CourseError:
             continue
     return tuple(found)
 
 
-def judgement(effect: Comparison, changes: Collection[str]) -> str:
+def judgement(effect: SeedComparison, changes: Collection[str]) -> str:
     """Returns "real", "within noise", or why neither can be said: one seed, or a change that gives the metric another meaning."""
     pass
 
@@ -169,12 +169,12 @@ def judgement(effect: Comparison, changes: Collection[str]) -> str:
     return f"not comparable: {', '.join(changed_by)} changed" if changed_by else effect.judgement
 
 
-def difference(effect: Comparison) -> float:
+def difference(effect: SeedComparison) -> float:
     """Returns the changed model's mean minus the class model's."""
     return effect.changed.value - effect.baseline.value
 
 
-def _shared(rows: Sequence[Row]) -> list[str]:
+def _shared(rows: Sequence[SubmittedRow]) -> list[str]:
     return [name for name in rows[0].metrics if all(name in row.metrics for row in rows)] if rows else []
 
 

@@ -164,7 +164,7 @@ def meaning(family: str, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Idle:
+class NoEffect:
     """A setting that has no effect, or less than its values suggest, in some experiments.
 
     Attributes:
@@ -193,28 +193,28 @@ def _share_of_whole_images(experiment: Experiment) -> float:
 
 
 RULES = (
-    Idle(
+    NoEffect(
         "",
         "train.warmup_fraction",
         lambda e: e.train.schedule != "one_cycle",
         lambda e: TrainConfig().warmup_fraction,
         "only the schedule 'one_cycle' has a warm-up",
     ),
-    Idle(
+    NoEffect(
         "vae", "model.noise_std", lambda e: e.model.likelihood != "gaussian", lambda e: 0.1, "only the likelihood 'gaussian' has a noise_std"
     ),
-    Idle("vae", "model.free_bits", lambda e: e.model.beta == 0, lambda e: 0.0, "with beta 0 the KL term counts for nothing"),
-    Idle("dcgan", "model.penalty_share", _no_penalty, lambda e: 1.0, "r1_weight and gradient_penalty_weight are 0, so there is no penalty"),
-    Idle(
+    NoEffect("vae", "model.free_bits", lambda e: e.model.beta == 0, lambda e: 0.0, "with beta 0 the KL term counts for nothing"),
+    NoEffect("dcgan", "model.penalty_share", _no_penalty, lambda e: 1.0, "r1_weight and gradient_penalty_weight are 0, so there is no penalty"),
+    NoEffect(
         "dcgan",
         "model.penalty_share",
         lambda e: not _no_penalty(e),
         _share_of_whole_images,
         "it comes to the same whole number of images of a batch",
     ),
-    Idle("diffusion", "model.sampler", lambda e: e.model.sampler == "ddim", lambda e: "euler", "'ddim' without noise takes the steps of 'euler'"),
-    Idle("diffusion", "model.sampler", lambda e: e.model.num_steps == 1, lambda e: "euler", "with one step all samplers do the same"),
-    Idle("diffusion", "model.guidance_scale", lambda e: e.model.unlabelled == "null", lambda e: 1.0, "samples without labels have nothing to guide"),
+    NoEffect("diffusion", "model.sampler", lambda e: e.model.sampler == "ddim", lambda e: "euler", "'ddim' without noise takes the steps of 'euler'"),
+    NoEffect("diffusion", "model.sampler", lambda e: e.model.num_steps == 1, lambda e: "euler", "with one step all samplers do the same"),
+    NoEffect("diffusion", "model.guidance_scale", lambda e: e.model.unlabelled == "null", lambda e: 1.0, "samples without labels have nothing to guide"),
 )
 
 
@@ -226,7 +226,7 @@ def effective(experiment: Experiment) -> Experiment:
     return experiment
 
 
-def why_idle(experiment: Experiment, name: str) -> str:
+def why_no_effect(experiment: Experiment, name: str) -> str:
     """Returns why a setting has no effect in an experiment, in one clause."""
     for rule in RULES:
         if rule.name == name and rule.family in ("", experiment.family) and rule.applies(experiment):
@@ -239,7 +239,7 @@ SMALLEST_CHANGE = 0.01  # relative; less is no change that could be examined
 
 
 @dataclass(frozen=True)
-class Entry:
+class ChangeEntry:
     """What one change is worth.
 
     Attributes:
@@ -272,7 +272,7 @@ class ChangeReport:
     """
 
     family: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ChangeEntry, ...]
     experiment: Experiment | None
 
     @property
@@ -319,7 +319,7 @@ def judge_changes(baseline: Experiment, changes: Mapping[str, Any]) -> ChangeRep
     entries = []
     for name, value in changes.items():
         status, message = ("refused", refused[name]) if name in refused else _worth(name, baseline, changed, settings[name])
-        entries.append(Entry(str(name), value, before.get(name), status, message))
+        entries.append(ChangeEntry(str(name), value, before.get(name), status, message))
     return ChangeReport(baseline.family, tuple(entries), None if refused else changed)
 
 
@@ -388,7 +388,7 @@ def _worth(name: str, baseline: Experiment, changed: Experiment, setting: Settin
     except CourseError:  # the other changes need this one
         return "counts", ""
     if effective(without) == effective(changed):
-        return "idle", f"no effect: {why_idle(changed, name)}"
+        return "idle", f"no effect: {why_no_effect(changed, name)}"
     return "counts", ""
 
 

@@ -28,7 +28,7 @@ from course_utils.plotting.diffusion import against_calls
 from course_utils.plotting.gan import gan_curves
 from course_utils.plotting.homework import curve_terms, seed_curves
 from course_utils.studies.evaluate import find_extractor
-from course_utils.studies.sweep import curves
+from course_utils.studies.sweep import curve_columns
 from course_utils.training.runs import Run, pretrained, pretrained_names
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def training(runs: Runs) -> Picture:
     if next(iter(runs.values())).experiment.family == "dcgan":
         figure = gan_curves({name: run.history for name, run in runs.items()})
         return Picture(figure, f"One row of panels each for the {names}, over epochs: answers of D, separation, distances of images, gradient norms.")
-    histories = {name: [curves(run.history)] for name, run in runs.items()}
+    histories = {name: [curve_columns(run.history)] for name, run in runs.items()}
     wanted = [term for term in curve_terms([one[0] for one in histories.values()]) if term not in ("learning_rate", "gradient_norm")]
     return Picture(seed_curves(histories, wanted), f"Training curves of the {names} over epochs: {', '.join(wanted)}; dashed on test images.")
 

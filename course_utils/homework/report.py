@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from course_utils.metrics.measurement import Measurement
-    from course_utils.studies.significance import Comparison
+    from course_utils.studies.significance import SeedComparison
 
 HOMEWORK_CSS = """
 :root { color-scheme: light dark; --line: #d0d7de; --quiet: #57606a; --soft: #f6f8fa; --good: #116329; --bad: #a40e26; }
@@ -135,7 +135,7 @@ def picture(png: bytes, alt: str, caption: object = None, *, chart: bool = False
     return tag("figure", box, None if caption is None else tag("figcaption", caption))
 
 
-def moment(date: str) -> str:
+def show_moment(date: str) -> str:
     """Returns an ISO date as people write it, such as "2025-03-01 12:30 UTC"."""
     day, _, time = date.partition("T")
     zone = "UTC" if date.endswith(("Z", "+00:00")) else re.sub(r".*?([+-]\d\d:\d\d)?$", r"\1", time)
@@ -170,20 +170,20 @@ def course_style() -> Iterator[None]:
         yield
 
 
-def figure_png(figure: Figure) -> bytes:
+def report_png(figure: Figure) -> bytes:
     """Returns a figure as PNG; equal figures give equal bytes."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     return stream.getvalue()
 
 
-def effects_png(found: Sequence[Comparison]) -> bytes:
+def effects_png(found: Sequence[SeedComparison]) -> bytes:
     """Returns each metric before and after, with error bars."""
     from course_utils.plotting.homework import before_and_after
 
     groups = {one.name: {"class": _pair(one.baseline), "changed": _pair(one.changed)} for one in found}
     with course_style():
-        return figure_png(before_and_after(groups))
+        return report_png(before_and_after(groups))
 
 
 def curves_png(study: Study) -> bytes | None:
@@ -194,7 +194,7 @@ def curves_png(study: Study) -> bytes | None:
     histories = {name: [row.history for row in rows] for name, rows in sides.items()}
     terms = curve_terms([history for runs in histories.values() for history in runs])
     with course_style():
-        return figure_png(seed_curves(histories, terms)) if terms else None
+        return report_png(seed_curves(histories, terms)) if terms else None
 
 
 def class_png(class_results: Sequence[Results], family: str, metric: str, max_parameters: int = 9) -> tuple[bytes, str] | None:
@@ -214,7 +214,7 @@ def class_png(class_results: Sequence[Results], family: str, metric: str, max_pa
         return None
     baseline = [row.metrics[metric].value for study in studies for row in study.of_kind("baseline") if metric in row.metrics]
     with course_style():
-        drawn = figure_png(parameter_scatter(panels, metric, sum(baseline) / len(baseline) if baseline else None))
+        drawn = report_png(parameter_scatter(panels, metric, sum(baseline) / len(baseline) if baseline else None))
     told = ", ".join(f"{name} (changed by {counts[name]})" for name in panels)
     return drawn, f"{metric} of every {family} run of the class against {told}; dashed: mean of the class model."
 
@@ -282,7 +282,7 @@ def facts(results: Results) -> Html:
         "Seeds": ", ".join(map(str, results.seeds)) or "none",
         "Machine": "; ".join(machines) or "nothing ran yet",
         "Course version": results.course_version,
-        "Created": moment(results.created),
+        "Created": show_moment(results.created),
     }
     return tag("dl", *(join([tag("dt", name), tag("dd", value, dir="auto")]) for name, value in pairs.items()), class_="facts")
 
@@ -305,8 +305,8 @@ def study_section(study: Study, samples: Mapping[str, bytes], meaning: Callable[
     before, after = study.of_kind("baseline"), study.of_kind("changed")
     found = effects(before, after)
     first_run = min((row.started for row in after), default=None)
-    when = f"Written {moment(study.planned)}. "
-    when += f"First run of the changed model: {moment(first_run)}." if first_run else "The changed model has not run."
+    when = f"Written {show_moment(study.planned)}. "
+    when += f"First run of the changed model: {show_moment(first_run)}." if first_run else "The changed model has not run."
     parts = [
         tag("h2", name),
         tag("h3", "Changes"),
@@ -343,13 +343,13 @@ def changes_table(study: Study, meaning: Callable[[str, str], str]) -> Html:
     return table(("setting", "in class", "changed to"), rows) if rows else tag("p", "No change was planned.")
 
 
-def effects_table(found: tuple[Comparison, ...], study: Study) -> Html:
+def effects_table(found: tuple[SeedComparison, ...], study: Study) -> Html:
     """Returns each metric before and after with error bars, and the verdict."""
-    from course_utils.homework.measure import METRICS
+    from course_utils.homework.measure import HOMEWORK_METRICS
 
     rows = []
     for one in found:
-        better = METRICS[one.name].better if one.name in METRICS else ""
+        better = HOMEWORK_METRICS[one.name].better if one.name in HOMEWORK_METRICS else ""
         name = join([one.name, tag("br"), tag("span", f"{better} is better", class_="quiet")]) if better else one.name
         numbers = one.baseline.number, one.changed.number, f"{difference(one):+.3g}"
         rows.append((name, *numbers, mark_verdict(judgement(one, study.changes)), f"{one.changed.num_images:,}"))
@@ -362,7 +362,7 @@ def mark_verdict(words: str) -> Html:
     return tag("strong" if words == "real" else "span", words)
 
 
-def _figures(study: Study, found: tuple[Comparison, ...], name: str) -> list[Html]:
+def _figures(study: Study, found: tuple[SeedComparison, ...], name: str) -> list[Html]:
     pictures = []
     if found:
         alt = "; ".join(f"{one.name}: class {one.baseline.number}, changed {one.changed.number}" for one in found)
@@ -418,7 +418,7 @@ def runs_table(study: Study) -> Html:
             tag("code", row.key[:10]),
             ROUND.get(row.kind, f"without {row.ablated}"),
             row.seed,
-            moment(row.started),
+            show_moment(row.started),
             f"{row.training_seconds:.0f} s",
             f"{row.sampling_seconds:.1f} s",
         )

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 from course_utils.base.config import override
 from course_utils.base.errors import CourseError
 from course_utils.homework.parameters import FAMILIES, MIN_COUNTED, NUM_IMAGES, ChangeReport, counted_names, homework_preset, validate_changes
-from course_utils.homework.schema import Results, Row, Study, check_results
+from course_utils.homework.schema import Results, Study, SubmittedRow, check_results
 from course_utils.training.presets import Experiment
 from course_utils.training.runs import experiment_key
 
 
 @dataclass(frozen=True)
-class Point:
+class RulePoint:
     """One thing that the rule asks for: its name, whether it is there, and what was found or is missing."""
 
     name: str
@@ -77,14 +77,14 @@ MIN_WORDS, MIN_DIFFERENT = 8, 6
 COPIED = 0.8  # of the shorter text's runs of four words stand in the other one
 
 
-def text_points(study: Study, results: Results) -> list[Point]:
+def text_points(study: Study, results: Results) -> list[RulePoint]:
     """Returns a point for each text, one for texts that repeat another, and one for the time of the prediction."""
     return [*(_written(part, getattr(study, part)) for part in PARTS), _own_words(study, results), _in_time(study)]
 
 
-def _written(part: str, text: str) -> Point:
+def _written(part: str, text: str) -> RulePoint:
     problem = too_short(text)
-    return Point(part, not problem, problem or f"{len(words_of(text))} words")
+    return RulePoint(part, not problem, problem or f"{len(words_of(text))} words")
 
 
 def too_short(text: str) -> str:
@@ -97,33 +97,33 @@ def too_short(text: str) -> str:
     return ""
 
 
-def _own_words(study: Study, results: Results) -> Point:
+def _own_words(study: Study, results: Results) -> RulePoint:
     """Looks for a text that repeats another one of this model, or the same part of another model."""
     own = {part: getattr(study, part) for part in PARTS}
     for first, second in combinations(PARTS, 2):
         if near_equal({first: own[first], second: own[second]}, COPIED):
-            return Point("own words", False, f"the {second} repeats the {first}; each answers another question")
+            return RulePoint("own words", False, f"the {second} repeats the {first}; each answers another question")
     for other in results.experiments:
         for part in PARTS:
             if other.family != study.family and near_equal({"own": own[part], "other": getattr(other, part)}, COPIED):
-                return Point("own words", False, f"the {part} repeats that of the {other.family}; write what belongs to this model")
-    return Point("own words", True, "no text repeats another")
+                return RulePoint("own words", False, f"the {part} repeats that of the {other.family}; write what belongs to this model")
+    return RulePoint("own words", True, "no text repeats another")
 
 
-def _in_time(study: Study) -> Point:
+def _in_time(study: Study) -> RulePoint:
     """The prediction comes before the runs of the changed model; the times are self-reported."""
-    planned = moment(study.planned)
-    started = [moment(row.started) for row in study.rows if row.kind != "baseline"]
+    planned = parse_moment(study.planned)
+    started = [parse_moment(row.started) for row in study.rows if row.kind != "baseline"]
     if started and planned > min(started):
-        return Point("predicted first", False, f"planned {_minute(planned)}, after the first run of the changed model ({_minute(min(started))})")
-    return Point("predicted first", True, f"planned {_minute(planned)}")
+        return RulePoint("predicted first", False, f"planned {_minute(planned)}, after the first run of the changed model ({_minute(min(started))})")
+    return RulePoint("predicted first", True, f"planned {_minute(planned)}")
 
 
 def _minute(time: datetime) -> str:
     return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
-def moment(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     """Returns the time that an ISO date says; without a zone it is taken as UTC."""
     found = datetime.fromisoformat(text.replace("Z", "+00:00"))
     return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
@@ -137,12 +137,12 @@ GREY_28 = {"image_size": 28, "image_channels": 1, "num_classes": 10}
 DATA_FIELDS = {"mnist": GREY_28, "fashion": GREY_28, "strokes": GREY_28}  # what follows from data that everybody has
 
 
-def run_points(study: Study, results: Results) -> list[Point]:
+def run_points(study: Study, results: Results) -> list[RulePoint]:
     """Returns the points of the runs: both kinds with every seed, settings that fit, and numbers that can be."""
     return [_there("baseline", study, results), _there("changed", study, results), _settings(study, results), _numbers(study, results)]
 
 
-def _there(kind: str, study: Study, results: Results) -> Point:
+def _there(kind: str, study: Study, results: Results) -> RulePoint:
     """Every claimed seed once."""
     name = {"baseline": "runs of the class model", "changed": "runs of the changed model"}[kind]
     seeds = [row.seed for row in study.of_kind(kind)]
@@ -153,24 +153,24 @@ def _there(kind: str, study: Study, results: Results) -> Point:
     found += [f"more than once: {_seeds(twice)}"] if twice else []
     found += [f"not among the seeds of the homework: {_seeds(others)}"] if others else []
     if not seeds:
-        return Point(name, False, "there are none; start them with `course homework run`")
-    return Point(name, not found, "; ".join(found) or f"{len(seeds)} seeds")
+        return RulePoint(name, False, "there are none; start them with `course homework run`")
+    return RulePoint(name, not found, "; ".join(found) or f"{len(seeds)} seeds")
 
 
 def _seeds_of_runs(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _settings(study: Study, results: Results) -> Point:
+def _settings(study: Study, results: Results) -> RulePoint:
     """The settings of each run are those of the class model and of the plan, and its number belongs to them."""
     for row in study.rows:
         problem = wrong_run(row, study, results)
         if problem:
-            return Point("settings of the runs", False, f"{row.kind}, seed {row.seed}: {problem}")
-    return Point("settings of the runs", True, "as planned" if study.rows else "no runs")
+            return RulePoint("settings of the runs", False, f"{row.kind}, seed {row.seed}: {problem}")
+    return RulePoint("settings of the runs", True, "as planned" if study.rows else "no runs")
 
 
-def wrong_run(row: Row, study: Study, results: Results) -> str:
+def wrong_run(row: SubmittedRow, study: Study, results: Results) -> str:
     """Returns why a run is not the class model, or the class model with the planned changes; "" where it is."""
     try:
         expected = _flat(planned_experiment(row, study, results).as_dict())
@@ -186,7 +186,7 @@ def wrong_run(row: Row, study: Study, results: Results) -> str:
     return ""
 
 
-def planned_experiment(row: Row, study: Study, results: Results) -> Experiment:
+def planned_experiment(row: SubmittedRow, study: Study, results: Results) -> Experiment:
     """Returns the experiment that a run of this kind and seed must be.
 
     Raises:
@@ -210,29 +210,29 @@ def _flat(experiment: Mapping[str, Any]) -> dict[str, Any]:
     return {name: experiment[name] for name in ("family", "dataset", "seed")} | groups
 
 
-def _numbers(study: Study, results: Results) -> Point:
+def _numbers(study: Study, results: Results) -> RulePoint:
     """Metrics that are there, possible, of equally many images, and not copied from one run to another."""
     if not study.rows:
-        return Point("numbers", False, "no runs, so no numbers")
+        return RulePoint("numbers", False, "no runs, so no numbers")
     # A small folder of images has fewer test images than the budget asks for.
     num_images = NUM_IMAGES[results.budget] if results.dataset.name in DATA_FIELDS else _num_images(study.rows[0])
     for row in study.rows:
         problem = _impossible(row, num_images)
         if problem:
-            return Point("numbers", False, f"{row.kind}, seed {row.seed}: {problem}")
+            return RulePoint("numbers", False, f"{row.kind}, seed {row.seed}: {problem}")
     compared = [row for row in study.rows if row.kind != "ablation"]  # leaving out a change that did nothing gives the same numbers
     for one, other in combinations(compared, 2):
         if all(one.metrics[name].value == other.metrics[name].value for name in REQUIRED_METRICS):
             pair = f"{one.kind}, seed {one.seed}, and {other.kind}, seed {other.seed}"
-            return Point("numbers", False, f"{pair}, have the same numbers; two different runs never do")
-    return Point("numbers", True, f"{len(study.rows)} runs with {len(study.rows[0].metrics)} metrics each")
+            return RulePoint("numbers", False, f"{pair}, have the same numbers; two different runs never do")
+    return RulePoint("numbers", True, f"{len(study.rows)} runs with {len(study.rows[0].metrics)} metrics each")
 
 
-def _num_images(row: Row) -> int:
+def _num_images(row: SubmittedRow) -> int:
     return row.metrics["FID"].num_images if "FID" in row.metrics else 0
 
 
-def _impossible(row: Row, num_images: int) -> str:
+def _impossible(row: SubmittedRow, num_images: int) -> str:
     """Returns what is wrong with the numbers of one run; "" where nothing is."""
     missing = [name for name in REQUIRED_METRICS if name not in row.metrics]
     if missing:
@@ -249,7 +249,7 @@ def _impossible(row: Row, num_images: int) -> str:
         return f"{few[0]} is of {row.metrics[few[0]].num_images:,} images, expected {num_images:,} in this budget"
     if not row.history or not any(row.history.values()):
         return "its training curves are missing"
-    if moment(row.finished) < moment(row.started):
+    if parse_moment(row.finished) < parse_moment(row.started):
         return f"it ends ({row.finished}) before it starts ({row.started})"
     return ""
 
@@ -258,7 +258,7 @@ MIN_MODELS, MIN_SEEDS = 2, 3
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RuleVerdict:
     """Whether a submission meets the assignment's rule.
 
     Attributes:
@@ -266,7 +266,7 @@ class Verdict:
         met: the points of the whole are met, and all points of at least two models.
     """
 
-    points: tuple[Point, ...]
+    points: tuple[RulePoint, ...]
     met: bool
 
     def __bool__(self) -> bool:
@@ -277,7 +277,7 @@ class Verdict:
         return "\n".join([*lines, "The rule is met." if self.met else "The rule is not met yet."])
 
 
-def check(results: Mapping[str, Any] | Results) -> Verdict:
+def check_rule(results: Mapping[str, Any] | Results) -> RuleVerdict:
     """Returns the verdict on what `results.json` holds; it raises nothing, whatever is in there.
 
     Args:
@@ -287,52 +287,52 @@ def check(results: Mapping[str, Any] | Results) -> Verdict:
         try:
             results = check_results(results)
         except CourseError as error:
-            return Verdict((Point("results.json", False, str(error)),), False)
+            return RuleVerdict((RulePoint("results.json", False, str(error)),), False)
     by_study = {study.family: _study_points(study, results) for study in results.experiments}
     complete = [family for family, points in by_study.items() if all(point.ok for point in points)]
     whole = [_models(results, complete), _seeds(results), _budget(results)]
     points = (*whole, *(point for points in by_study.values() for point in points))
-    return Verdict(points, all(point.ok for point in whole))
+    return RuleVerdict(points, all(point.ok for point in whole))
 
 
-def _models(results: Results, complete: list[str]) -> Point:
+def _models(results: Results, complete: list[str]) -> RulePoint:
     there = [study.family for study in results.experiments if study.family in FAMILIES]
     if len(there) < MIN_MODELS:
         missing = f"choose {MIN_MODELS} of {', '.join(FAMILIES)}"
-        return Point("models", False, f"expected changes in {MIN_MODELS} models, got {', '.join(there) or 'none'}; {missing}")
+        return RulePoint("models", False, f"expected changes in {MIN_MODELS} models, got {', '.join(there) or 'none'}; {missing}")
     if len(complete) < MIN_MODELS:
-        return Point("models", False, f"expected {MIN_MODELS} complete models, got {', '.join(complete) or 'none'}; see what each still lacks")
-    return Point("models", True, f"complete: {', '.join(complete)}")
+        return RulePoint("models", False, f"expected {MIN_MODELS} complete models, got {', '.join(complete) or 'none'}; see what each still lacks")
+    return RulePoint("models", True, f"complete: {', '.join(complete)}")
 
 
-def _seeds(results: Results) -> Point:
+def _seeds(results: Results) -> RulePoint:
     seeds = results.seeds
     listed = ", ".join(map(str, seeds)) or "none"
     if len(set(seeds)) < len(seeds):
-        return Point("seeds", False, f"expected each seed once, got {listed}")
+        return RulePoint("seeds", False, f"expected each seed once, got {listed}")
     if len(seeds) < MIN_SEEDS:
-        return Point("seeds", False, f"expected at least {MIN_SEEDS}, got {listed}; one training says nothing about the noise between trainings")
-    return Point("seeds", True, listed)
+        return RulePoint("seeds", False, f"expected at least {MIN_SEEDS}, got {listed}; one training says nothing about the noise between trainings")
+    return RulePoint("seeds", True, listed)
 
 
-def _budget(results: Results) -> Point:
+def _budget(results: Results) -> RulePoint:
     remark = "; its trainings take a few steps, so its numbers say nothing about the models" if results.budget == "smoke" else ""
-    return Point("budget", True, results.budget + remark)
+    return RulePoint("budget", True, results.budget + remark)
 
 
-def _study_points(study: Study, results: Results) -> list[Point]:
+def _study_points(study: Study, results: Results) -> list[RulePoint]:
     """Returns the points of one model."""
     if study.family not in FAMILIES:
-        return [Point(f"{study.family}: model", False, f"expected one of {', '.join(FAMILIES)}; {study.family!r} is no model of this homework")]
+        return [RulePoint(f"{study.family}: model", False, f"expected one of {', '.join(FAMILIES)}; {study.family!r} is no model of this homework")]
     points = [_changes(validate_changes(study.family, study.changes, results.budget)), *text_points(study, results), *run_points(study, results)]
-    return [Point(f"{study.family}: {point.name}", point.ok, point.message) for point in points]
+    return [RulePoint(f"{study.family}: {point.name}", point.ok, point.message) for point in points]
 
 
-def _changes(report: ChangeReport) -> Point:
+def _changes(report: ChangeReport) -> RulePoint:
     """Returns the point of the counted changes."""
     counted = counted_names(report)
     others = [str(entry) for entry in report.entries if entry.status != "counts"]
     if report.enough:
-        return Point("changes", True, "; ".join([f"{len(counted)} count ({', '.join(counted)})", *others]))
+        return RulePoint("changes", True, "; ".join([f"{len(counted)} count ({', '.join(counted)})", *others]))
     why = "; ".join(others) or f"{MIN_COUNTED - len(counted)} more needed"
-    return Point("changes", False, f"expected at least {MIN_COUNTED} changes that count, got {len(counted)} ({', '.join(counted) or 'none'}): {why}")
+    return RulePoint("changes", False, f"expected at least {MIN_COUNTED} changes that count, got {len(counted)} ({', '.join(counted) or 'none'}): {why}")

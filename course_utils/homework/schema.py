@@ -222,7 +222,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Row:
+class SubmittedRow:
     """One finished run: what was trained, when, how long, and what came out.
 
     Attributes:
@@ -268,9 +268,9 @@ class Plan:
 class Study(Plan):
     """A plan with the runs that belong to it."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[SubmittedRow, ...]
 
-    def of_kind(self, kind: str, ablated: str | None = None) -> tuple[Row, ...]:
+    def of_kind(self, kind: str, ablated: str | None = None) -> tuple[SubmittedRow, ...]:
         """Returns the rows of one kind; of the ablations those that left out `ablated`."""
         return tuple(row for row in self.rows if row.kind == kind and row.ablated == ablated)
 
@@ -343,7 +343,7 @@ _row = record(
         "metrics": mapping(_label, _metric, 40),
         "history": mapping(_label, list_of(number(), MAX_EPOCHS), 40),
     },
-    Row,
+    SubmittedRow,
 )
 _results = record(
     {
@@ -391,6 +391,6 @@ def read_plan(data: bytes, where: str = "plan.json") -> Plan:
     return record(_plan_readers, Plan)(parse_json(data, where, MAX_PLAN_BYTES), where)
 
 
-def read_row(data: bytes, where: str = "rows.jsonl") -> Row:
+def read_row(data: bytes, where: str = "rows.jsonl") -> SubmittedRow:
     """Returns the run in one line of a `rows.jsonl`; raises CourseError as `read_results` does."""
     return _row(parse_json(data, where, MAX_ROW_BYTES), where)

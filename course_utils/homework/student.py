@@ -21,7 +21,7 @@ from course_utils.homework.classroom import SchoolClass, collect, read_class
 from course_utils.homework.parameters import ChangeReport, parameter_rows, validate_changes
 from course_utils.homework.pictures import Picture, pictures, save_picture
 from course_utils.homework.report import report_page
-from course_utils.homework.rule import Verdict, check
+from course_utils.homework.rule import RuleVerdict, check_rule
 from course_utils.homework.schema import Plan
 from course_utils.homework.study import (
     HOMEWORK,
@@ -68,7 +68,7 @@ Check = Callable[[dict[str, Any]], Any]
 Meaning = Callable[[str, str], str]
 
 
-def hand_in(folder: Path | str, check: Check, meaning: Meaning, sha256_of: Callable[[str], str] | None = None) -> tuple[Path, Any]:
+def hand_in(folder: Path | str, check_rule: Check, meaning: Meaning, sha256_of: Callable[[str], str] | None = None) -> tuple[Path, Any]:
     """Writes `report.html` and `submission.zip` into a student's folder; returns the path of the latter and the rule's verdict.
 
     Args:
@@ -82,14 +82,14 @@ def hand_in(folder: Path | str, check: Check, meaning: Meaning, sha256_of: Calla
     folder = Path(folder)
     name = read_homework(folder)["dataset"]
     results, samples = gather_results(folder, (sha256_of or _sha256_of)(name)), gather_samples(folder)
-    verdict = check(results.as_dict())
+    verdict = check_rule(results.as_dict())
     page = report_page(results, samples, verdict, meaning)
     target = write_submission(folder / SUBMISSION, results, samples, page)
     write_text(folder / REPORT, page)
     return target, verdict
 
 
-def report_again(path: Path | str, out: Path | str, check: Check, meaning: Meaning) -> Any:
+def report_again(path: Path | str, out: Path | str, check_rule: Check, meaning: Meaning) -> Any:
     """Writes the report of a submission anew, from its data, to `out`; returns the rule's verdict.
 
     The report.html that came with it is not opened: a page that a stranger wrote may do anything.
@@ -98,7 +98,7 @@ def report_again(path: Path | str, out: Path | str, check: Check, meaning: Meani
         CourseError: no submission, or one that is refused.
     """
     submission = read_submission(path)
-    verdict = check(submission.results.as_dict())
+    verdict = check_rule(submission.results.as_dict())
     write_text(out, report_page(submission.results, submission.samples, verdict, meaning))
     return verdict
 
@@ -125,16 +125,16 @@ def report_command(path: Path | str, out: Path | str | None = None) -> int:
         CourseError: neither of the two, something in it is damaged, or `out` for a student's folder, whose report lies in it.
     """
     from course_utils.homework.parameters import meaning
-    from course_utils.homework.rule import check
+    from course_utils.homework.rule import check_rule
 
     if is_homework(path):
         if out is not None:
             raise CourseError(f"--out: belongs to the report of a submission; the report of {path} lies in it.")
-        target, verdict = hand_in(path, check, meaning)
+        target, verdict = hand_in(path, check_rule, meaning)
         print(f"wrote {target.with_name('report.html')} and {target}; hand in the latter")
     else:
         out = Path(out) if out is not None else Path(Path(path).stem).with_suffix(".html")
-        verdict = report_again(path, out, check, meaning)
+        verdict = report_again(path, out, check_rule, meaning)
         print(f"wrote {out}")
     for point in verdict.points:
         if not point.ok:
@@ -151,12 +151,12 @@ def collect_command(folder: Path | str, out: Path | str | None = None, run_id: s
         out: folder for the two files; None is the class's own.
         run_id: number of a run on the class page.
     """
-    from course_utils.homework.rule import check
+    from course_utils.homework.rule import check_rule
 
     if run_id is not None:
-        return _rerun(read_class(Path(folder), check), run_id)
+        return _rerun(read_class(Path(folder), check_rule), run_id)
     out = Path(folder if out is None else out)
-    school_class = collect(folder, out, check)
+    school_class = collect(folder, out, check_rule)
     for one in school_class.broken:
         print(f"  not readable: {one.source}: {one.reason}")
     met = sum(bool(one.verdict.met) for one in school_class.judged)
@@ -225,11 +225,11 @@ def _own_folder(folder: Path | str | None) -> Path:
 
 
 @_patient
-def check_homework(folder: Path | str | None = None) -> Verdict:
+def check_homework(folder: Path | str | None = None) -> RuleVerdict:
     """Returns whether the assignment's rule is met, point by point; `folder` as for `open_homework`."""
     folder = _own_folder(folder)
     dataset = load_dataset(read_homework(folder)["dataset"], verbose=False)
-    return check(gather_results(folder, dataset.sha256))
+    return check_rule(gather_results(folder, dataset.sha256))
 
 
 @_patient
@@ -264,7 +264,7 @@ class Homework:
         """Returns the class model: each parameter with its value, range, unit and meaning, and whether a change of it counts."""
         return Table(parameter_rows(self.place.family, self.place.budget), "parameter")
 
-    def check(self, changes: Mapping[str, Any]) -> ChangeReport:
+    def check_rule(self, changes: Mapping[str, Any]) -> ChangeReport:
         """Returns what changes are worth; printing it says how many count."""
         report = validate_changes(self.place.family, changes, self.place.budget)
         print(report)

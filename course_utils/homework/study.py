@@ -17,7 +17,7 @@ from course_utils.base.device import BUDGETS
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.files import atomic_path, course_root, write_json
 from course_utils.data.dataset import Dataset
-from course_utils.homework.measure import METRICS, MetricInfo, incomparable, measure_for
+from course_utils.homework.measure import HOMEWORK_METRICS, MetricInfo, incomparable, measure_for
 from course_utils.homework.parameters import FAMILIES, MIN_COUNTED, ChangeReport, homework_preset, validate_changes
 from course_utils.homework.rule import too_short
 from course_utils.homework.schema import (
@@ -41,7 +41,7 @@ from course_utils.homework.schema import (
     text,
     whole,
 )
-from course_utils.studies.significance import Comparison, compare
+from course_utils.studies.significance import SeedComparison, compare_seeds
 from course_utils.studies.sweep import Row, read_rows, sweep
 from course_utils.training.presets import Experiment
 
@@ -364,7 +364,7 @@ class Effect:
         incomparable: changed settings that changed what the metric means, so that no verdict is given.
     """
 
-    comparison: Comparison
+    comparison: SeedComparison
     info: MetricInfo
     incomparable: tuple[str, ...]
 
@@ -398,14 +398,14 @@ def effects_of(place: StudyFolder, changes: Mapping[str, Any]) -> list[Effect]:
     if not shared:
         raise CourseError(f"{place.family}: no seed has run with both models yet; run them first.")
     both = ([row for row in rows[kind] if row["seed"] in shared] for kind in rows)
-    return [Effect(one, METRICS.get(one.name, MetricInfo("", "", "")), incomparable(one.name, changes)) for one in compare(*both)]
+    return [Effect(one, HOMEWORK_METRICS.get(one.name, MetricInfo("", "", "")), incomparable(one.name, changes)) for one in compare_seeds(*both)]
 
 
-def ablation_effects(place: StudyFolder, changes: Sequence[str]) -> dict[str, list[Comparison]]:
+def ablation_effects(place: StudyFolder, changes: Sequence[str]) -> dict[str, list[SeedComparison]]:
     """Returns, for each change that was left out, the changed model compared with the one without it; those that have not run are missing."""
     changed, found = place.rows("changed"), {}
     for name in changes:
         without = place.rows("ablation", name)
         if without and changed:
-            found[name] = compare(without, changed)
+            found[name] = compare_seeds(without, changed)
     return found

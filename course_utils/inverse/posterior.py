@@ -14,7 +14,7 @@ from course_utils.base.config import require
 from course_utils.base.device import ImageNoise
 from course_utils.base.errors import CourseError, unknown
 from course_utils.inverse.problems import Problem
-from course_utils.models.diffusion.samplers import Denoiser, Level, Moment, ddim_step, levels_at, posterior_variance, sample, time_grid
+from course_utils.models.diffusion.samplers import Denoiser, Level, State, ddim_step, levels_at, posterior_variance, sample, time_grid
 from course_utils.models.diffusion.schedules import Schedule
 
 Covariance = Literal["tweedie", "isotropic"]
@@ -190,7 +190,7 @@ def sample_dps(
             misfit = (own - problem.operator.forward(x0)).flatten(1).norm(dim=1)
             (gradient,) = torch.autograd.grad(misfit.sum(), x)  # of ||.||, half of that of ||.||^2 over ||.||
         fresh = noise.normal(tuple(x.shape[1:]), x) if posterior_variance(here, there) > 0 else None
-        x = ddim_step(Moment(x.detach(), x0.detach(), here), there, 1.0, fresh) - 2 * step_size * gradient
+        x = ddim_step(State(x.detach(), x0.detach(), here), there, 1.0, fresh) - 2 * step_size * gradient
     return stacked(x if limit is None else x.clamp(-limit, limit), num_samples)
 
 
@@ -235,7 +235,7 @@ def sample_replacement(
     for here, there in zip(levels, levels[1:]):
         for visit in range(num_visits):
             x0 = denoise(x, x.new_full((len(x),), here.t))
-            moved = replaced(ddim_step(Moment(x, x0, here), there, 1.0, noise.normal(shape, x)), there, problem, own, noise)
+            moved = replaced(ddim_step(State(x, x0, here), there, 1.0, noise.normal(shape, x)), there, problem, own, noise)
             if visit + 1 == num_visits or _missing_variance(there, problem) < 0:  # nothing is put back any more: another visit would forget y
                 break
             x = _noised_again(moved, there, here, noise)

@@ -14,7 +14,7 @@ from course_utils.inverse.posterior import stacked
 from course_utils.inverse.problems import Problem
 
 
-def descend(loss: Callable[..., Tensor], start: list[Tensor], num_steps: int, learning_rate: float) -> list[Tensor]:
+def minimise(loss: Callable[..., Tensor], start: list[Tensor], num_steps: int, learning_rate: float) -> list[Tensor]:
     """Returns where Adam arrives after `num_steps` from `start`, with a step size that falls linearly to zero. No model parameter is touched.
 
     Args:
@@ -50,8 +50,8 @@ class Latents:
         return Latents(self.z[rows], None if self.labels is None else self.labels[rows])
 
 
-Decode = Callable[[Latents], Tensor]  # latents of N images -> signed images [N, C, H, W], differentiable in z
-Draw = Callable[[int, torch.Generator | None], Latents]  # a number and a generator -> draws of the prior
+Decoder = Callable[[Latents], Tensor]  # latents of N images -> signed images [N, C, H, W], differentiable in z
+DrawLatents = Callable[[int, torch.Generator | None], Latents]  # a number and a generator -> draws of the prior
 
 
 def standard_log_prior(z: Tensor) -> Tensor:
@@ -60,8 +60,8 @@ def standard_log_prior(z: Tensor) -> Tensor:
 
 
 def search_latents(
-    decode: Decode,
-    draw: Draw,
+    decode: Decoder,
+    draw: DrawLatents,
     problem: Problem,
     measurements: Tensor,
     num_samples: int,
@@ -111,14 +111,14 @@ def search_latents(
         rows = slice(first, first + ROWS_PER_CALL)
         some = start.rows(rows)
         fixed = (some.labels, own[rows], centre[rows])
-        (z,) = descend(lambda z, fixed=fixed: loss(z, *fixed), [some.z], num_steps, learning_rate)
+        (z,) = minimise(lambda z, fixed=fixed: loss(z, *fixed), [some.z], num_steps, learning_rate)
         with torch.no_grad():
             found.append(decode(Latents(z, some.labels)))
     return stacked(torch.cat(found), num_samples).clamp(-1, 1)
 
 
 @torch.no_grad()
-def _best(decode: Decode, candidates: Latents, problem: Problem, measurements: Tensor, num_samples: int) -> Tensor:
+def _best(decode: Decoder, candidates: Latents, problem: Problem, measurements: Tensor, num_samples: int) -> Tensor:
     """Returns which candidate explains each measurement best within each of `num_samples` groups of them, `[B * num_samples]`."""
     pieces = [slice(first, first + ROWS_PER_CALL) for first in range(0, len(candidates.z), ROWS_PER_CALL)]
     expected = torch.cat([problem.operator.forward(decode(candidates.rows(piece))).flatten(1) for piece in pieces])

@@ -164,7 +164,7 @@ def check_method(family: str, method: str | None) -> str:
     return method
 
 
-def judge(
+def score_recoveries(
     solutions: Tensor, truths: Tensor, problem: Problem, measurements: Tensor, *, extractor: Extractor | None = None, real: Tensor | None = None
 ) -> dict[str, Measurement]:
     """Returns what there is to say of solutions, `{name: measurement}`, each with its error bar.

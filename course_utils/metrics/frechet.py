@@ -16,7 +16,7 @@ from course_utils.metrics.measurement import Measurement, MetricWarning, bootstr
 
 
 @dataclass(frozen=True)
-class GaussianFit:
+class GaussianParams:
     """A Gaussian with the mean and the covariance of some features.
 
     Attributes:
@@ -32,12 +32,12 @@ class GaussianFit:
     factor: Tensor | None = None
 
 
-def fit_gaussian(features: Tensor) -> GaussianFit:
+def fit_gaussian(features: Tensor) -> GaussianParams:
     """Returns the Gaussian with the mean and the unbiased covariance of features `[N, D]`, N at least 2."""
     features = check_features(features)
     mean = features.mean(0)
     centred = (features - mean) / math.sqrt(len(features) - 1)
-    return GaussianFit(mean, centred.T @ centred, len(features), centred if len(features) <= features.shape[1] else None)
+    return GaussianParams(mean, centred.T @ centred, len(features), centred if len(features) <= features.shape[1] else None)
 
 
 class FrechetTerms(NamedTuple):
@@ -47,7 +47,7 @@ class FrechetTerms(NamedTuple):
     covariance_term: float
 
 
-def frechet_terms(first: GaussianFit, second: GaussianFit) -> FrechetTerms:
+def frechet_terms(first: GaussianParams, second: GaussianParams) -> FrechetTerms:
     """Returns ||mu1 - mu2||^2 and Tr(S1 + S2 - 2 (S1 S2)^1/2), neither below zero but for rounding.
 
     Source: Dowson & Landau 1982, J. Multivariate Analysis 12, eq. 4; for few images Mathiasen & Hvilshøj 2020 (arXiv:2009.14075).
@@ -59,7 +59,7 @@ def frechet_terms(first: GaussianFit, second: GaussianFit) -> FrechetTerms:
     return FrechetTerms(mean_term.item(), (first.covariance.trace() + second.covariance.trace() - 2 * cross).item())
 
 
-def _factor(fit: GaussianFit) -> Tensor:
+def _factor(fit: GaussianParams) -> Tensor:
     """Returns `[R, D]` with factor^T factor = covariance."""
     if fit.factor is not None:
         return fit.factor
@@ -67,7 +67,7 @@ def _factor(fit: GaussianFit) -> Tensor:
     return values.clamp(min=0).sqrt()[:, None] * vectors.T
 
 
-def frechet_distance(first: GaussianFit, second: GaussianFit) -> float:
+def frechet_distance(first: GaussianParams, second: GaussianParams) -> float:
     """Returns the squared Fréchet (2-Wasserstein) distance between two Gaussians.
 
     Source: Heusel et al. 2017 (arXiv:1706.08500), eq. 6.

@@ -128,7 +128,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Difference:
     """Whether two measurements differ by more than their noise.
 
     Attributes:
@@ -147,7 +147,7 @@ class Verdict:
         return self.real
 
 
-def is_difference_real(first: Measurement, second: Measurement, num_errors: float = 1.96) -> Verdict:
+def is_difference_real(first: Measurement, second: Measurement, num_errors: float = 1.96) -> Difference:
     """Returns whether two measurements of one metric differ by more than chance would explain.
 
     The rule: |difference| > 1.96 * sqrt(error1^2 + error2^2). It takes the measurements as independent and their noise as normal, and then calls
@@ -180,7 +180,7 @@ def is_difference_real(first: Measurement, second: Measurement, num_errors: floa
     size = f"{abs(difference) / error:.1f} standard errors" if error > 0 else "no noise at all"
     judgement = "real" if real else "within the noise"
     text = f"{first.name}: {first.number} against {second.number}; the difference of {difference:.3g} is {judgement} ({size})."
-    return Verdict(real, difference, error, text)
+    return Difference(real, difference, error, text)
 
 
 def bootstrap(statistic: Callable[..., float], *matrices: Tensor, num_rounds: int = 100, rng: torch.Generator | None = None) -> float:

@@ -27,7 +27,7 @@ class Balls(NamedTuple):
     centres: Tensor
     radii: Tensor
     next_radii: Tensor
-    fellows: Tensor
+    neighbours: Tensor
 
     def changes(self, per_ball: Tensor) -> Tensor:
         """Returns, for each missing centre, the sum of `per_ball` over the balls that would grow, float64 `[M]`."""
@@ -69,7 +69,7 @@ def hits(points: Tensor, balls: Balls) -> Hits:
     return Hits(torch.cat(counts), covered, balls.changes(ring_per_ball) - inside_per_ball)
 
 
-def _covered_change(counts: Tensor, inside: Tensor, ring: Tensor, fellows: Tensor) -> Tensor:
+def _covered_change(counts: Tensor, inside: Tensor, ring: Tensor, neighbours: Tensor) -> Tensor:
     """Returns by how much the number of covered rows would change without each centre, `[M]`.
 
     A row in no ball is won when a fellow of a ball that it nearly lies in is missing; a row in one ball is lost with that ball's centre, unless
@@ -78,7 +78,7 @@ def _covered_change(counts: Tensor, inside: Tensor, ring: Tensor, fellows: Tenso
     num = inside.shape[1]
     few = (counts <= 1).nonzero()[:, 0]
     row, ball = ring[few].nonzero(as_tuple=True)
-    won = torch.unique((row[:, None] * num + fellows[ball]).flatten())  # pairs of row and missing centre
+    won = torch.unique((row[:, None] * num + neighbours[ball]).flatten())  # pairs of row and missing centre
     bare = counts[few] == 0
     change = torch.bincount(won[bare[won // num]] % num, minlength=num)
     single = (~bare).nonzero()[:, 0]

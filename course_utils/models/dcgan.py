@@ -171,33 +171,33 @@ def generator_loss(loss: GanLoss, fake: Tensor, real: Tensor | None = None) -> T
     raise unknown("GAN loss", loss, GanLoss.__args__)
 
 
-Judge = Callable[[Tensor], Tensor]  # images [B, C, H, W] to scores [B]
+Critic = Callable[[Tensor], Tensor]  # images [B, C, H, W] to scores [B]
 
 
-def real_penalty(judge: Judge, real: Tensor) -> Tensor:
+def real_penalty(critic: Critic, real: Tensor) -> Tensor:
     """Returns half of the squared gradient norm at real images, averaged over the batch; the R1 penalty for weight 1.
 
     Source: Mescheder et al. 2018 (arXiv:1801.04406), eq. 9.
     """
-    return 0.5 * _gradients(judge, real).square().sum(1).mean()
+    return 0.5 * _gradients(critic, real).square().sum(1).mean()
 
 
-def interpolation_penalty(judge: Judge, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
+def interpolation_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """Returns the mean of (gradient norm - 1)^2 at points drawn uniformly between real and generated images, for weight 1.
 
     Source: Gulrajani et al. 2017 (arXiv:1704.00028), eq. 3.
     """
     device = rng.device if rng is not None else real.device
     share = torch.rand((len(real), *[1] * (real.ndim - 1)), generator=rng, dtype=real.dtype, device=device).to(real.device)
-    norms = _gradients(judge, fake + share * (real - fake)).square().sum(1).add(1e-12).sqrt()  # the root has no slope at 0
+    norms = _gradients(critic, fake + share * (real - fake)).square().sum(1).add(1e-12).sqrt()  # the root has no slope at 0
     return (norms - 1).square().mean()
 
 
-def _gradients(judge: Judge, images: Tensor) -> Tensor:
+def _gradients(critic: Critic, images: Tensor) -> Tensor:
     """Returns the gradient of each image's score with respect to its pixels, `[B, C * H * W]`, itself differentiable."""
     with torch.enable_grad():
         images = images.detach().requires_grad_()
-        (gradients,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
+        (gradients,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
     return gradients.flatten(1)
 
 
@@ -346,7 +346,7 @@ class DCGAN(Model):
 
     def _generator_terms(self, images: Tensor, z: Tensor, labels: Tensor | None, rng: torch.Generator | None) -> dict[str, Tensor]:
         fakes = self.generator(z, labels)
-        # The detached copy of its weights is a judge that learns nothing here, which also saves their gradients' cost.
+        # The detached copy of its weights is a critic that learns nothing here, which also saves their gradients' cost.
         fixed = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
         fake = functional_call(self.discriminator, fixed, (self._seen(fakes, rng), labels)).float()
         real = None
@@ -375,9 +375,12 @@ class DCGAN(Model):
         if config.r1_weight == 0 and config.gradient_penalty_weight == 0:
             return None
         few = slice(max(1, round(config.penalty_share * len(real))))
-        judge = lambda images: self.discriminator(images, None if labels is None else labels[few])  # noqa: E731
-        r1 = config.r1_weight * real_penalty(judge, real[few]) if config.r1_weight else 0.0
-        between = config.gradient_penalty_weight * interpolation_penalty(judge, real[few], fake[few], rng) if config.gradient_penalty_weight else 0.0
+
+        def critic(images: Tensor) -> Tensor:
+            return self.discriminator(images, None if labels is None else labels[few])
+
+        r1 = config.r1_weight * real_penalty(critic, real[few]) if config.r1_weight else 0.0
+        between = config.gradient_penalty_weight * interpolation_penalty(critic, real[few], fake[few], rng) if config.gradient_penalty_weight else 0.0
         return r1 + between
 
     @torch.no_grad()

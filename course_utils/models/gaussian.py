@@ -203,7 +203,7 @@ SMALLEST_VARIANCE = 0.01**2  # of a direction in which no image differed from it
 
 
 @torch.no_grad()
-def fit_gaussian(images: Tensor, labels: Tensor, num_classes: int, *, latent_dim: int = 40, prior_images: float = 100.0) -> Gaussian:
+def fit_class_gaussians(images: Tensor, labels: Tensor, num_classes: int, *, latent_dim: int = 40, prior_images: float = 100.0) -> Gaussian:
     """Returns the class-conditional Gaussian that fits labelled images best, on the course's device and in evaluation mode.
 
     A covariance of 784 pixels cannot be had from ten images. So each class adds to its own images `prior_images` imaginary ones, which vary

@@ -1,8 +1,14 @@
 """Figures of the course: tensors and rows in, a matplotlib Figure out. Nothing here trains, reads files or shows anything."""
 
-from __future__ import annotations
+from course_utils.base.lazy import lazy_door
 
-from course_utils.plotting.charts import comparison, latent_map, lines, ranked_bars, stacked_bars, training_curves
-from course_utils.plotting.pictures import image_grid, image_rows, image_table
-
-__all__ = ["comparison", "image_grid", "image_rows", "image_table", "latent_map", "lines", "ranked_bars", "stacked_bars", "training_curves"]
+__getattr__, __dir__ = lazy_door(
+    __name__,
+    {
+        "course_utils.plotting.charts": ["comparison", "curves", "fits", "histograms", "latent_map", "lines", "ranked_bars", "roc_curves", "scatter_band", "stacked_bars", "training_curves"],
+        "course_utils.plotting.pictures": ["image_grid", "image_rows", "image_table"],
+        "course_utils.plotting.gan": ["discriminators", "gan_curves", "point_frames"],
+        "course_utils.plotting.metrics": ["comparison_with_floor", "verdict_table"],
+        "course_utils.plotting.compare": ["comparison_panels", "quality_and_cost"],
+    },
+)

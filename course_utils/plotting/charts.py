@@ -40,7 +40,7 @@ def training_curves(histories: Any, terms: Sequence[str], ylabel: str = "nats pe
                     axes.plot(*points, color=colour, label=f"{name} {split}".strip(), **style)
         if not axes.lines:
             raise CourseError(f"no row of the history has the term {term!r}; choose a column of it.")
-        axes.set(title=in_words(term), xlabel="epoch")
+        axes.set(title=column_title(term), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     fig.axes[0].set_ylabel(ylabel)
     fig.axes[-1].legend()
@@ -132,7 +132,7 @@ def stacked_bars(parts: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: 
     floor = [0.0] * len(parts)
     for name, colour, hatch in zip(next(iter(parts.values())), OKABE_ITO, HATCHES):
         heights = [group[name] for group in parts.values()]
-        bars = axes.bar(list(parts), heights, bottom=floor, color=colour, hatch=hatch, edgecolor="white", width=0.6, label=in_words(name))
+        bars = axes.bar(list(parts), heights, bottom=floor, color=colour, hatch=hatch, edgecolor="white", width=0.6, label=column_title(name))
         labels = axes.bar_label(bars, fmt="%.1f", label_type="center", fontsize=10)
         for label in labels:
             label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5})
@@ -172,7 +172,7 @@ def with_error(value: float, error: float) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def in_words(name: str) -> str:
+def column_title(name: str) -> str:
     """Returns a column's name as a title, such as "negative ELBO"."""
     return name.replace("_", " ").replace("elbo", "ELBO").replace("kl", "KL")
 

@@ -45,7 +45,7 @@ def verdicts(rows: Mapping[str, tuple[float, float, str, str]], title: str = "")
     return fig
 
 
-def sweep(
+def setting_sweep(
     settings: Sequence[float], panels: Mapping[str, Values], xlabel: str, floors: Mapping[str, float] | None = None, title: str = ""
 ) -> Figure:
     """Returns one small panel a quantity over the settings of a sweep, evenly spaced, with bars of two standard errors.
@@ -77,7 +77,7 @@ def sweep(
     return fig
 
 
-def trade_off(points: Mapping[str, tuple[tuple[float, float], tuple[float, float]]], xlabel: str, ylabel: str, title: str = "") -> Figure:
+def fidelity_trade_off(points: Mapping[str, tuple[tuple[float, float], tuple[float, float]]], xlabel: str, ylabel: str, title: str = "") -> Figure:
     """Returns a curve through named points of the plane with error bars in both directions, such as recall against precision.
 
     Args:

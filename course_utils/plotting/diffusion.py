@@ -105,7 +105,7 @@ def _draw_floor(axes: Axes, floor: tuple[float, float]) -> None:
     axes.axhline(value, color="black", linestyle=":", linewidth=1, zorder=0)
 
 
-def trade_off(scales: Sequence[float], x: Values, y: Values, xlabel: str, ylabel: str, floor: tuple[float, float] | None = None) -> Figure:
+def guidance_trade_off(scales: Sequence[float], x: Values, y: Values, xlabel: str, ylabel: str, floor: tuple[float, float] | None = None) -> Figure:
     """Returns the path of two metrics as the guidance scale grows: a point a scale, marked with it, with bars of two standard errors.
 
     Args:

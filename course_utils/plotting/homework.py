@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError
 from course_utils.plotting.canvas import OKABE_ITO, new_figure
-from course_utils.plotting.charts import MARKERS, in_words
+from course_utils.plotting.charts import MARKERS, column_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def seed_curves(histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]
                     label = f"{group}, {'test' if test else 'train'}" if index == 0 else None
                     look = {"linestyle": "--" if test else "-", "marker": marker, "markersize": 4, "color": colour, "alpha": 0.8}
                     axes.plot(_epochs(run, column), run[column], label=label, **look)
-        axes.set(title=textwrap.fill(in_words(term), TITLE_WIDTH), xlabel="epoch")
+        axes.set(title=textwrap.fill(column_title(term), TITLE_WIDTH), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     _legend(fig)
     return fig

@@ -17,7 +17,7 @@ from course_utils.base.files import atomic_path, read_json, write_json, write_te
 from course_utils.data.dataset import Dataset
 from course_utils.metrics.measurement import Measurement, seed_error
 from course_utils.models.base import Model
-from course_utils.studies.copies import CopyJudge, split_training
+from course_utils.studies.copies import MemorizationAudit, split_training
 from course_utils.studies.draw import draw_images, drawing_seconds, label_frequencies, network_calls
 from course_utils.studies.evaluate import METRICS, check_num_images, evaluate_images, find_extractor, negative_log_likelihood
 from course_utils.training.presets import preset
@@ -54,7 +54,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FamilyComparison:
     """All rows of one protocol.
 
     Attributes:
@@ -164,14 +164,14 @@ def shipped_rows(name: str, dataset: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def shipped_comparison(dataset: str) -> Comparison:
+def shipped_comparison(dataset: str) -> FamilyComparison:
     """Returns what `course compare vae dcgan diffusion --seeds 3` measured on a dataset.
 
     Raises:
         CourseError: none ships for this dataset.
     """
     found = read_json(_path("compare", dataset, ".json"))
-    return Comparison(found["protocol"], tuple(found["rows"]))
+    return FamilyComparison(found["protocol"], tuple(found["rows"]))
 
 
 def shipped_datasets(name: str) -> list[str]:
@@ -228,9 +228,9 @@ def make_protocol(dataset: Dataset, budget: str, num_images: int | None = None, 
     return Protocol(dataset.name, budget, features, num_images, min(2000, num_images), num_heldout, dataset_sha256=dataset.sha256, **few)
 
 
-def compare(
+def compare_families(
     families: Sequence[str], dataset: Dataset, protocol: Protocol, num_seeds: int, out: Path | str, *, use_shipped: bool = True
-) -> Comparison:
+) -> FamilyComparison:
     """Returns the comparison of families, training what is not trained and measuring what is not measured.
 
     Rows go to `out/rows.jsonl`, each when it is finished. The same call goes on where an earlier one stopped; more families or seeds add rows.
@@ -259,7 +259,7 @@ def compare(
     if protocol.num_heldout:  # the shipped weights have seen those images
         dataset, heldout = split_training(dataset, len(dataset.train_images) - protocol.num_heldout)
         use_shipped = False
-    judge = CopyJudge(dataset, protocol.features, protocol.num_copy_images, heldout)
+    judge = MemorizationAudit(dataset, protocol.features, protocol.num_copy_images, heldout)
     for seed in range(num_seeds):
         for family in dict.fromkeys(families):
             if any((row["family"], row["seed"]) == (family, seed) for row in rows):
@@ -267,7 +267,7 @@ def compare(
             rows.append(_measured_row(family, seed, dataset, protocol, judge, use_shipped))
             write_text(out / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
             print(_line(rows[-1]), flush=True)
-    return Comparison(asdict(protocol), tuple(row for row in rows if row["family"] in families and row["seed"] < num_seeds))
+    return FamilyComparison(asdict(protocol), tuple(row for row in rows if row["family"] in families and row["seed"] < num_seeds))
 
 
 def _resumed(out: Path, protocol: Protocol) -> list[dict[str, Any]]:
@@ -283,7 +283,7 @@ def _resumed(out: Path, protocol: Protocol) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def _measured_row(family: str, seed: int, dataset: Dataset, protocol: Protocol, judge: CopyJudge, use_shipped: bool) -> dict[str, Any]:
+def _measured_row(family: str, seed: int, dataset: Dataset, protocol: Protocol, judge: MemorizationAudit, use_shipped: bool) -> dict[str, Any]:
     trained, weights = obtain(family, seed, dataset, protocol.budget, use_shipped)
     metrics = measure_run(trained, dataset, protocol, judge)
     record = trained.record
@@ -311,7 +311,7 @@ def obtain(family: str, seed: int, dataset: Dataset, budget: str, use_shipped: b
     return trained, "trained"
 
 
-def measure_run(trained: Run, dataset: Dataset, protocol: Protocol, judge: CopyJudge) -> dict[str, dict[str, float | None]]:
+def measure_run(trained: Run, dataset: Dataset, protocol: Protocol, judge: MemorizationAudit) -> dict[str, dict[str, float | None]]:
     """Returns `{metric: {"value", "error", "floor", "floor_error"}}` of one run; None where there is no such number."""
     model, seed = trained.model, trained.experiment.seed
     frequencies = label_frequencies(dataset.train_labels, dataset.num_classes)

@@ -41,7 +41,7 @@ def split_training(dataset: Dataset, num_train: int, seed: int = 0) -> tuple[Dat
 
 
 @dataclass
-class CopyJudge:
+class MemorizationAudit:
     """Tests samples for copies of the training images in two ways of seeing: aligned pixels, and features of a classifier.
 
     Attributes:

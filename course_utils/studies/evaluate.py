@@ -27,7 +27,7 @@ from course_utils.metrics.classes import class_coverage, class_kl, inception_sco
 from course_utils.metrics.features import Extractor, class_probabilities, classifier_extractor, extract, inception_extractor, pixel_extractor
 from course_utils.metrics.frechet import fid, fid_infinity, kid
 from course_utils.metrics.likelihood import importance_weighted_bound
-from course_utils.metrics.measurement import Measurement, MetricWarning, Verdict, is_difference_real
+from course_utils.metrics.measurement import Difference, Measurement, MetricWarning, is_difference_real
 from course_utils.metrics.neighbours import density_coverage, precision_recall
 from course_utils.models.base import Model
 from course_utils.models.gaussian import GREY_LEVEL
@@ -118,12 +118,12 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """One metric of the images, the same of real images, and whether they differ; None where real images have no such value."""
 
     measured: Measurement
     floor: Measurement | None = None
-    verdict: Verdict | None = None
+    verdict: Difference | None = None
 
     @property
     def texts(self) -> tuple[str, str, str, str]:
@@ -153,7 +153,7 @@ class Evaluation:
     dataset: str
     features: str
     num_images: int
-    rows: tuple[Row, ...]
+    rows: tuple[MetricRow, ...]
 
     def __str__(self) -> str:
         head = f"{self.num_images:,} images of {self.source} against {self.num_images:,} of {self.dataset}, features: {self.features}"
@@ -232,7 +232,7 @@ def evaluate_images(
             warnings.simplefilter("ignore", MetricWarning)  # the note of the measurement says the same, under the table
             sets = [METRICS[name][1](part, described[2], frequencies) for part in described[:2]]
         for measured, floor in zip(*([one.labelled(extractor.name, **labels) for one in group] for group in sets)):
-            rows.append(Row(measured, floor, is_difference_real(measured, floor)))
+            rows.append(MetricRow(measured, floor, is_difference_real(measured, floor)))
     return Evaluation(source, labels["dataset"], extractor.name, len(images), tuple(rows))
 
 

@@ -15,7 +15,7 @@ from course_utils.base.device import ImageNoise, make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import check_uint8, uint8_to_signed
 from course_utils.models.base import Model
-from course_utils.training.fit import evaluate
+from course_utils.training.fit import loss_terms
 
 IMAGES_PER_CALL = 500
 TIMES = (0.2, 0.4, 0.6, 0.8)  # of the noise that is added to look how well it is removed
@@ -71,7 +71,7 @@ def _loss_term(name: str) -> Callable[[Model, Tensor, int], Tensor]:
     """Returns a score that is a term of the model's loss; the term does not look at labels."""
 
     def score(model: Model, images: Tensor, seed: int) -> Tensor:
-        nats = evaluate(model, images, torch.zeros(len(images), dtype=torch.int64), seed=seed, batch_size=IMAGES_PER_CALL)[name].double()
+        nats = loss_terms(model, images, torch.zeros(len(images), dtype=torch.int64), seed=seed, batch_size=IMAGES_PER_CALL)[name].double()
         return nats.nan_to_num(nan=STRANGEST, posinf=STRANGEST)
 
     return score

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from course_utils.base.config import require
-from course_utils.metrics.measurement import Measurement, Verdict, is_difference_real, seed_error
+from course_utils.metrics.measurement import Difference, Measurement, is_difference_real, seed_error
 
 CONFIDENCE = 0.95  # of calling two equal models equal
 # Metrics whose expected value depends on the number of images, so that only equal numbers compare.
@@ -20,7 +20,7 @@ SIZE_MATTERS = ("FID", "class KL")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SeedComparison:
     """One metric of a baseline and of what was changed.
 
     Attributes:
@@ -34,7 +34,7 @@ class Comparison:
     baseline: Measurement
     changed: Measurement
     num_seeds: tuple[int, int]
-    verdict: Verdict | None
+    verdict: Difference | None
 
     @property
     def judgement(self) -> str:
@@ -64,7 +64,7 @@ class _OverSeeds:
         return Measurement(name, self.mean, error, self.num_images, size_matters=name in SIZE_MATTERS)
 
 
-def compare(baseline_rows: Sequence[Mapping[str, Any]], changed_rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+def compare_seeds(baseline_rows: Sequence[Mapping[str, Any]], changed_rows: Sequence[Mapping[str, Any]]) -> list[SeedComparison]:
     """Returns one comparison for each metric that all rows have, in the order of the first row.
 
     The error of a mean over seeds: the spread between trainings and the error bars of their measurements, as if independent. The spread contains
@@ -93,11 +93,11 @@ def _over_seeds(metrics: Iterable[Mapping[str, Any]]) -> _OverSeeds:
     return _OverSeeds(mean, error**2, sample, len(values), min(metric["num_images"] for metric in metrics))
 
 
-def _compare(name: str, baseline: _OverSeeds, changed: _OverSeeds) -> Comparison:
+def _compare(name: str, baseline: _OverSeeds, changed: _OverSeeds) -> SeedComparison:
     first, second = baseline.measurement(name), changed.measurement(name)
     num_seeds = baseline.num_seeds, changed.num_seeds
     verdict = is_difference_real(second, first, required_errors(baseline, changed)) if min(num_seeds) > 1 else None
-    return Comparison(name, first, second, num_seeds, verdict)
+    return SeedComparison(name, first, second, num_seeds, verdict)
 
 
 def required_errors(baseline: _OverSeeds, changed: _OverSeeds) -> float:

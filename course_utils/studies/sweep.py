@@ -119,7 +119,7 @@ class SweepProgress:
         """Counts one epoch of the run that is under way; the first one gives the first estimate."""
         self.of_this_run += 1
         if not self.announced:
-            print(f"  about {in_words(self.seconds_left or 0.0)} for all of them", flush=True)
+            print(f"  about {duration_in_words(self.seconds_left or 0.0)} for all of them", flush=True)
             self.announced = True
 
     def run_finished(self, key: str, name: str, *, failed: bool = False, trained: bool = True) -> None:
@@ -128,11 +128,11 @@ class SweepProgress:
         self.done_epochs += self.epochs[key] if trained else 0
         self.of_this_run = 0
         place = f"  run {self.num_runs - len(self.left)} of {self.num_runs} ({name})"
-        rest = f"; about {in_words(self.seconds_left)} left" if self.left and self.seconds_left is not None else ""
+        rest = f"; about {duration_in_words(self.seconds_left)} left" if self.left and self.seconds_left is not None else ""
         print(f"{place} {'failed' if failed else 'finished'}{rest}", flush=True)
 
 
-def in_words(seconds: float) -> str:
+def duration_in_words(seconds: float) -> str:
     """Returns a duration such as "40 s" or "12 min"."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
@@ -202,7 +202,7 @@ def run_and_measure(experiment: Experiment, dataset: Dataset, measure: Measure, 
         "training_seconds": round(result.record["training_seconds"], 3),
         "sampling_seconds": round(measured["sampling_seconds"], 3),
         "metrics": measured["metrics"],
-        "history": curves(result.history),
+        "history": curve_columns(result.history),
     }
 
 
@@ -213,7 +213,7 @@ def find_or_train(experiment: Experiment, dataset: Dataset, on_epoch: OnEpoch | 
     return run(experiment, dataset, folder, on_epoch=on_epoch) if shipped is None else load_run(shipped)
 
 
-def curves(history: History) -> dict[str, list[float]]:
+def curve_columns(history: History) -> dict[str, list[float]]:
     """Returns the training curves as columns, such as "test.kl" or "discriminator.train.loss": at most 200 points each, evenly chosen."""
     several = len({row["part"] for row in history.rows}) > 1
     columns: dict[str, list[float]] = {}

@@ -18,10 +18,10 @@ from course_utils.metrics.features import class_probabilities
 from course_utils.metrics.measurement import Measurement, seed_error
 from course_utils.metrics.memorization import Memorization
 from course_utils.models.base import Model
-from course_utils.studies.copies import CopyJudge, split_training
+from course_utils.studies.copies import MemorizationAudit, split_training
 from course_utils.studies.draw import draw_images, label_frequencies, takes_labels
 from course_utils.studies.evaluate import find_extractor
-from course_utils.training.fit import evaluate, fit
+from course_utils.training.fit import fit, loss_terms
 from course_utils.training.presets import Experiment
 from course_utils.training.registry import build
 from course_utils.training.runs import run
@@ -174,7 +174,7 @@ def train_size_experiment(
     repeated = repeated_images(few, len(dataset.train_images))
     trained = run(experiment.fitted_to(repeated), repeated)
     images = draw_images(trained.model, num_images, label_frequencies(few.train_labels, few.num_classes), seed=experiment.seed)
-    verdicts = CopyJudge(few, features, num_images, others[:num_heldout]).judge(images, trained.experiment)
+    verdicts = MemorizationAudit(few, features, num_images, others[:num_heldout]).judge(images, trained.experiment)
     return TrainSizeRow(num_train, images, few.train_images, verdicts)
 
 
@@ -246,6 +246,6 @@ def trained_accuracy(dataset: Dataset, classifier: Experiment, *, seed: int = 0)
     experiment = replace(classifier, seed=seed).fitted_to(dataset)
     student = build(experiment.model, seed)
     fit(student, dataset, replace(experiment.train, num_validation_images=0), seed=seed)
-    right = evaluate(student, dataset.test_images, dataset.test_labels)["accuracy"].double()
+    right = loss_terms(student, dataset.test_images, dataset.test_labels)["accuracy"].double()
     error = right.std().item() / math.sqrt(len(right))
     return Measurement("accuracy on real images", right.mean().item(), error, len(right), dataset=f"{dataset.name} test", note=dataset.source)

@@ -29,7 +29,7 @@ from course_utils.training.state import TrainingState, load_state, save_state
 
 
 @torch.no_grad()
-def evaluate(model: Model, images: Tensor, labels: Tensor, *, part: str = "model", seed: int = 0, batch_size: int = 500) -> dict[str, Tensor]:
+def loss_terms(model: Model, images: Tensor, labels: Tensor, *, part: str = "model", seed: int = 0, batch_size: int = 500) -> dict[str, Tensor]:
     """Returns every term of the model's loss for each image, `{name: [N]}` on the CPU, with noise from a fixed generator so that calls compare.
 
     Args:
@@ -248,7 +248,7 @@ class _Trainer:
             return []
         rows = []
         for part in self.optimizers:
-            terms = evaluate(self.evaluated_model, self.data.test_images, self.data.test_labels, part=part)
+            terms = loss_terms(self.evaluated_model, self.data.test_images, self.data.test_labels, part=part)
             means = {name: values.mean().item() for name, values in terms.items()}
             rows.append({"epoch": epoch, "split": "test", "part": part, **means, "seconds": seconds})
         return rows

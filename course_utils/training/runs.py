@@ -27,7 +27,7 @@ from course_utils.base.errors import CourseError, unknown
 from course_utils.base.files import file_sha256, read_json, runs_root, save_tensors, write_json, write_text
 from course_utils.data.dataset import Dataset
 from course_utils.models.base import Model
-from course_utils.training.fit import evaluate, fit
+from course_utils.training.fit import fit, loss_terms
 from course_utils.training.history import History
 from course_utils.training.presets import Experiment, preset, smoke_version
 from course_utils.training.registry import build
@@ -264,7 +264,7 @@ def describe(model: Model, dataset: Dataset, history: History, finished: bool) -
     """Returns what a record says of a training: data, time, machine, and each loss term on all test images with its standard error."""
     metrics = {}
     for part in model.trainable_parts():
-        for name, values in evaluate(model, dataset.test_images, dataset.test_labels, part=part).items():
+        for name, values in loss_terms(model, dataset.test_images, dataset.test_labels, part=part).items():
             key = name if len(model.trainable_parts()) == 1 else f"{part}.{name}"
             metrics[key] = {
                 "value": values.mean().item(),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from course_utils.base.config import require
 from course_utils.metrics.classes import inception_score
-from course_utils.metrics.frechet import GaussianFit, frechet_terms
+from course_utils.metrics.frechet import GaussianParams, frechet_terms
 from course_utils.plotting.metrics import gaussian_distance, score_map
 from course_utils.widgets.controls import Panel, figure_explorer, slider
 
@@ -41,7 +41,7 @@ def fid_picture(mean_x: float = 0.0, mean_y: float = 0.0, std_x: float = 1.0, st
         std_x, std_y, correlation: its standard deviations and their correlation.
     """
     other = gaussian_of(mean_x, mean_y, std_x, std_y, correlation)
-    terms = frechet_terms(*(GaussianFit(mean, covariance, 1) for mean, covariance in (REFERENCE, other)))
+    terms = frechet_terms(*(GaussianParams(mean, covariance, 1) for mean, covariance in (REFERENCE, other)))
     return gaussian_distance({"real": REFERENCE, "generated": other}, terms)
 
 

@@ -13,7 +13,7 @@ from course_utils.base.images import signed_to_uint8, uint8_to_signed
 from course_utils.cli.main import main
 from course_utils.data import load_dataset
 from course_utils.inverse.problems import make_problem
-from course_utils.models.gaussian import fit_gaussian
+from course_utils.models.gaussian import fit_class_gaussians
 from course_utils.training.history import History
 from course_utils.training.presets import preset
 from course_utils.training.registry import build
@@ -45,7 +45,7 @@ def saved(idx_folder, tmp_path):
         experiment = preset(family, "smoke").fitted_to(data)
         model = build(experiment.model)
         if family == "gaussian":
-            model.load_state_dict(fit_gaussian(data.train_images, data.train_labels, 4).state_dict())
+            model.load_state_dict(fit_class_gaussians(data.train_images, data.train_labels, 4).state_dict())
         folders[family] = tmp_path / family
         save_run(folders[family], model, experiment, History(), RECORD_VALUES)
     return folders

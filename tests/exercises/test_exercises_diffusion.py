@@ -12,7 +12,7 @@ from course_utils.exercises import nb07
 from course_utils.exercises import nb07 as nb07_labels
 from course_utils.exercises.judge import PASSED, WRONG, judge
 from course_utils.exercises.nb07 import ANCESTRAL, DDIM, EULER
-from course_utils.models.diffusion.samplers import Guided, Level, Moment, ddim_step, straight_step, velocity_of
+from course_utils.models.diffusion.samplers import Guided, Level, State, ddim_step, straight_step, velocity_of
 from course_utils.models.diffusion.schedules import (
     alpha_bars,
     betas,
@@ -58,7 +58,7 @@ def test_steps_are_those_of_the_samplers(images, schedule):
     x0 = nb07.IMAGE.solution(xt, eps, here.alpha, here.sigma)
     torch.testing.assert_close(x0, from_target("eps", schedule, eps, xt, times[:1]).x0)
     torch.testing.assert_close(nb07.SCORE.solution(eps, here.sigma), score_of(x0, schedule, xt, times[:1]))
-    now = Moment(xt, x0, here)
+    now = State(xt, x0, here)
     torch.testing.assert_close(DDIM.solution(xt, eps, *here[1:], *there[1:]), ddim_step(now, there))
     if schedule.name == "flow":
         torch.testing.assert_close(EULER.solution(xt, velocity_of(now), here.t, there.t), straight_step(now, velocity_of(now), there))

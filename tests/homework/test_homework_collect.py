@@ -16,7 +16,7 @@ from course_utils.base.errors import CourseError
 from course_utils.homework import classroom as collecting
 from course_utils.homework.archive import write_submission
 from course_utils.homework.classroom import class_csv, class_page, collect, defused, read_class
-from course_utils.homework.rule import check, near_equal, words_of
+from course_utils.homework.rule import check_rule, near_equal, words_of
 from course_utils.homework.schema import check_results
 
 MAX_SECONDS = 30
@@ -37,7 +37,7 @@ def forty(tmp_path_factory):
 
 def test_forty_submissions_are_collected_in_thirty_seconds(forty, tmp_path):
     begin = time.process_time()
-    school_class = collect(forty, tmp_path, check)
+    school_class = collect(forty, tmp_path, check_rule)
     assert time.process_time() - begin < MAX_SECONDS
     assert len(school_class.judged) == 40 and all(one.verdict.met for one in school_class.judged)
     assert [one.source for one in school_class.broken] == ["broken.zip"] and "packed at most 100 times" in school_class.broken[0].reason
@@ -51,7 +51,7 @@ def test_forty_submissions_are_collected_in_thirty_seconds(forty, tmp_path):
 
 def test_table_holds_what_the_students_measured(tmp_path):
     write_one(tmp_path / "one.zip", seed=5, families=("vae",))
-    school_class = read_class(tmp_path, check)
+    school_class = read_class(tmp_path, check_rule)
     (row,) = table(school_class)
     study = school_class.judged[0].studies[0]
     changed = [one.metrics["FID"].value for one in study.of_kind("changed")]
@@ -79,7 +79,7 @@ def test_where_submissions_may_lie(tmp_path):
     (tmp_path / "class.html").write_text("of the last time")
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "link.zip").symlink_to(tmp_path / "a.zip")
-    school_class = read_class(tmp_path, check)
+    school_class = read_class(tmp_path, check_rule)
     assert sorted(one.student for one in school_class.judged) == ["Student 1", "Student 2", "Student 3"]
     assert sorted(one.source for one in school_class.broken) == ["empty", "essay.pdf", "link.zip", "loop"]
 
@@ -88,7 +88,7 @@ def test_every_hostile_file_is_listed_and_stops_nobody(tmp_path):
     for index, (data, _) in enumerate(HOSTILE.values()):
         (tmp_path / f"hostile-{index:02d}.zip").write_bytes(data)
     write_one(tmp_path / "honest.zip")
-    school_class = read_class(tmp_path, check)
+    school_class = read_class(tmp_path, check_rule)
     assert [one.student for one in school_class.judged] == ["Student 0"] and len(school_class.broken) == len(HOSTILE)
 
 
@@ -99,7 +99,7 @@ def test_a_fault_of_the_course_is_listed_too(tmp_path, monkeypatch):
     def faulty(results):
         if results["student"] == "Student 1":
             raise KeyError("model.colour")
-        return check(results)
+        return check_rule(results)
 
     school_class = read_class(tmp_path, faulty)
     assert len(school_class.judged) == 1
@@ -108,13 +108,13 @@ def test_a_fault_of_the_course_is_listed_too(tmp_path, monkeypatch):
 
 def test_folders_that_hold_no_class(tmp_path, monkeypatch):
     with pytest.raises(CourseError, match="got an empty folder"):
-        collect(tmp_path, tmp_path, check)
+        collect(tmp_path, tmp_path, check_rule)
     with pytest.raises(CourseError, match="got nothing there"):
-        collect(tmp_path / "nowhere", tmp_path, check)
+        collect(tmp_path / "nowhere", tmp_path, check_rule)
     (tmp_path / "a").touch(), (tmp_path / "b").touch()
     monkeypatch.setattr(collecting, "MAX_SUBMISSIONS", 1)
     with pytest.raises(CourseError, match="at most 1 submissions, got 2"):
-        collect(tmp_path, tmp_path, check)
+        collect(tmp_path, tmp_path, check_rule)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "＝1", "=HYPERLINK(\"http://x\")", "|calc", "%0A"])
@@ -124,7 +124,7 @@ def test_cells_that_start_a_formula_are_defused(text, tmp_path):
     values["experiments"][0]["changes"]["model.network"] = text if text.isprintable() else "x"
     write_submission(tmp_path / "a.zip", check_results(values), {}, "")
     (tmp_path / f"{text.strip().replace('/', '')}.zip").write_bytes(b"")
-    lines = list(csv.reader(io.StringIO(class_csv(read_class(tmp_path, check)))))
+    lines = list(csv.reader(io.StringIO(class_csv(read_class(tmp_path, check_rule)))))
     for cell in (cell for line in lines for cell in line):
         assert not cell or cell[0] not in "=+@|%\t\r\n＝" and (cell[0] != "-" or float(cell) < 0)  # a negative number is no formula
         assert "\n" not in cell and "\r" not in cell
@@ -138,7 +138,7 @@ def test_pictures_are_left_out_where_they_would_fill_the_page(tmp_path, monkeypa
     for seed in range(3):
         write_one(tmp_path / f"{seed}.zip", seed=seed)  # four pictures each
     monkeypatch.setattr(collecting, "MAX_PICTURE_BYTES", 9 * len(png()))
-    school_class = read_class(tmp_path, check)
+    school_class = read_class(tmp_path, check_rule)
     assert [len(one.submission.samples) for one in school_class.judged] == [4, 4, 0] and school_class.judged[2].num_pictures == 4
     page = class_page(school_class)
     assert page.count("Pictures were left out") == 1
@@ -153,7 +153,7 @@ def test_near_equal_texts_are_found_across_students(tmp_path):
         values = results_dict(ord(name), families=("vae",))
         values["experiments"][0]["explanation"] = text
         write_submission(tmp_path / f"{name}.zip", check_results(values), {"vae-a.png": png()}, "")
-    school_class = read_class(tmp_path, check)
+    school_class = read_class(tmp_path, check_rule)
     assert [(pair.first, pair.second) for pair in school_class.pairs] == [((0, "vae", "explanation"), (1, "vae", "explanation"))]
     assert [row["near-equal texts"] for row in table(school_class)] == ["1", "1", "0"]
 
@@ -195,5 +195,5 @@ def test_extreme_numbers_are_drawn(tmp_path):
             row["experiment"]["model"][name] = value
             values["experiments"][0]["changes"][f"model.{name}"] = value
     write_submission(tmp_path / "a.zip", check_results(values), {}, "")
-    school_class = collect(tmp_path, tmp_path / "out", check)
+    school_class = collect(tmp_path, tmp_path / "out", check_rule)
     assert len(school_class.judged) == 1 and json.dumps(values)

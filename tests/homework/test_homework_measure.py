@@ -11,7 +11,7 @@ from materials import make_dataset
 from course_utils.base.config import override
 from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8
-from course_utils.homework.measure import LOSS_TERMS, METRICS, drawn_samples, incomparable, measure_for, measured_run
+from course_utils.homework.measure import HOMEWORK_METRICS, LOSS_TERMS, drawn_samples, incomparable, measure_for, measured_run
 from course_utils.homework.parameters import FAMILIES, NUM_IMAGES, homework_preset
 from course_utils.metrics.classes import class_agreement
 from course_utils.metrics.frechet import fid, kid
@@ -47,7 +47,7 @@ def test_metrics_are_those_of_the_samples_against_test_images(family, dataset):
         metric = measured["metrics"][one.name]
         assert (metric["value"], metric["error"], metric["num_images"]) == (pytest.approx(one.value), pytest.approx(one.error), 40)
     terms = LOSS_TERMS[family]
-    assert list(measured["metrics"]) == [name for name in METRICS if name in {*(one.name for one in expected), *terms.values()}]
+    assert list(measured["metrics"]) == [name for name in HOMEWORK_METRICS if name in {*(one.name for one in expected), *terms.values()}]
     for recorded, name in terms.items():
         metric = measured["metrics"][name]
         assert (metric["value"], metric["error"]) == result.metric(recorded)

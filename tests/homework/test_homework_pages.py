@@ -16,7 +16,7 @@ from course_utils.base.errors import CourseError
 from course_utils.homework.archive import Submission
 from course_utils.homework.classroom import Broken, Judged, SchoolClass, class_page
 from course_utils.homework.measure import effects, judgement
-from course_utils.homework.report import EMPTY, SECURITY, SELF_REPORTED, Html, moment, page, paragraphs, report_page, tag
+from course_utils.homework.report import EMPTY, SECURITY, SELF_REPORTED, Html, page, paragraphs, report_page, show_moment, tag
 from course_utils.homework.rule import Pair
 from course_utils.homework.schema import check_results
 from course_utils.studies.significance import student_quantile
@@ -84,7 +84,7 @@ QUANTILE = functools.cache(student_quantile)
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """Figures hold text of students only as pixels, so one small picture stands for all of them; equal quantiles are computed once."""
-    monkeypatch.setattr("course_utils.homework.report.figure_png", lambda _: png())
+    monkeypatch.setattr("course_utils.homework.report.report_png", lambda _: png())
     monkeypatch.setattr("course_utils.studies.significance.student_quantile", QUANTILE)
 
 
@@ -188,8 +188,8 @@ def test_paragraphs_and_line_breaks():
 
 
 def test_dates_are_written_for_people():
-    assert moment("2025-03-01T12:30:59.123+00:00") == moment("2025-03-01T12:30Z") == "2025-03-01 12:30 UTC"
-    assert (moment("2025-03-01T12:30:00+05:30"), moment("2025-03-01T12:30"), moment("2025-03-01")) == (
+    assert show_moment("2025-03-01T12:30:59.123+00:00") == show_moment("2025-03-01T12:30Z") == "2025-03-01 12:30 UTC"
+    assert (show_moment("2025-03-01T12:30:00+05:30"), show_moment("2025-03-01T12:30"), show_moment("2025-03-01")) == (
         "2025-03-01 12:30 +05:30",
         "2025-03-01 12:30",
         "2025-03-01",

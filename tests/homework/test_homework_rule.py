@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from course_utils.homework.parameters import NUM_IMAGES
-from course_utils.homework.rule import check
+from course_utils.homework.rule import check_rule
 from course_utils.homework.schema import check_results
 from course_utils.homework.study import ablations, variants
 from course_utils.training.runs import experiment_key
@@ -98,9 +98,9 @@ GOOD = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_what_meets_the_rule(name):
-    verdict = check(GOOD[name])
+    verdict = check_rule(GOOD[name])
     assert verdict.met and verdict and all(point.ok for point in verdict.points), str(verdict)
-    assert check(check_results(GOOD[name])) == verdict and "The rule is met." in str(verdict)
+    assert check_rule(check_results(GOOD[name])) == verdict and "The rule is met." in str(verdict)
     assert ("numbers say nothing" in str(verdict)) == (name == "smoke")
 
 
@@ -296,7 +296,7 @@ def test_what_does_not_meet_the_rule(name):
     change, point, message = BAD[name]
     results = copy.deepcopy(GOOD["two models"])
     change(results)
-    verdict = check(results)
+    verdict = check_rule(results)
     missing = {one.name: one.message for one in verdict.points if not one.ok}
     assert not verdict.met and point in missing and message in missing[point], str(verdict)
     assert "The rule is not met yet." in str(verdict)
@@ -305,15 +305,15 @@ def test_what_does_not_meet_the_rule(name):
 def test_a_third_model_that_is_not_complete_does_no_harm():
     results = copy.deepcopy(GOOD["all three"])
     results["experiments"][2]["observation"] = ""
-    verdict = check(results)
+    verdict = check_rule(results)
     assert verdict.met and not next(point for point in verdict.points if point.name == "diffusion: observation").ok
     results["experiments"][0]["observation"] = ""
-    assert not check(results).met
+    assert not check_rule(results).met
 
 
 @pytest.mark.parametrize("value", [None, [], "results", 3, {"version": 2}, {"experiments": [{}]}])
 def test_anything_else_is_refused_without_an_error(value):
-    verdict = check(value)
+    verdict = check_rule(value)
     assert not verdict.met and [point.name for point in verdict.points] == ["results.json"]
 
 
@@ -323,4 +323,4 @@ def test_every_honest_change_of_text_keeps_the_rule_met():
     results["experiments"].reverse()
     for one in results["experiments"]:
         one["rows"].reverse()
-    assert check(results).met
+    assert check_rule(results).met

@@ -12,7 +12,7 @@ from course_utils.base.errors import CourseError
 from course_utils.base.files import read_json
 from course_utils.homework import parameters as budgets
 from course_utils.homework import student, study
-from course_utils.homework.rule import check
+from course_utils.homework.rule import check_rule
 from course_utils.homework.schema import read_row
 from course_utils.homework.study import (
     ablation_effects,
@@ -126,7 +126,7 @@ def test_the_whole_path_meets_the_rule_of_its_model(vae_place, few_strokes, caps
     for line in vae_place.rows_path.read_bytes().splitlines():
         read_row(line)  # the schema of what is handed in
     write_texts(vae_place, OBSERVATION, EXPLANATION)
-    verdict = check(gather_results(vae_place.folder, few_strokes.sha256))
+    verdict = check_rule(gather_results(vae_place.folder, few_strokes.sha256))
     assert [point for point in verdict.points if not point.ok and point.name != "models"] == [], str(verdict)
     again = run_study(vae_place, few_strokes)
     assert again == rows and "6 runs, 6 of them finished before" in capsys.readouterr().out

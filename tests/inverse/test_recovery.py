@@ -15,10 +15,10 @@ from course_utils.inverse import solve as recovery
 from course_utils.inverse.exact import exact_posterior
 from course_utils.inverse.problems import PROBLEMS, make_problem
 from course_utils.inverse.regressor import RegressorConfig
-from course_utils.inverse.solve import FAVOURITES, METHODS, check_method, gaussian_prior, judge, recover
+from course_utils.inverse.solve import FAVOURITES, METHODS, check_method, gaussian_prior, recover, score_recoveries
 from course_utils.metrics.features import pixel_extractor
 from course_utils.models.base import Batch
-from course_utils.models.gaussian import fit_gaussian
+from course_utils.models.gaussian import fit_class_gaussians
 from course_utils.training.presets import preset
 from course_utils.training.registry import build
 
@@ -76,7 +76,7 @@ def test_general_methods_take_every_problem(method, name):
 
 
 def test_exact_agrees_with_the_gaussians_own_conditional():
-    model = fit_gaussian(DATA.train_images, DATA.train_labels, 4, latent_dim=6)
+    model = fit_class_gaussians(DATA.train_images, DATA.train_labels, 4, latent_dim=6)
     problem, y = question("inpaint-half", noise_std=1e-4)
     mean = exact_posterior(gaussian_prior(model), problem, y.double()).mean()
     filled = model.fill_in(TRUTHS[:3], problem.operator.visible)
@@ -128,11 +128,11 @@ def test_every_problem_has_a_regressor_preset():
 def test_judge_measures_what_it_says():
     problem, y = question("denoise", num=8, noise_std=0.5)
     solutions = torch.stack([TRUTHS, TRUTHS.clone()])
-    found = judge(solutions + 0, TRUTHS, problem, y, extractor=pixel_extractor(), real=DATA.train_images)
+    found = score_recoveries(solutions + 0, TRUTHS, problem, y, extractor=pixel_extractor(), real=DATA.train_images)
     assert found["misfit"].value == pytest.approx(1, abs=0.1) and found["pixel std"].value == 0
     assert found["PSNR"].value == float("inf") and found["SSIM of the mean"].value == pytest.approx(1)
     assert found["FID"].value == found["FID of the mean"].value and found["FID"].extractor == "pixels" and found["FID"].size_matters
-    assert "FID" not in judge(solutions, TRUTHS, problem, y) and "pixel std" not in judge(solutions[:1], TRUTHS, problem, y)
+    assert "FID" not in score_recoveries(solutions, TRUTHS, problem, y) and "pixel std" not in score_recoveries(solutions[:1], TRUTHS, problem, y)
 
 
 def test_methods_and_favourites_cover_the_same_families():

@@ -11,7 +11,7 @@ import torch
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.metrics.frechet import (
-    GaussianFit,
+    GaussianParams,
     fid,
     fid_infinity,
     fit_gaussian,
@@ -88,12 +88,12 @@ def test_kid_agrees_with_torchmetrics_on_the_same_subsets(pair, subset_size):
 
 def test_fid_of_known_gaussians():
     std_a, std_b = torch.tensor([1.0, 2.0, 0.5]).double(), torch.tensor([3.0, 2.0, 0.1]).double()
-    first = GaussianFit(torch.tensor([0.0, 1.0, 2.0]).double(), std_a.square().diag(), 10)
-    second = GaussianFit(torch.tensor([1.0, 1.0, 0.0]).double(), std_b.square().diag(), 10)
+    first = GaussianParams(torch.tensor([0.0, 1.0, 2.0]).double(), std_a.square().diag(), 10)
+    second = GaussianParams(torch.tensor([1.0, 1.0, 0.0]).double(), std_b.square().diag(), 10)
     terms = frechet_terms(first, second)  # axes agree, so it is the squared distance of the standard deviations
     assert terms.mean_term == pytest.approx(5.0) and terms.covariance_term == pytest.approx((std_a - std_b).square().sum().item())
     rotation = torch.linalg.qr(torch.randn(3, 3, generator=make_rng(0), dtype=torch.float64)).Q
-    turned = [GaussianFit(fit.mean @ rotation, rotation.T @ fit.covariance @ rotation, 10) for fit in (first, second)]
+    turned = [GaussianParams(fit.mean @ rotation, rotation.T @ fit.covariance @ rotation, 10) for fit in (first, second)]
     assert frechet_distance(*turned) == pytest.approx(sum(terms), rel=1e-12)
 
 
@@ -117,7 +117,7 @@ def test_few_images_give_the_same_distance_as_the_full_matrices(sizes):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MetricWarning)
         low_rank = fid(a, b)
-    from_fits = frechet_distance(*(GaussianFit(x.mean(0), torch.cov(x.T), len(x)) for x in (a, b)))
+    from_fits = frechet_distance(*(GaussianParams(x.mean(0), torch.cov(x.T), len(x)) for x in (a, b)))
     assert low_rank.value == pytest.approx(full.item(), rel=1e-6)
     assert from_fits == pytest.approx(low_rank.value, rel=1e-6)
 
@@ -133,7 +133,7 @@ def test_influence_is_the_derivative_with_respect_to_the_weight_of_an_image(num_
         weights = weights / weights.sum()
         mean = weights @ a
         covariance = (a - mean).T @ (weights[:, None] * (a - mean)) * num_images / (num_images - 1)
-        return frechet_distance(GaussianFit(mean, covariance, num_images), fit_gaussian(b))
+        return frechet_distance(GaussianParams(mean, covariance, num_images), fit_gaussian(b))
 
     slope = (weighted(1 + step) - weighted(1 - step)) / (2 * step)
     assert frechet_influence(a, b).first[index].item() / num_images == pytest.approx(slope, rel=1e-3)

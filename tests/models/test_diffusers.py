@@ -6,7 +6,7 @@ import pytest
 import torch
 from exact import gaussian_denoiser, noise
 
-from course_utils.models.diffusion.samplers import Moment, ddim_step, levels_at, sample, time_grid
+from course_utils.models.diffusion.samplers import State, ddim_step, levels_at, sample, time_grid
 from course_utils.models.diffusion.schedules import alpha_bars, betas, from_target, make_schedule, make_target
 
 diffusers = pytest.importorskip("diffusers")
@@ -68,7 +68,7 @@ def test_one_step_of_ddim(name, index, eta):
     xt, x0, fresh = noise(3, 5), noise(3, 6), noise(3, 7)
     got = scheduler.step(x0, index, xt, eta=eta, variance_noise=fresh if eta else None).prev_sample
     here, there = levels_at(schedule, torch.tensor([index + 1, index - 49]).double() / 1000)
-    torch.testing.assert_close(ddim_step(Moment(xt, x0, here), there, eta, fresh), got, **CLOSE)
+    torch.testing.assert_close(ddim_step(State(xt, x0, here), there, eta, fresh), got, **CLOSE)
 
 
 @EACH

@@ -17,7 +17,7 @@ from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import uint8_to_signed
 from course_utils.models.base import Batch
-from course_utils.models.gaussian import GREY_LEVEL, Gaussian, GaussianConfig, fit_gaussian, principal_factors
+from course_utils.models.gaussian import GREY_LEVEL, Gaussian, GaussianConfig, fit_class_gaussians, principal_factors
 
 NUM_CLASSES, SIZE, LATENT_DIM = 3, 4, 5
 NUM_PIXELS = SIZE * SIZE
@@ -171,7 +171,7 @@ def test_factors_are_those_of_scikit_learn(latent_dim):
 
 
 def test_fitted_density_is_that_of_scikit_learn(dataset):
-    fitted = fit_gaussian(dataset.train_images, dataset.train_labels, 4, latent_dim=6, prior_images=0).double()
+    fitted = fit_class_gaussians(dataset.train_images, dataset.train_labels, 4, latent_dim=6, prior_images=0).double()
     test = uint8_to_signed(dataset.test_images).double()
     for label in range(4):
         group = uint8_to_signed(dataset.train_images[dataset.train_labels == label]).flatten(1).double().numpy()
@@ -183,7 +183,7 @@ def test_fitted_density_is_that_of_scikit_learn(dataset):
 
 
 def test_closed_form_is_a_maximum_of_the_likelihood(dataset):
-    fitted = fit_gaussian(dataset.train_images, dataset.train_labels, 4, latent_dim=6, prior_images=0).double()
+    fitted = fit_class_gaussians(dataset.train_images, dataset.train_labels, 4, latent_dim=6, prior_images=0).double()
     images, labels = uint8_to_signed(dataset.train_images).double(), dataset.train_labels
 
     def mean_loss() -> torch.Tensor:
@@ -204,10 +204,10 @@ def test_closed_form_is_a_maximum_of_the_likelihood(dataset):
 def test_few_images_borrow_from_the_other_classes(dataset):
     """With one image a class its own covariance is zero; the shared one takes its place."""
     firsts = torch.tensor([torch.nonzero(dataset.train_labels == label)[0].item() for label in range(4)])
-    lonely = fit_gaussian(dataset.train_images[firsts], dataset.train_labels[firsts], 4, latent_dim=3)
+    lonely = fit_class_gaussians(dataset.train_images[firsts], dataset.train_labels[firsts], 4, latent_dim=3)
     assert all(torch.isfinite(value).all() for value in lonely.parameters())
     ten = torch.cat([torch.nonzero(dataset.train_labels == label)[:10, 0] for label in range(4)])
-    fits = [fit_gaussian(dataset.train_images[ten], dataset.train_labels[ten], 4, latent_dim=6, prior_images=num) for num in (0, 50)]
+    fits = [fit_class_gaussians(dataset.train_images[ten], dataset.train_labels[ten], 4, latent_dim=6, prior_images=num) for num in (0, 50)]
     test = uint8_to_signed(dataset.test_images)
     own, shared = (-fitted.loss(Batch(test, dataset.test_labels), rng=make_rng(0))["loss"].mean() for fitted in fits)
     assert shared > own
@@ -241,7 +241,7 @@ def test_sample_refuses_labels_that_do_not_fit(model, labels):
 
 def test_fit_refuses_a_class_without_images(dataset):
     with pytest.raises(CourseError) as error:
-        fit_gaussian(dataset.train_images, dataset.train_labels, 5)
+        fit_class_gaussians(dataset.train_images, dataset.train_labels, 5)
     assert "at least one image of each of 5 classes" in str(error.value) and "add images" in str(error.value)
 
 
@@ -250,7 +250,7 @@ def test_fit_refuses_a_class_without_images(dataset):
 )
 def test_fit_refuses_settings_out_of_range(dataset, options, name):
     with pytest.raises(CourseError) as error:
-        fit_gaussian(dataset.train_images, dataset.train_labels, 4, **options)
+        fit_class_gaussians(dataset.train_images, dataset.train_labels, 4, **options)
     assert name in str(error.value) and "expected" in str(error.value)
 
 

@@ -9,7 +9,7 @@ from exact import noise
 from course_utils.base.errors import CourseError
 from course_utils.models.diffusion.exact import GaussianMixture, ring
 from course_utils.models.diffusion.samplers import Guided, sample
-from course_utils.models.diffusion.schedules import SCHEDULES, TARGETS, convert, make_schedule, score_of
+from course_utils.models.diffusion.schedules import SCHEDULES, TARGETS, convert_prediction, make_schedule, score_of
 
 EACH = pytest.mark.parametrize("schedule", [make_schedule(name) for name in sorted(SCHEDULES)], ids=lambda schedule: schedule.name)
 MIXTURE = ring(num_classes=2)
@@ -53,9 +53,9 @@ def test_any_target_gives_the_same_guidance():
     xt, t, labels = noise(4, 3), torch.full((4,), 0.4).double(), torch.tensor([0, 1, 1, 0])
     guided = Guided(Network(MIXTURE, schedule), labels, NULL, scale)(xt, t)
     for target in TARGETS:
-        seen = [convert(MIXTURE.denoise(schedule, xt, t, given), "x0", target, schedule, xt, t) for given in (labels, None)]
+        seen = [convert_prediction(MIXTURE.denoise(schedule, xt, t, given), "x0", target, schedule, xt, t) for given in (labels, None)]
         mixed = seen[1] + scale * (seen[0] - seen[1])
-        torch.testing.assert_close(convert(mixed, target, "x0", schedule, xt, t), guided, atol=1e-9, rtol=1e-9)
+        torch.testing.assert_close(convert_prediction(mixed, target, "x0", schedule, xt, t), guided, atol=1e-9, rtol=1e-9)
 
 
 def test_guided_flow_between_two_gaussians_has_a_closed_form():

@@ -7,7 +7,16 @@ import torch
 from exact import gaussian_denoiser, noise
 
 from course_utils.base.errors import CourseError
-from course_utils.models.diffusion.schedules import SCHEDULES, TARGETS, convert, from_target, make_schedule, make_target, noise_of, score_of
+from course_utils.models.diffusion.schedules import (
+    SCHEDULES,
+    TARGETS,
+    convert_prediction,
+    from_target,
+    make_schedule,
+    make_target,
+    noise_of,
+    score_of,
+)
 
 T = torch.tensor([0.02, 0.3, 0.5, 0.7, 0.95], dtype=torch.float64)
 X0, EPS = noise(5, 1, 3), noise(5, 2, 3)
@@ -38,8 +47,8 @@ def test_image_and_noise_come_back(schedule, name):
 def test_any_prediction_converts_to_any_other(schedule, source, wanted):
     """Also where the prediction is wrong: image and noise must then still add up to x_t."""
     xt, prediction = schedule.noised(X0, EPS, T), noise(5, 3, 3)
-    there = convert(prediction, source, wanted, schedule, xt, T)
-    torch.testing.assert_close(convert(there, wanted, source, schedule, xt, T), prediction, atol=1e-8, rtol=0)
+    there = convert_prediction(prediction, source, wanted, schedule, xt, T)
+    torch.testing.assert_close(convert_prediction(there, wanted, source, schedule, xt, T), prediction, atol=1e-8, rtol=0)
     estimate = from_target(source, schedule, prediction, xt, T)
     torch.testing.assert_close(schedule.noised(estimate.x0, estimate.eps, T), xt, atol=1e-9, rtol=0)
 

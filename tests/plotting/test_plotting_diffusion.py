@@ -24,7 +24,7 @@ EVERY = {
     "schedule_curves": lambda: charts.schedule_curves(T, CURVES),
     "film_strip": lambda: charts.film_strip(XTS, TIMES, ["a", "b"], num_columns=3),
     "against_calls": lambda: charts.against_calls([5, 10, 20], {"Euler": VALUES, "Heun": VALUES}, "FID", (1.0, 0.05)),
-    "trade_off": lambda: charts.trade_off([1, 2, 4], VALUES, ([0.9, 0.95, 1.0], [0.01] * 3), "FID", "agreement", (1.0, 0.99)),
+    "trade_off": lambda: charts.guidance_trade_off([1, 2, 4], VALUES, ([0.9, 0.95, 1.0], [0.01] * 3), "FID", "agreement", (1.0, 0.99)),
     "score_field": lambda: charts.score_field(GRID, -GRID, [GRID, 0.5 * GRID], GRID),
 }
 

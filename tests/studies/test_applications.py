@@ -13,7 +13,7 @@ from course_utils.base.errors import CourseError
 from course_utils.base.images import uint8_to_signed
 from course_utils.metrics.features import pixel_extractor
 from course_utils.metrics.roc import auc
-from course_utils.models.gaussian import fit_gaussian
+from course_utils.models.gaussian import fit_class_gaussians
 from course_utils.studies.editing import edit_tradeoff, edited, paintings, style_sheet
 from course_utils.studies.outliers import SCORES, denoising_error, outlier_score
 from course_utils.studies.training_sets import generated_dataset, synthetic_accuracy, trained_accuracy
@@ -42,7 +42,7 @@ def untrained(family, **changes):
 
 @pytest.fixture(scope="module")
 def gaussian():
-    return fit_gaussian(DATA.train_images, DATA.train_labels, 4, latent_dim=10)
+    return fit_class_gaussians(DATA.train_images, DATA.train_labels, 4, latent_dim=10)
 
 
 @pytest.mark.parametrize("family", SCORES)

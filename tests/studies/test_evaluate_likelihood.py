@@ -18,7 +18,7 @@ from course_utils.metrics.likelihood import importance_weighted_bound
 from course_utils.metrics.measurement import is_difference_real
 from course_utils.models.base import Model
 from course_utils.models.classifier import ClassifierConfig
-from course_utils.models.gaussian import fit_gaussian
+from course_utils.models.gaussian import fit_class_gaussians
 from course_utils.models.vae import VAEConfig
 from course_utils.studies.evaluate import binarised_test_images, negative_log_likelihood
 from course_utils.training.history import History
@@ -33,7 +33,7 @@ def small() -> Dataset:
 
 @pytest.fixture(scope="module")
 def gaussian(small):
-    return fit_gaussian(small.train_images, small.train_labels, 4, latent_dim=4)
+    return fit_class_gaussians(small.train_images, small.train_labels, 4, latent_dim=4)
 
 
 class ClassesAsLatents(Model):

@@ -15,9 +15,9 @@ from course_utils.base.errors import CourseError
 from course_utils.cli.main import main
 from course_utils.metrics.measurement import seed_error
 from course_utils.models.gaussian import GaussianConfig
-from course_utils.studies import compare as module
-from course_utils.studies.compare import PROTOCOL, ROWS, Comparison, compare, make_protocol
-from course_utils.studies.copies import CopyJudge, split_training, training_images
+from course_utils.studies import compare_families as module
+from course_utils.studies.compare import PROTOCOL, ROWS, FamilyComparison, compare_families, make_protocol
+from course_utils.studies.copies import MemorizationAudit, split_training, training_images
 from course_utils.training.presets import preset
 from course_utils.training.runs import find_shipped, load_run, run
 
@@ -41,7 +41,7 @@ def protocol_of(dataset, **changes):
 
 @pytest.fixture
 def compared(blobs, tmp_path):
-    return compare(["vae", "gaussian"], blobs, protocol_of(blobs), 2, tmp_path / "out"), tmp_path / "out"
+    return compare_families(["vae", "gaussian"], blobs, protocol_of(blobs), 2, tmp_path / "out"), tmp_path / "out"
 
 
 def test_there_is_a_row_for_each_family_and_seed(compared):
@@ -68,10 +68,10 @@ def test_what_is_measured_is_not_measured_again(compared, blobs, monkeypatch):
     before = (out / ROWS).read_text()
     measured = []
     monkeypatch.setattr(module, "measure_run", lambda trained, *_: measured.append(trained.experiment.seed) or {"FID": module._plain(1.0)})
-    result = compare(["vae", "gaussian"], blobs, protocol_of(blobs), 3, out)
+    result = compare_families(["vae", "gaussian"], blobs, protocol_of(blobs), 3, out)
     assert measured == [2, 2] and len(result.rows) == 6
     assert (out / ROWS).read_text().startswith(before)
-    assert len(compare(["vae"], blobs, protocol_of(blobs), 2, out).rows) == 2
+    assert len(compare_families(["vae"], blobs, protocol_of(blobs), 2, out).rows) == 2
 
 
 def test_stopping_keeps_the_rows_that_are_there(blobs, tmp_path, monkeypatch):
@@ -85,29 +85,29 @@ def test_stopping_keeps_the_rows_that_are_there(blobs, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "run", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
-        compare(["vae", "gaussian"], blobs, protocol_of(blobs), 2, tmp_path)
+        compare_families(["vae", "gaussian"], blobs, protocol_of(blobs), 2, tmp_path)
     assert len((tmp_path / ROWS).read_text().splitlines()) == 2
-    assert len(compare(["vae", "gaussian"], blobs, protocol_of(blobs), 2, tmp_path).rows) == 4 and len(trained) == 5
+    assert len(compare_families(["vae", "gaussian"], blobs, protocol_of(blobs), 2, tmp_path).rows) == 4 and len(trained) == 5
 
 
 def test_a_training_that_was_stopped_is_no_row(blobs, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "run", lambda *arguments: replace(run(*arguments), record={"finished": False}))
     with pytest.raises(KeyboardInterrupt):
-        compare(["vae"], blobs, protocol_of(blobs), 1, tmp_path)
+        compare_families(["vae"], blobs, protocol_of(blobs), 1, tmp_path)
     assert not (tmp_path / ROWS).exists()
 
 
 def test_another_protocol_is_refused(compared, blobs):
     _, out = compared
     with pytest.raises(CourseError, match="holds a comparison by another protocol .num_images 120"):
-        compare(["vae"], blobs, protocol_of(blobs, num_images=150), 1, out)
+        compare_families(["vae"], blobs, protocol_of(blobs, num_images=150), 1, out)
     assert json.loads((out / PROTOCOL).read_text())["dataset_sha256"] == blobs.sha256
 
 
 def test_held_out_images_are_not_trained_on(blobs, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(module, "run", lambda experiment, dataset, folder: seen.append(dataset) or run(experiment, dataset, folder))
-    compare(["vae"], blobs, protocol_of(blobs, num_heldout=120), 1, tmp_path)
+    compare_families(["vae"], blobs, protocol_of(blobs, num_heldout=120), 1, tmp_path)
     kept, rest = split_training(blobs, 180)
     assert torch.equal(seen[0].train_images, kept.train_images) and len(rest) == 120
     assert torch.equal(torch.cat([kept.train_images, rest]).flatten(1).double().sum(0), blobs.train_images.flatten(1).double().sum(0))
@@ -127,11 +127,11 @@ def test_training_images_are_those_that_fit_takes(tiny_vae, blobs):
 
 
 def test_copies_are_found_by_both_ways_of_seeing(blobs, tiny_vae):
-    judge = CopyJudge(blobs, "pixels", 200)
+    judge = MemorizationAudit(blobs, "pixels", 200)
     numbers = judge.numbers(blobs.train_images[:200], tiny_vae)
     assert numbers["copy p-value"][0] < 1e-6 and numbers["copied share (aligned pixels)"][0] == pytest.approx(1) and numbers["authenticity"][0] == 0
     assert judge.numbers(blobs.test_images, tiny_vae)["copied share (aligned pixels)"][0] < 0
-    assert CopyJudge(replace(blobs, test_images=blobs.test_images[:50], test_labels=blobs.test_labels[:50])).judge(blobs.train_images, tiny_vae) == {}
+    assert MemorizationAudit(replace(blobs, test_images=blobs.test_images[:50], test_labels=blobs.test_labels[:50])).judge(blobs.train_images, tiny_vae) == {}
 
 
 def rows_of(*values, family="vae", floor=None):
@@ -143,14 +143,14 @@ def rows_of(*values, family="vae", floor=None):
 
 
 def test_cells_are_means_over_seeds_with_the_error_between_them():
-    result = Comparison({"num_images": 10, "dataset": "blobs", "budget": "smoke"}, rows_of(3.0, 4.0, 8.0, floor=1.0) + rows_of(7.0, family="dcgan"))
+    result = FamilyComparison({"num_images": 10, "dataset": "blobs", "budget": "smoke"}, rows_of(3.0, 4.0, 8.0, floor=1.0) + rows_of(7.0, family="dcgan"))
     cell, single = result.cell("FID", "vae"), result.cell("FID", "dcgan")
     assert (cell.mean, cell.error) == tuple(seed_error([3.0, 4.0, 8.0])) and cell.values == (3.0, 4.0, 8.0)
     assert (single.mean, single.error) == (7.0, 0.3)
     assert result.floor("FID") == (1.0, pytest.approx(0.05)) and result.cell("KID", "vae") is None
     assert "vae (3 seeds)" in str(result) and "5.0 ± 1.5" in str(result) and "7.00 ± 0.30" in str(result) and "lower" in str(result)
     assert "do not compare" not in str(result)
-    mixed = Comparison(result.protocol, (*result.rows, {**result.rows[0], "family": "gaussian", "trained_on": "another"}))
+    mixed = FamilyComparison(result.protocol, (*result.rows, {**result.rows[0], "family": "gaussian", "trained_on": "another"}))
     assert "seconds of different machines do not compare" in str(mixed)
 
 
@@ -160,7 +160,7 @@ def test_exact_numbers_have_no_error_bar_and_p_values_no_mean():
         {**row, "metrics": {name: {**row["metrics"]["FID"], "value": values[row["seed"]], "error": None} for name, values in numbers.items()}}
         for row in rows_of(0, 0, 0)
     ]
-    result = Comparison({"num_images": 10, "dataset": "blobs", "budget": "smoke"}, tuple(rows))
+    result = FamilyComparison({"num_images": 10, "dataset": "blobs", "budget": "smoke"}, tuple(rows))
     assert [result.cell(name, "vae").text for name in numbers] == ["0.2", "10", "1,234,567"]
 
 
@@ -177,14 +177,14 @@ def test_files_hold_the_same_numbers(compared):
 
 
 BAD = [
-    (lambda d, out: compare(["vea"], d, protocol_of(d), 1, out), "unknown family 'vea'"),
-    (lambda d, out: compare(["classifier"], d, protocol_of(d), 1, out), "classifier: cannot sample"),
-    (lambda d, out: compare(["vae"], d, protocol_of(d), 0, out), "seeds: expected at least 1, got 0"),
-    (lambda d, out: compare(["vae"], d, protocol_of(d, features="classifier"), 1, out), "no classifier for blobs ships"),
-    (lambda d, out: compare(["vae"], d, protocol_of(d, num_heldout=300), 1, out), "num_train: expected 1 to 299"),
+    (lambda d, out: compare_families(["vea"], d, protocol_of(d), 1, out), "unknown family 'vea'"),
+    (lambda d, out: compare_families(["classifier"], d, protocol_of(d), 1, out), "classifier: cannot sample"),
+    (lambda d, out: compare_families(["vae"], d, protocol_of(d), 0, out), "seeds: expected at least 1, got 0"),
+    (lambda d, out: compare_families(["vae"], d, protocol_of(d, features="classifier"), 1, out), "no classifier for blobs ships"),
+    (lambda d, out: compare_families(["vae"], d, protocol_of(d, num_heldout=300), 1, out), "num_train: expected 1 to 299"),
     (lambda d, out: make_protocol(d, "smoke", 500), "expected 10 to 200 images"),
     (lambda d, out: make_protocol(d, "smoke", 50), "num_images: expected at least 100, got 50"),
-    (lambda d, out: Comparison({}, ()), "needs at least one row"),
+    (lambda d, out: FamilyComparison({}, ()), "needs at least one row"),
 ]
 
 

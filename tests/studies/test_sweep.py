@@ -18,7 +18,7 @@ from course_utils.base.config import override
 from course_utils.base.errors import CourseError
 from course_utils.homework.measure import measured_run
 from course_utils.studies import sweep as sweep_run
-from course_utils.studies.sweep import NamedData, SweepProgress, curves, portable, read_rows, sweep, thinned, work
+from course_utils.studies.sweep import NamedData, SweepProgress, curve_columns, portable, read_rows, sweep, thinned, work
 from course_utils.training import runs as experiment_module
 from course_utils.training.history import History
 from course_utils.training.runs import default_folder, experiment_key, run
@@ -200,7 +200,7 @@ def test_a_damaged_row_is_named(tmp_path, dataset, tiny_vae, line):
 
 def test_curves_are_columns_and_short(dataset):
     rows = [{"epoch": epoch, "split": split, "part": part, "loss": epoch / 2} for epoch in range(1, 501) for split in "ab" for part in "de"]
-    found = curves(History(rows))
+    found = curve_columns(History(rows))
     assert set(found) == {f"{part}.{split}.{name}" for part in "de" for split in "ab" for name in ("epoch", "loss")}
     assert all(len(values) == 200 and values[-1] == values[0] * 500 for values in found.values())
     assert thinned([1, 2, 3], 2) == [1, 3] and thinned([1.0], 200) == [1.0]

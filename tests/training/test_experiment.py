@@ -15,7 +15,7 @@ from course_utils.base.errors import CourseError
 from course_utils.base.files import read_json, write_json
 from course_utils.training import runs as checkpoint
 from course_utils.training import runs as module
-from course_utils.training.fit import evaluate
+from course_utils.training.fit import loss_terms
 from course_utils.training.presets import PRESETS, VARIANTS, Experiment, preset, smoke_version
 from course_utils.training.registry import REGISTRY, build
 from course_utils.training.runs import RECORD, STATE, default_folder, find_shipped, load_run, run, train_or_load
@@ -57,7 +57,7 @@ def test_record_holds_data_time_and_metrics_of_all_test_images(dataset, tiny_vae
     result = run(tiny_vae, dataset)
     record = result.record
     assert record["dataset_sha256"] == dataset.sha256 and record["num_train_images"] == 256 and record["training_seconds"] > 0
-    expected = evaluate(result.model, dataset.test_images, dataset.test_labels)
+    expected = loss_terms(result.model, dataset.test_images, dataset.test_labels)
     assert set(record["metrics"]) == set(expected) == {"loss", "negative_elbo", "reconstruction", "kl"}
     values = expected["negative_elbo"]
     assert result.metric("negative_elbo") == pytest.approx((values.mean().item(), values.std().item() / 8.0))
@@ -97,7 +97,7 @@ def test_metrics_of_a_half_run_are_those_of_the_stored_weights(dataset, tiny_vae
     result = run(tiny_vae, dataset, tmp_path, half=True)
     loaded = load_run(tmp_path)
     assert same_weights(result.model, loaded.model)
-    measured = evaluate(loaded.model, dataset.test_images, dataset.test_labels)["loss"].mean().item()
+    measured = loss_terms(loaded.model, dataset.test_images, dataset.test_labels)["loss"].mean().item()
     assert loaded.metric("loss")[0] == pytest.approx(measured, rel=1e-6)
 
 

@@ -14,7 +14,7 @@ from course_utils.base.device import make_rng
 from course_utils.base.images import check_signed, uint8_to_signed
 from course_utils.models.vae import VAE, VAEConfig
 from course_utils.training.config import TrainConfig, learning_rate_at
-from course_utils.training.fit import evaluate, fit
+from course_utils.training.fit import fit, loss_terms
 from course_utils.training.registry import build
 
 # The learning rate
@@ -127,9 +127,9 @@ def test_evaluation_does_not_depend_on_the_training_mode_and_puts_it_back(datase
     model = build(tiny_classifier.model)
     for mode in (True, False):
         model.train(mode)
-        values = evaluate(model, dataset.test_images, dataset.test_labels, batch_size=10)
+        values = loss_terms(model, dataset.test_images, dataset.test_labels, batch_size=10)
         assert model.training is mode and values["loss"].shape == (64,) and not values["loss"].requires_grad
-    whole = evaluate(model, dataset.test_images, dataset.test_labels)
+    whole = loss_terms(model, dataset.test_images, dataset.test_labels)
     torch.testing.assert_close(values["loss"], whole["loss"])
 
 
@@ -164,7 +164,7 @@ def test_moving_average_is_what_comes_back_and_what_is_validated(dataset, tiny_v
     )
     assert not same_weights(plain, averaged)
     assert torch.equal(seen[-1], averaged.state_dict()["encoder.1.0.weight"])
-    measured = evaluate(averaged, *(getattr(dataset.subset(256, 32, 0), name) for name in ("test_images", "test_labels")))
+    measured = loss_terms(averaged, *(getattr(dataset.subset(256, 32, 0), name) for name in ("test_images", "test_labels")))
     assert history.select("loss", split="test")[-1] == pytest.approx(measured["loss"].mean().item(), rel=1e-6)
 
 

@@ -105,7 +105,7 @@ class Level(NamedTuple):
         return math.log(self.alpha / self.sigma)
 
 
-class Moment(NamedTuple):
+class State(NamedTuple):
     """x_t `[B, ...]`, the image seen in it, and where that was."""
 
     x: Tensor
@@ -156,7 +156,7 @@ def posterior_variance(here: Level, there: Level) -> float:
     return added * there.sigma**2 / here.sigma**2
 
 
-def ddim_step(now: Moment, there: Level, eta: float = 0.0, noise: Tensor | None = None) -> Tensor:
+def ddim_step(now: State, there: Level, eta: float = 0.0, noise: Tensor | None = None) -> Tensor:
     """Returns alpha x0 + sqrt(sigma² - v) eps + sqrt(v) noise at the earlier level, where v is eta² times the posterior's variance.
 
     With eta = 0 nothing is random; with eta = 1 it is DDPM's ancestral step, a draw of q(x_s | x_t, x0).
@@ -176,12 +176,12 @@ def ddim_step(now: Moment, there: Level, eta: float = 0.0, noise: Tensor | None 
     return moved if variance == 0 else moved + math.sqrt(variance) * noise
 
 
-def velocity_of(now: Moment) -> Tensor:
+def velocity_of(now: State) -> Tensor:
     """Returns dy/dr = eps - x0, the speed along the straight path, `[B, ...]`."""
     return (now.x / now.level.scale - now.x0) / now.level.share
 
 
-def straight_step(now: Moment, velocity: Tensor, there: Level) -> Tensor:
+def straight_step(now: State, velocity: Tensor, there: Level) -> Tensor:
     """Returns x at the earlier level after a step of constant velocity along the straight path.
 
     With `velocity_of(now)` it is Euler's method; with the flow schedule x_s = x_t + (s - t) velocity, and with every schedule DDIM with eta = 0.
@@ -189,7 +189,7 @@ def straight_step(now: Moment, velocity: Tensor, there: Level) -> Tensor:
     return there.scale * (now.x / now.level.scale + (there.share - now.level.share) * velocity)
 
 
-def adams_bashforth_velocity(now: Moment, there: Level, past: Moment | None) -> Tensor:
+def adams_bashforth_velocity(now: State, there: Level, past: State | None) -> Tensor:
     """Returns the velocity that second-order Adams-Bashforth steps with: this one, carried on by half of its last change.
 
     Source: Bashforth & Adams 1883; for diffusion Liu et al. 2022 (arXiv:2202.09778), Zhang & Chen 2023 (arXiv:2204.13902), sec. 3. The ratio of the
@@ -202,7 +202,7 @@ def adams_bashforth_velocity(now: Moment, there: Level, past: Moment | None) -> 
     return velocity + 0.5 * ratio * (velocity - velocity_of(past))
 
 
-def dpm_step(now: Moment, there: Level, past: Moment | None) -> Tensor:
+def dpm_step(now: State, there: Level, past: State | None) -> Tensor:
     """Returns x at the earlier level by DPM-Solver++(2M): the image, carried on by half of its last change, stands in for all of the step.
 
     The first step, the last one (to sigma = 0) and the one after pure noise (alpha = 0) are of first order: there log(alpha / sigma) is infinite.
@@ -252,10 +252,10 @@ class _Walk:
         self.denoise, self.eta, self.noise, self.rng = denoise, eta, noise, rng
         self.num_calls = 0
 
-    def look(self, x: Tensor, level: Level) -> Moment:
+    def predict_x0(self, x: Tensor, level: Level) -> State:
         """Returns x with the image that the denoiser sees in it."""
         self.num_calls += calls_at(self.denoise, level.t)
-        return Moment(x, self.denoise(x, x.new_full((len(x),), level.t)), level)
+        return State(x, self.denoise(x, x.new_full((len(x),), level.t)), level)
 
     def draw(self, x: Tensor) -> Tensor:
         """Returns standard normal noise shaped like x, image by image."""
@@ -270,13 +270,13 @@ def calls_at(denoise: Denoiser, t: float) -> int:
     return 1 if count is None else count(t)
 
 
-def _stochastic(walk: _Walk, now: Moment, there: Level, eta: float) -> Tensor:
+def _stochastic(walk: _Walk, now: State, there: Level, eta: float) -> Tensor:
     """A step with noise; none is drawn where none is added, as in the last step."""
     noise = walk.draw(now.x) if eta > 0 and posterior_variance(now.level, there) > 0 else None
     return ddim_step(now, there, eta, noise)
 
 
-def _heun(walk: _Walk, now: Moment, there: Level, past: Moment | None) -> Tensor:
+def _heun(walk: _Walk, now: State, there: Level, past: State | None) -> Tensor:
     """Euler's step, then again with the mean of the velocities at both ends.
 
     Source: Karras et al. 2022 (arXiv:2206.00364), alg. 1, on the straight path. At sigma = 0 no velocity can be read off, so the last step is one of
@@ -286,11 +286,11 @@ def _heun(walk: _Walk, now: Moment, there: Level, past: Moment | None) -> Tensor
         return straight_step(now, adams_bashforth_velocity(now, there, past), there)
     velocity = velocity_of(now)
     guess = straight_step(now, velocity, there)
-    return straight_step(now, 0.5 * (velocity + velocity_of(walk.look(guess, there))), there)
+    return straight_step(now, 0.5 * (velocity + velocity_of(walk.predict_x0(guess, there))), there)
 
 
 # name: what takes one step. `past` is the moment before this one, None at the first step.
-SAMPLERS: dict[str, Callable[[_Walk, Moment, Level, Moment | None], Tensor]] = {
+SAMPLERS: dict[str, Callable[[_Walk, State, Level, State | None], Tensor]] = {
     "ddpm": lambda walk, now, there, past: _stochastic(walk, now, there, 1.0),
     "ddim": lambda walk, now, there, past: _stochastic(walk, now, there, walk.eta),
     "euler": lambda walk, now, there, past: straight_step(now, velocity_of(now), there),
@@ -337,7 +337,7 @@ def sample(
     walk = _Walk(denoise, eta, noise, generator)
     xts, x0s, past = [x], [], None
     for here, there in itertools.pairwise(levels_at(schedule, times)):
-        now = walk.look(x, here)
+        now = walk.predict_x0(x, here)
         x = SAMPLERS[sampler](walk, now, there, past)
         past = now
         if trajectory:

@@ -18,7 +18,7 @@ COSINE_OFFSET = 0.008
 MAX_BETA = 0.999  # of the cosine schedule, whose last step would otherwise divide by zero
 
 
-class Gaussian(NamedTuple):
+class ImageGaussian(NamedTuple):
     """A Gaussian for each image: mean `[B, ...]` and a variance that broadcasts to it, the same for every pixel."""
 
     mean: Tensor
@@ -71,7 +71,7 @@ class Schedule:
         scale = self.alpha(t) / self.alpha(s)
         return scale, self.sigma(t).square() - scale.square() * self.sigma(s).square()
 
-    def posterior(self, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> Gaussian:
+    def posterior(self, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> ImageGaussian:
         """Returns q(x_s | x_t, x0), what one step back from t to s < t is when the image is known; s and t are `[B]` or numbers.
 
         Source: Ho et al. 2020 (arXiv:2006.11239), eq. 6-7; for any alpha and sigma Kingma et al. 2021 (arXiv:2107.00630), eq. 28.
@@ -83,7 +83,7 @@ class Schedule:
         from_xt, from_x0 = scale * sigma_s.square() / sigma_t.square(), alpha_s * variance / sigma_t.square()
         rows = (from_xt, from_x0, variance * sigma_s.square() / sigma_t.square())
         from_xt, from_x0, variance = (row.reshape(shape).to(xt) for row in rows)
-        return Gaussian(from_xt * xt + from_x0 * x0, variance)
+        return ImageGaussian(from_xt * xt + from_x0 * x0, variance)
 
 
 def alpha_bars(schedule: Schedule, num_steps: int = NUM_STEPS) -> Tensor:
@@ -226,7 +226,7 @@ def from_target(name: str, schedule: Schedule, prediction: Tensor, xt: Tensor, t
     return Estimate((b * xt - sigma * prediction) / determinant, (alpha * prediction - a * xt) / determinant)
 
 
-def convert(prediction: Tensor, source: str, wanted: str, schedule: Schedule, xt: Tensor, t: Tensor) -> Tensor:
+def convert_prediction(prediction: Tensor, source: str, wanted: str, schedule: Schedule, xt: Tensor, t: Tensor) -> Tensor:
     """Returns a prediction of one target as the prediction of another, `[B, ...]`; both are keys of `TARGETS`."""
     estimate = from_target(source, schedule, prediction, xt, t)
     return make_target(wanted, schedule, estimate.x0, estimate.eps, t)

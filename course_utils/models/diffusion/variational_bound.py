@@ -116,7 +116,7 @@ def variational_bound(
         k = _step_within(stratum, num_times, num_steps, len(x0), rng).to(x0.device)
         steps += _step_kl(denoise, schedule, x0, k, num_steps, variances, rng)
     first = torch.ones(len(x0), dtype=torch.int64, device=x0.device)
-    seen = _look(denoise, schedule, x0, first, num_steps, rng)
+    seen = _predict_x0(denoise, schedule, x0, first, num_steps, rng)
     log_likelihood = _log_density if decoder == "gaussian" else _log_probability_of_levels
     end = -log_likelihood(x0.double(), seen.double(), variances[0].sqrt()).flatten(1).sum(1)
     return VariationalBound(_prior_kl(schedule, x0), steps * (num_steps - 1) / num_times, end, x0[0].numel(), decoder)
@@ -128,7 +128,7 @@ def _step_within(stratum: int, num_strata: int, num_steps: int, num: int, rng: t
     return 2 + ((num_steps - 1) * (stratum + u) / num_strata).long().clamp(max=num_steps - 2)
 
 
-def _look(denoise: Denoiser, schedule: Schedule, x0: Tensor, k: Tensor, num_steps: int, rng: torch.Generator | None) -> Tensor:
+def _predict_x0(denoise: Denoiser, schedule: Schedule, x0: Tensor, k: Tensor, num_steps: int, rng: torch.Generator | None) -> Tensor:
     """Returns the image that the denoiser sees in a draw of x_k, `[B, ...]`."""
     t = k.double() / num_steps
     return denoise(schedule.noised(x0, randn(tuple(x0.shape), rng, x0), t), t.to(x0.dtype))
@@ -143,7 +143,7 @@ def _step_kl(
     exact = added * schedule.sigma(s).square() / schedule.sigma(t).square()
     weight = schedule.alpha(s) * added / schedule.sigma(t).square()  # of x0 in the mean
     chosen = variances[k - 1]
-    error = (x0 - _look(denoise, schedule, x0, k, num_steps, rng)).double().square().flatten(1).sum(1)
+    error = (x0 - _predict_x0(denoise, schedule, x0, k, num_steps, rng)).double().square().flatten(1).sum(1)
     ratio = exact / chosen
     return 0.5 * (x0[0].numel() * (ratio - 1 - ratio.log()) + weight.square() / chosen * error)
 

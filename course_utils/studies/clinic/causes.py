@@ -14,7 +14,7 @@ from torch import Tensor
 from course_utils.base.errors import unknown
 from course_utils.base.images import signed_to_unit
 from course_utils.metrics.measurement import Measurement
-from course_utils.studies.clinic.readings import Bills, Readings, aggregate_kl, mutual_information
+from course_utils.studies.clinic.readings import ExcessNLL, Readings, aggregate_kl, mutual_information
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,12 +141,12 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, 118, initial_indent="- ", subsequent_indent="  ")
 
 
-SHARE_OF_BILL = 0.1
+SHARE_OF_EXCESS = 0.1
 COLLAPSE_NATS = 1.0  # a code of one nat tells e = 2.7 images apart: it carries nothing worth the name
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016 (arXiv:1509.00519), section 5.2
 DEAD_SHARE = 0.5  # most of the latent space is unused
 UNEXPLAINED_SHARE = 0.25  # errors with half the amplitude of the images' own variation: visible at a glance
-TRANSFORM_COST = 0.05  # a model that knows the transform finds its images no dearer; half of SHARE_OF_BILL leaves room for noise
+TRANSFORM_COST = 0.05  # a model that knows the transform finds its images no dearer; half of SHARE_OF_EXCESS leaves room for noise
 COLLAPSED = "the code has collapsed and carries nothing; cure that first"
 NO_GRADIENTS = "gradients do not pass through decode(); remove torch.no_grad() from it"
 
@@ -198,39 +198,39 @@ def latent_noise(readings: Readings, collapsed: bool) -> Finding:
     )
     detail = f"a sample costs {gap.mean():.1f} nats more than the mean; {price.mean():.1f} nats would be the right price"
     missing = COLLAPSED if collapsed else ""
-    return Finding("latent noise", "share of the bill for too much noise", ratio("noise", gap - price, readings.bill), SHARE_OF_BILL, "above",
+    return Finding("latent noise", "share of the excess NLL for too much noise", ratio("noise", gap - price, readings.excess_nll), SHARE_OF_EXCESS, "above",
                    remedy, detail, missing)  # fmt: skip
 
 
-def amortisation(bills: Bills | None, collapsed: bool) -> Finding:
+def amortisation(excess_nll: ExcessNLL | None, collapsed: bool) -> Finding:
     """Returns the finding on the amortisation gap: what better means and variances for each image would save."""
     remedy = "optimise z for the images that matter, from the encoder's answer; train the encoder longer, or make it larger"
-    measured = "share of the bill that the best q(z | x) saves"
-    if bills is None:
-        return Finding("amortisation", measured, None, SHARE_OF_BILL, "above", remedy, missing=COLLAPSED if collapsed else NO_GRADIENTS)
-    gain = bills.calibrated - bills.optimised
+    measured = "share of the excess NLL that the best q(z | x) saves"
+    if excess_nll is None:
+        return Finding("amortisation", measured, None, SHARE_OF_EXCESS, "above", remedy, missing=COLLAPSED if collapsed else NO_GRADIENTS)
+    gain = excess_nll.calibrated - excess_nll.optimised
     detail = f"optimising each image's q(z | x) saves {gain.mean():.1f} ± {gain.std() / math.sqrt(len(gain)):.1f} nats"
-    return Finding("amortisation", measured, ratio("amortisation", gain, bills.encoder), SHARE_OF_BILL, "above", remedy, detail)
+    return Finding("amortisation", measured, ratio("amortisation", gain, excess_nll.encoder), SHARE_OF_EXCESS, "above", remedy, detail)
 
 
 def prior_mismatch(readings: Readings, collapsed: bool, precision: tuple[Measurement, Measurement] | None) -> Finding:
-    """Returns the finding on prior and aggregate posterior: the share of the bill that pays for their difference and not for information.
+    """Returns the finding on prior and aggregate posterior: the share of the excess NLL that pays for their difference and not for information.
 
     Args:
         precision: share of images decoded from the prior that lie among those decoded from codes, and the same of other codes' images.
     """
     num, dim = readings.z.shape
     remedy = "fit a density to the codes and sample from it (course_utils.latent_density), or make the prior learnable"
-    measured = "share of the bill for codes unlike N(0, I)"
+    measured = "share of the excess NLL for codes unlike N(0, I)"
     few = f"the covariance of {dim} dimensions needs more than {2 * dim} images, got {num}" if num <= 2 * dim else ""
     if collapsed or few:
-        return Finding("prior mismatch", measured, None, SHARE_OF_BILL, "above", remedy, missing=COLLAPSED if collapsed else few)
+        return Finding("prior mismatch", measured, None, SHARE_OF_EXCESS, "above", remedy, missing=COLLAPSED if collapsed else few)
     value, error = aggregate_kl(readings.z)
-    whole = readings.bill.mean().item()
+    whole = readings.excess_nll.mean().item()
     detail = f"KL of all codes to N(0, I) is at least {value:.1f} nats"
     if precision is not None:
         detail += f"; of images decoded from the prior {precision[0].value:.0%} lie among those decoded from codes (floor {precision[1].value:.0%})"
-    return Finding("prior mismatch", measured, Measurement("mismatch", value / whole, error / whole, num), SHARE_OF_BILL, "above", remedy, detail)
+    return Finding("prior mismatch", measured, Measurement("mismatch", value / whole, error / whole, num), SHARE_OF_EXCESS, "above", remedy, detail)
 
 
 def capacity(readings: Readings, errors: Tensor | None, num_components: int | None, collapsed: bool) -> Finding:
@@ -254,12 +254,12 @@ def capacity(readings: Readings, errors: Tensor | None, num_components: int | No
 def augmentation(readings: Readings, transformed: Readings | None, collapsed: bool) -> Finding:
     """Returns the finding on augmentation: how much dearer images get by the training transform. A model that learned it finds them no dearer."""
     remedy = "samples carry the transform: train the last epochs without it, or condition on it; bring inference images to the training's form"
-    measured = "rise of the bill by the training transform"
+    measured = "rise of the excess NLL by the training transform"
     if transformed is None or collapsed:
         missing = COLLAPSED if collapsed else "pass the transform of the training as train_transform"
         return Finding("augmentation", measured, None, TRANSFORM_COST, "below", remedy, missing=missing)
-    rise = transformed.bill - readings.bill
+    rise = transformed.excess_nll - readings.excess_nll
     changed = (transformed.images - readings.images).abs().mean().item()
     missing = "the transform leaves images nearly as they are" if changed < 0.01 else ""
-    detail = f"the transform changes the bill by {rise.mean():+.1f} nats an image"
-    return Finding("augmentation", measured, ratio("augmentation", rise, readings.bill), TRANSFORM_COST, "below", remedy, detail, missing)
+    detail = f"the transform changes the excess NLL by {rise.mean():+.1f} nats an image"
+    return Finding("augmentation", measured, ratio("augmentation", rise, readings.excess_nll), TRANSFORM_COST, "below", remedy, detail, missing)

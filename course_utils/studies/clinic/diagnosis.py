@@ -21,7 +21,7 @@ from course_utils.studies.clinic import causes
 from course_utils.studies.clinic.causes import ACTIVE_VARIANCE, PRESENT, Diagnosis
 from course_utils.studies.clinic.readings import (
     Adapter,
-    Bills,
+    ExcessNLL,
     Readings,
     as_adapter,
     optimise_latents,
@@ -40,12 +40,12 @@ NUM_SHOWN = 10
 
 @dataclass(frozen=True)
 class Material:
-    """What the figures are drawn from; `transformed`, `bills` and `latents` are None where nothing was measured."""
+    """What the figures are drawn from; `transformed`, `excess_nll` and `latents` are None where nothing was measured."""
 
     adapter: Adapter
     readings: Readings
     transformed: Readings | None
-    bills: Bills | None
+    excess_nll: ExcessNLL | None
     latents: Tensor | None
     prior: Tensor
 
@@ -68,8 +68,8 @@ def latent_noise(shown: Material) -> Figure:
 def amortisation(shown: Material) -> Figure:
     """Returns images, what the encoder's means decode to, and what the best means decode to."""
     rows = {"image": shown.originals, "encoder's mean": shown.decoded(shown.readings.mu)}
-    if shown.bills is not None:
-        rows["optimised mean"] = shown.decoded(shown.bills.mu)
+    if shown.excess_nll is not None:
+        rows["optimised mean"] = shown.decoded(shown.excess_nll.mu)
     return image_rows(rows)
 
 
@@ -97,11 +97,11 @@ def capacity(shown: Material) -> Figure:
 
 
 def augmentation(shown: Material) -> Figure:
-    """Returns the bills of plain and of transformed images; samples from the prior where no transform was given."""
+    """Returns the excess NLL of plain and of transformed images; samples from the prior where no transform was given."""
     if shown.transformed is None:
         return image_rows({"image": shown.originals, "from the prior": shown.decoded(shown.prior)})
-    bills = {"as they are": shown.readings.bill.cpu(), "transformed": shown.transformed.bill.cpu()}
-    return histograms(bills, "bill of an image (nats above the floor)", num_bins=30)
+    excess_nll = {"as they are": shown.readings.excess_nll.cpu(), "transformed": shown.transformed.excess_nll.cpu()}
+    return histograms(excess_nll, "excess NLL of an image (nats above the floor)", num_bins=30)
 
 
 FIGURES = {
@@ -126,10 +126,10 @@ def diagnose(
     capacity, augmentation. Each comes with value, error, threshold, verdict and figure; the prior is taken to be N(0, I).
 
     A collapsed code makes every other measurement meaningless, so then the others are "cannot tell". Thresholds, the same for all models:
-    latent noise, amortisation and prior mismatch count from a tenth of the bill on (nats that -ELBO lies above its floor), since less is not worth
+    latent noise, amortisation and prior mismatch count from a tenth of the excess NLL on (nats that -ELBO lies above its floor), since less is not worth
     a cure; collapse below 1 nat, which tells fewer than three images apart; active units when most dimensions are dead; capacity when a quarter of
     the pixel variance stays unexplained, so that errors have half the amplitude of the images; augmentation when the training transform raises the
-    bill by less than a twentieth, since a model finds dearer what it was not trained on.
+    excess NLL by less than a twentieth, since a model finds dearer what it was not trained on.
 
     Args:
         model: a VAE of the course, any object with `encode` and `decode`, an `Adapter`, or a pair of the two functions (see `Adapter`).
@@ -146,25 +146,25 @@ def diagnose(
     first = causes.collapse(readings)
     collapsed = first.verdict == PRESENT
     able = not collapsed and passes_gradients(adapter, readings.mu)
-    bills = optimise_posteriors(adapter, readings, NUM_OPTIMISED, seed) if able else None
+    excess_nll = optimise_posteriors(adapter, readings, NUM_OPTIMISED, seed) if able else None
     latents = optimise_latents(adapter, readings, NUM_OPTIMISED) if able else None
     errors, num_components = _capacity(adapter, readings, latents) if able else (None, None)
     transformed = read(adapter, _transformed(train_transform, readings.images), seed) if train_transform is not None else None
     found = [
         causes.latent_noise(readings, collapsed),
-        causes.amortisation(bills, collapsed),
+        causes.amortisation(excess_nll, collapsed),
         causes.active_units(readings, collapsed),
         first,
         causes.prior_mismatch(readings, collapsed, None if collapsed else _precision(adapter, readings, seed)),
         causes.capacity(readings, errors, num_components, collapsed),
         causes.augmentation(readings, transformed, collapsed),
     ]
-    bill = readings.bill
+    excess_nll = readings.excess_nll
     about = (
-        f"{len(signed)} images, {readings.mu.shape[1]} latent dimensions, {adapter.likelihood} likelihood. The bill is -ELBO above its floor: "
-        f"{bill.mean():.1f} ± {bill.std() / len(bill) ** 0.5:.1f} nats an image."
+        f"{len(signed)} images, {readings.mu.shape[1]} latent dimensions, {adapter.likelihood} likelihood. The excess NLL is -ELBO above its floor: "
+        f"{excess_nll.mean():.1f} ± {excess_nll.std() / len(excess_nll) ** 0.5:.1f} nats an image."
     )
-    shown = Material(adapter, readings, transformed, bills, latents, prior_draws(readings, 10, seed))
+    shown = Material(adapter, readings, transformed, excess_nll, latents, prior_draws(readings, 10, seed))
     return Diagnosis({f.cause: f for f in found}, about, {cause: partial(draw, shown) for cause, draw in FIGURES.items()})
 
 

@@ -15,7 +15,7 @@ from course_utils.base.config import require
 from course_utils.base.device import make_rng, randn
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.images import signed_to_unit
-from course_utils.inverse.search import descend
+from course_utils.inverse.search import minimise
 from course_utils.models.vae import gaussian_kl, reparameterise
 
 LIKELIHOODS = ("bernoulli", "gaussian")
@@ -124,7 +124,7 @@ class Readings:
     kl: Tensor
 
     @property
-    def bill(self) -> Tensor:
+    def excess_nll(self) -> Tensor:
         """-ELBO minus the floor: the nats that a perfect model could save, `[N]`."""
         return self.from_sample + self.kl.sum(1)
 
@@ -210,7 +210,7 @@ CALIBRATION_STEPS, POSTERIOR_STEPS, LATENT_STEPS = 30, 80, 80
 EVALUATION_DRAWS = 32
 
 
-class Bills(NamedTuple):
+class ExcessNLL(NamedTuple):
     """Nats of each image, `[N]`: with the encoder's answers, with their noise scaled alike for all images, and with the best answer for each."""
 
     encoder: Tensor
@@ -219,7 +219,7 @@ class Bills(NamedTuple):
     mu: Tensor  # the best means, [N, D]
 
 
-def optimise_posteriors(adapter: Adapter, readings: Readings, num_images: int, seed: int) -> Bills:
+def optimise_posteriors(adapter: Adapter, readings: Readings, num_images: int, seed: int) -> ExcessNLL:
     """Returns what the first images cost with better and better posteriors, all measured with the same draws.
 
     First one factor a dimension rescales the noise of all images alike: what that saves is an encoder that is too sure or too unsure, and no
@@ -232,7 +232,7 @@ def optimise_posteriors(adapter: Adapter, readings: Readings, num_images: int, s
     centre, variance = readings.mu.mean(0), readings.aggregate_variance
     rng = make_rng(seed, 3)
 
-    def bill(mean: Tensor, log_variance: Tensor, eps: Tensor) -> Tensor:
+    def excess_nll(mean: Tensor, log_variance: Tensor, eps: Tensor) -> Tensor:
         decoded = adapter.decode(mean + torch.exp(0.5 * log_variance) * eps)
         kl = 0.5 * (((mean - centre).square() + log_variance.exp()) / variance - 1 - log_variance + variance.log()).sum(1)
         return adapter.excess(images, decoded) + kl
@@ -240,20 +240,20 @@ def optimise_posteriors(adapter: Adapter, readings: Readings, num_images: int, s
     @torch.no_grad()
     def measure(mean: Tensor, log_variance: Tensor) -> Tensor:
         draws = make_rng(seed, 4)
-        return torch.stack([bill(mean, log_variance, randn(tuple(mu.shape), draws, mu)) for _ in range(EVALUATION_DRAWS)]).mean(0)
+        return torch.stack([excess_nll(mean, log_variance, randn(tuple(mu.shape), draws, mu)) for _ in range(EVALUATION_DRAWS)]).mean(0)
 
     def noise() -> Tensor:
         return randn(tuple(mu.shape), rng, mu)
 
     factor = torch.zeros_like(mu[0])
-    (factor,) = descend(lambda f: bill(mu, logvar + f, noise()).mean(), [factor], CALIBRATION_STEPS, 0.15)
+    (factor,) = minimise(lambda f: excess_nll(mu, logvar + f, noise()).mean(), [factor], CALIBRATION_STEPS, 0.15)
     calibrated = logvar + factor
     scale = variance.sqrt()
-    step, change = descend(
-        lambda s, c: bill(mu + scale * s, calibrated + c, noise()).sum(), [torch.zeros_like(mu), torch.zeros_like(mu)], POSTERIOR_STEPS, 0.04
+    step, change = minimise(
+        lambda s, c: excess_nll(mu + scale * s, calibrated + c, noise()).sum(), [torch.zeros_like(mu), torch.zeros_like(mu)], POSTERIOR_STEPS, 0.04
     )
     best = mu + scale * step
-    return Bills(measure(mu, logvar), measure(mu, calibrated), measure(best, calibrated + change), best)
+    return ExcessNLL(measure(mu, logvar), measure(mu, calibrated), measure(best, calibrated + change), best)
 
 
 def optimise_latents(adapter: Adapter, readings: Readings, num_images: int) -> Tensor:
@@ -267,7 +267,7 @@ def optimise_latents(adapter: Adapter, readings: Readings, num_images: int) -> T
         start = readings.mu[torch.cdist(images.flatten(1), decoded.flatten(1)).argmin(1)]
         before = squared_errors(images, adapter.decode(start))
     scale = readings.aggregate_variance.sqrt()
-    (step,) = descend(lambda s: squared_errors(images, adapter.decode(start + scale * s)).sum(), [torch.zeros_like(start)], LATENT_STEPS, 0.1)
+    (step,) = minimise(lambda s: squared_errors(images, adapter.decode(start + scale * s)).sum(), [torch.zeros_like(start)], LATENT_STEPS, 0.1)
     with torch.no_grad():
         found = start + scale * step
         better = squared_errors(images, adapter.decode(found)) < before
