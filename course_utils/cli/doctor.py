@@ -91,7 +91,7 @@ def disk() -> Probe:
 
 
 def dataset() -> Probe:
-    """Returns what `auto` gives, and whether MNIST files that are there are whole."""
+    """Returns the dataset that `auto` gives, and whether MNIST files that are there are whole."""
     if importlib.util.find_spec("torch") is None:
         return Probe("dataset", "unknown", "Run `make setup`.")
     from course_utils.data import check_name, describe_dataset, resolve_auto

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from course_utils.base.images import save_png, signed_to_uint8, uint8_to_signed
 from course_utils.data import check_name, load_dataset
 from course_utils.data.dataset import Dataset
 from course_utils.models.base import Model
-from course_utils.studies.draw import collect_images
+from course_utils.studies.draw import collect_images, draw
 from course_utils.studies.evaluate import (
     MAX_IMAGES,
     NLL,
@@ -30,6 +31,9 @@ from course_utils.studies.evaluate import (
 )
 from course_utils.training.runs import resolve
 
+if TYPE_CHECKING:
+    from course_utils.models.vae import VAE
+
 
 def sample_command(options: argparse.Namespace) -> int:
     """Draws images from a trained model into a file."""
@@ -37,7 +41,8 @@ def sample_command(options: argparse.Namespace) -> int:
         raise CourseError(f"--out: expected a name that ends in .npz or .png, got {options.out}.")
     if options.seed < 0:
         raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")
-    images = signed_to_uint8(resolve(options.source).model.sample(options.num, rng=make_rng(options.seed))).cpu()
+    model = resolve(options.source).model
+    images = draw(model, options.num, rng=make_rng(options.seed), images_per_call=max(1, options.num))
     if options.out.suffix == ".png":
         save_png(images, options.out)
     else:
@@ -53,7 +58,8 @@ def reconstruct_command(options: argparse.Namespace) -> int:
     dataset = load_dataset(options.dataset or run.experiment.dataset, image_size=run.experiment.model.image_size)
     images = dataset.subset(num_test=min(50, len(dataset.test_images))).test_images
     with torch.no_grad():
-        recovered = signed_to_uint8(run.model.reconstruct(uint8_to_signed(images).to(run.model.device))).cpu()
+        model = cast("VAE", run.model)
+        recovered = signed_to_uint8(model.reconstruct(uint8_to_signed(images).to(model.device))).cpu()
     rows = [pair for start in range(0, len(images), 10) for pair in (images[start : start + 10], recovered[start : start + 10])]
     save_png(torch.cat(rows), options.out)
     print(f"{options.out}: rows alternate between test images of {dataset.name} and their reconstructions")
@@ -80,6 +86,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
         measured = negative_log_likelihood(judged, dataset, num_draws=num_draws, num_images=options.num, seed=options.seed)
         result = result or Evaluation(options.source, f"{dataset.name} test", "", measured.num_images, ())
         result = replace(result, rows=(*result.rows, MetricRow(measured)))
+    assert result is not None  # images were measured, or else the model was
     print(result)
     if options.out is not None:
         print(f"{options.out} and {result.save(options.out)}: written")

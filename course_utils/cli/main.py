@@ -6,15 +6,17 @@ Exit codes: 0 done, 1 a notebook or a check failed, 2 something in the command w
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_utils import __version__
 from course_utils.base.errors import CourseError
-from course_utils.cli import homework, studies
+from course_utils.cli import homework, studies, train
+
+if TYPE_CHECKING:
+    pass
 
 FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
 
@@ -50,19 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("lab", help="open the course in JupyterLab")
     command.set_defaults(run=_lab)
 
-    command = commands.add_parser("train", help="train a model family", description="Train a family and save the run directory.")
-    command.add_argument("family", metavar="FAMILY", help="vae, classifier, ..., or a variant such as vae-binary; an unknown name lists all")
-    command.add_argument("--dataset", default="auto", help="auto, mnist, fashion, strokes or folder:PATH (default: auto)")
-    command.add_argument("--image-size", type=int, default=28, metavar="PIXELS", help="side of the images of folder:PATH (default: 28)")
-    command.add_argument("--budget", help="smoke, laptop or gpu (default: by the device, or COURSE_BUDGET)")
-    command.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="a setting, such as model.latent_dim=8")
-    command.add_argument("--seed", type=int, help="seed of weights, order and noise (default: 0)")
-    command.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: one under runs/ named by the settings)")
-    command.add_argument("--resume", action="store_true", help="go on with a training that was cut off")
-    command.add_argument("--half", action="store_true", help="store the weights as float16")
-    command.add_argument("--dry-run", action="store_true", help="print the resolved experiment as JSON and stop")
-    command.set_defaults(run=_train)
-
+    train.add_train(commands)
     _add_image_commands(commands)
     studies.add_recover(commands)
     studies.add_compare(commands)
@@ -110,7 +100,7 @@ def _images(name: str) -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
         from course_utils.cli import images
 
-        return getattr(images, name)(options)
+        return getattr(images, f"{name}_command")(options)
 
     return run
 
@@ -131,46 +121,6 @@ def _lab(options: argparse.Namespace) -> int:
     if not first.exists():
         raise CourseError(f"{first} is not there; run `course lab` from a checkout of the course.")
     return subprocess.call([sys.executable, "-m", "jupyterlab", str(first)], cwd=course_root())
-
-
-def _train(options: argparse.Namespace) -> int:
-    from dataclasses import replace
-
-    from course_utils.base.config import override, parse_assignments
-    from course_utils.data import check_name, load_dataset
-    from course_utils.training.presets import preset
-
-    experiment = preset(options.family, options.budget)
-    if options.seed is not None:
-        experiment = replace(experiment, seed=options.seed)
-    experiment = override(experiment, parse_assignments(options.changes))
-    check_name(options.dataset)
-    if options.dry_run:
-        print(json.dumps(replace(experiment, dataset=options.dataset).as_dict(), indent=2))
-        return 0
-    from course_utils.training.runs import STATE, default_folder, run
-
-    dataset = load_dataset(options.dataset, image_size=options.image_size)
-    folder = options.out or default_folder(experiment.fitted_to(dataset), dataset)
-    if (folder / STATE).exists() and not options.resume:
-        raise CourseError(f"{folder}: holds a training that was cut off; add --resume to go on with it, or choose another --out.")
-    result = run(experiment, dataset, folder, resume=options.resume, half=options.half, command=_command_line(options))
-    if not result.record["finished"]:
-        print(f"not finished: go on with the same command and --resume ({folder})")
-        return 130
-    print(f"{folder}: {result.history.num_epochs} epochs in {result.record['training_seconds']:.1f} s of training")
-    for name, metric in result.record["metrics"].items():
-        print(f"  test {name}: {metric['value']:.4f} ± {metric['standard_error']:.4f} (standard error, {metric['num_images']:,} images)")
-    return 0
-
-
-def _command_line(options: argparse.Namespace) -> str:
-    """Returns the shortest command that trains the same again, without the places of files."""
-    words = ["course", "train", options.family, "--dataset", options.dataset]
-    words += ["--budget", options.budget] if options.budget else []
-    words += [word for change in options.changes for word in ("--set", change)]
-    words += ["--seed", str(options.seed)] if options.seed is not None else []
-    return shlex.join(words + (["--half"] if options.half else []))
 
 
 def _run_notebooks(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_utils.base.config import require
+from course_utils.base.config import check_settings, require, setting
 from course_utils.inverse.problems import Problem, make_problem
 from course_utils.models.base import Batch, Model
 from course_utils.models.diffusion.unet import UNet
@@ -22,27 +22,40 @@ from course_utils.models.diffusion.unet import UNet
 
 @dataclass(frozen=True)
 class RegressorConfig:
-    """Settings of the regressor."""
+    """Settings of the regressor, explained beside each; the network's are the diffusion model's."""
 
-    image_channels: int = 1
-    image_size: int = 28  # pixels a side; a multiple of patch_size
-    problem: str = "inpaint-half"  # the one that it can solve; see `course_utils.inverse.problems.make_problem`
-    noise_std: float | None = None  # of a measurement in signed pixel units; None takes the problem's own
-    channels: tuple[int, ...] = (32, 64, 64)  # of each resolution of the U-Net, as in the diffusion model
-    num_blocks: int = 1  # a resolution, on each side of the U-Net
-    patch_size: int = 2  # pixels a side that are folded into channels at the entrance
-    embed_dim: int = 128
-    attention: bool = True
+    image_channels: int = setting(
+        1, "channels of the images: 1 is grey, 3 is colour", choices=(1, 3)
+    )
+    image_size: int = setting(28, "side of the images; a multiple of patch_size", unit="pixels")
+    problem: str = setting(
+        "inpaint-half", "inverse problem that it learns; an unknown name lists all"
+    )
+    noise_std: float | None = setting(
+        None,
+        "noise of a measurement; null takes the problem's own",
+        unit="pixels in [-1, 1]",
+        above=0,
+    )
+    channels: tuple[int, ...] = setting(
+        (32, 64, 64), "channels of each resolution of the U-Net", unit="channels", above=0
+    )
+    num_blocks: int = setting(1, "blocks a resolution, on each side", minimum=1)
+    patch_size: int = setting(
+        2, "side of the squares that are folded into channels", unit="pixels", minimum=1
+    )
+    embed_dim: int = setting(
+        128, "dimensions of the code that the blocks are given", minimum=2, even=True
+    )
+    attention: bool = setting(True, "whether the lowest resolution has self-attention")
 
     def __post_init__(self) -> None:
-        require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
-        require(self.patch_size >= 1, "patch_size", "at least 1", self.patch_size)
-        require(len(self.channels) > 0 and min(self.channels) > 0, "channels", "at least one positive size", self.channels)
+        check_settings(self)
         smallest = self.patch_size * 2 ** len(self.channels)
-        require(self.image_size >= smallest, "image_size", f"at least {smallest} pixels with this patch_size and these channels", self.image_size)
-        require(self.image_size % self.patch_size == 0, "image_size", f"a multiple of patch_size ({self.patch_size})", self.image_size)
-        require(self.num_blocks >= 1, "num_blocks", "at least 1", self.num_blocks)
-        require(self.embed_dim >= 2 and self.embed_dim % 2 == 0, "embed_dim", "an even number of at least 2", self.embed_dim)
+        expected = f"at least {smallest} pixels with this patch_size and these channels"
+        require(self.image_size >= smallest, "image_size", expected, self.image_size)
+        expected = f"a multiple of patch_size ({self.patch_size})"
+        require(self.image_size % self.patch_size == 0, "image_size", expected, self.image_size)
         make_problem(self.problem, self.image_shape, self.noise_std)  # refuses what cannot be
 
     @property
@@ -54,6 +67,7 @@ class Regressor(Model):
     """Answers E[x | y] for one inverse problem."""
 
     family = "regressor"
+    can_sample = False
     config: RegressorConfig
 
     def __init__(self, config: RegressorConfig) -> None:

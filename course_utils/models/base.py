@@ -23,10 +23,14 @@ class Model(nn.Module):
 
     Attributes:
         family: the name that presets, checkpoints and the command line use.
+        can_sample: whether `sample` draws images; False for families that answer questions about an image.
+        has_likelihood: whether the model gives log p(x), by `log_prob` (exact) or by `log_weights` (importance weights of a bound).
         config: the frozen dataclass that the model was built from.
     """
 
     family: str
+    can_sample: bool = True
+    has_likelihood: bool = False
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -41,12 +45,22 @@ class Model(nn.Module):
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @property
+    def takes_labels(self) -> bool:
+        """Whether `sample` accepts the classes to draw."""
+        return False
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the model learned p(image | label) and not how frequent labels are, so that who draws from it as a whole gives the labels."""
+        return False
+
     def trainable_parts(self) -> dict[str, nn.Module]:
         """Returns the sub-modules that are updated one after the other in each step, in that order, each by its own optimizer."""
         return {"model": self}
 
     def learning_rate_factors(self) -> dict[str, float]:
-        """Returns what the learning rate of each part is multiplied by."""
+        """Returns the factor of the learning rate of each part."""
         return dict.fromkeys(self.trainable_parts(), 1.0)
 
     def loss(self, batch: Batch, part: str, *, rng: torch.Generator | None = None) -> dict[str, Tensor]:

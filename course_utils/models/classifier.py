@@ -9,35 +9,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.base.config import require
+from course_utils.base.config import check_settings, setting
 from course_utils.base.errors import CourseError
 from course_utils.models.base import Batch, Model
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Settings of the classifier."""
+    """Settings of the classifier, explained beside each."""
 
-    image_channels: int = 1
-    image_size: int = 28  # pixels a side, at least 8
-    num_classes: int = 10
-    channels: tuple[int, ...] = (16, 32, 64)  # of the three resolutions
-    feature_dim: int = 128  # size of the penultimate layer, the features that metrics use
-    label_smoothing: float = 0.05  # probability moved from the true class to all
+    image_channels: int = setting(
+        1, "channels of the images: 1 is grey, 3 is colour", choices=(1, 3)
+    )
+    image_size: int = setting(28, "side of the images", unit="pixels", minimum=8)
+    num_classes: int = setting(10, "classes of the images", minimum=1)
+    channels: tuple[int, ...] = setting(
+        (16, 32, 64), "channels of the three resolutions", above=0, length=3
+    )
+    feature_dim: int = setting(
+        128, "units of the penultimate layer, the features that metrics use", minimum=1
+    )
+    label_smoothing: float = setting(
+        0.05, "probability moved from the true class to all", minimum=0, below=1
+    )
 
     def __post_init__(self) -> None:
-        require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
-        require(self.image_size >= 8, "image_size", "at least 8 pixels", self.image_size)
-        require(self.num_classes >= 1, "num_classes", "at least 1", self.num_classes)
-        require(len(self.channels) == 3 and min(self.channels) > 0, "channels", "three positive sizes", self.channels)
-        require(self.feature_dim >= 1, "feature_dim", "at least 1", self.feature_dim)
-        require(0 <= self.label_smoothing < 1, "label_smoothing", "from 0 up to 1", self.label_smoothing)
+        check_settings(self)
 
 
 class Classifier(Model):
     """Models p(label | image) and nothing about p(image)."""
 
     family = "classifier"
+    can_sample = False
     config: ClassifierConfig
 
     def __init__(self, config: ClassifierConfig) -> None:

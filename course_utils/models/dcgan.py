@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
-from course_utils.base.config import require
+from course_utils.base.config import check_settings, require, setting
 from course_utils.base.device import randn
 from course_utils.base.errors import CourseError, unknown
 from course_utils.models.base import Batch, Model, check_num_samples, check_unconditional
@@ -111,8 +111,9 @@ def _initialise(module: nn.Module) -> None:
         if hasattr(module, "parametrizations"):
             return
         nn.init.normal_(module.weight, 0.0, 0.02)
-        if getattr(module, "bias", None) is not None:
-            nn.init.zeros_(module.bias)
+        bias = getattr(module, "bias", None)
+        if bias is not None:
+            nn.init.zeros_(bias)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
 
@@ -122,7 +123,7 @@ CROSS_ENTROPIES = ("minimax", "non-saturating")  # the losses in which a real im
 
 
 def discriminator_loss(loss: GanLoss, real: Tensor, fake: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Returns what the discriminator minimises, `[B]`.
+    """Returns the loss that the discriminator minimises, `[B]`.
 
     Args:
         loss: its name. minimax and non-saturating differ only in what the generator minimises.
@@ -148,7 +149,7 @@ def discriminator_loss(loss: GanLoss, real: Tensor, fake: Tensor, label_smoothin
 
 
 def generator_loss(loss: GanLoss, fake: Tensor, real: Tensor | None = None) -> Tensor:
-    """Returns what the generator minimises, `[B]`.
+    """Returns the loss that the generator minimises, `[B]`.
 
     Args:
         loss: its name.
@@ -167,6 +168,7 @@ def generator_loss(loss: GanLoss, fake: Tensor, real: Tensor | None = None) -> T
     if loss in ("hinge", "wasserstein"):
         return -fake
     if loss == "relativistic":
+        assert real is not None, "the relativistic loss looks at real scores too"
         return F.softplus(real - fake)
     raise unknown("GAN loss", loss, GanLoss.__args__)
 
@@ -233,37 +235,87 @@ def gan_alarms(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 @dataclass(frozen=True)
 class DCGANConfig:
-    """Settings of a DCGAN; the defaults are the course's laptop model."""
+    """Settings of a DCGAN, explained beside each; the defaults are the course's laptop model."""
 
-    image_channels: int = 1
-    image_size: int = 28  # pixels a side, more than 4
-    num_classes: int = 10  # used where conditional is true
-    conditional: bool = True  # generator and discriminator are told the class
-    latent_dim: int = 64  # of the noise z ~ N(0, I)
-    generator_width: int = 32  # channels of the generator's last hidden layer; doubled at each lower resolution
-    discriminator_width: int = 32  # channels of the discriminator's first layer; doubled at each lower resolution
-    loss: GanLoss = "non-saturating"
-    discriminator_norm: Norm = "none"  # spectral: Miyato et al. 2018 (arXiv:1802.05957); batch: the DCGAN paper
-    discriminator_lr_factor: float = 1.0  # its learning rate in units of the generator's: two time-scales, Heusel et al. 2017 (arXiv:1706.08500)
-    r1_weight: float = 0.1  # of half the squared gradient at real images: Mescheder et al. 2018 (arXiv:1801.04406), eq. 9
-    gradient_penalty_weight: float = 0.0  # of (|gradient| - 1)^2 between real and fake: Gulrajani et al. 2017 (arXiv:1704.00028); 10 is common
-    penalty_share: float = 0.0625  # of a batch on which penalties are computed; "lazy" regularisation (Karras et al. 2020) at every step
-    instance_noise_std: float = 0.0  # on all of the discriminator's inputs, pixels in [-1, 1]: Sonderby et al. 2017 (arXiv:1610.04490)
-    minibatch_std: bool = False  # the discriminator sees how much the images of a batch differ
-    label_smoothing: float = 0.0  # a real image's label is 1 minus this
+    image_channels: int = setting(
+        1, "channels of the images: 1 is grey, 3 is colour", choices=(1, 3)
+    )
+    image_size: int = setting(28, "side of the images", unit="pixels", above=SMALLEST_SIDE)
+    num_classes: int = setting(10, "classes of the images, used where conditional", minimum=1)
+    conditional: bool = setting(True, "whether both networks are told the class")
+    latent_dim: int = setting(64, "dimensions of the noise z", minimum=1, sensible=(1, 256))
+    # Both widths are doubled at each lower resolution.
+    generator_width: int = setting(
+        32,
+        "channels of the generator's last hidden layer",
+        unit="channels",
+        minimum=1,
+        sensible=(4, 96),
+    )
+    discriminator_width: int = setting(
+        32,
+        "channels of the discriminator's first layer",
+        unit="channels",
+        minimum=1,
+        sensible=(4, 96),
+    )
+    loss: GanLoss = setting("non-saturating", "what the two networks minimise")
+    # spectral: Miyato et al. 2018 (arXiv:1802.05957); batch: the DCGAN paper
+    discriminator_norm: Norm = setting("none", "normalisation in the discriminator")
+    # Two time-scales: Heusel et al. 2017 (arXiv:1706.08500)
+    discriminator_lr_factor: float = setting(
+        1.0,
+        "the discriminator's learning rate",
+        unit="of the generator's",
+        above=0,
+        sensible=(0.02, 50.0),
+    )
+    # Of half the squared gradient: Mescheder et al. 2018 (arXiv:1801.04406), eq. 9
+    r1_weight: float = setting(
+        0.1,
+        "weight of the penalty on gradients at real images",
+        minimum=0,
+        sensible=(0.0, 100.0),
+    )
+    # Of (|gradient| - 1)^2: Gulrajani et al. 2017 (arXiv:1704.00028), who take 10
+    gradient_penalty_weight: float = setting(
+        0.0,
+        "weight of the penalty on gradients between real and fake",
+        minimum=0,
+        sensible=(0.0, 100.0),
+    )
+    # "Lazy" regularisation (Karras et al. 2020), but at every step
+    penalty_share: float = setting(
+        0.0625,
+        "share of a batch on which penalties are computed",
+        above=0,
+        maximum=1,
+        sensible=(0.01, 1.0),
+    )
+    # Sonderby et al. 2017 (arXiv:1610.04490)
+    instance_noise_std: float = setting(
+        0.0,
+        "noise on all that the discriminator sees",
+        unit="pixels in [-1, 1]",
+        minimum=0,
+        sensible=(0.0, 2.0),
+    )
+    minibatch_std: bool = setting(
+        False, "whether the discriminator sees how much the images of a batch differ"
+    )
+    label_smoothing: float = setting(
+        0.0,
+        "by how much the label of a real image is less than 1",
+        minimum=0,
+        below=0.5,
+        sensible=(0.0, 0.4),
+    )
 
     def __post_init__(self) -> None:
-        require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
-        require(self.image_size > SMALLEST_SIDE, "image_size", f"more than {SMALLEST_SIDE} pixels", self.image_size)
-        for name in ("num_classes", "latent_dim", "generator_width", "discriminator_width"):
-            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        require(self.discriminator_lr_factor > 0, "discriminator_lr_factor", "more than 0", self.discriminator_lr_factor)
-        for name in ("r1_weight", "gradient_penalty_weight", "instance_noise_std"):
-            require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
-        require(0 < self.penalty_share <= 1, "penalty_share", "above 0 and at most 1", self.penalty_share)
-        require(0 <= self.label_smoothing < 0.5, "label_smoothing", "from 0 up to 0.5", self.label_smoothing)
+        check_settings(self)
         if self.label_smoothing > 0:
-            require(self.loss in CROSS_ENTROPIES, "loss", f"{' or '.join(CROSS_ENTROPIES)} where label_smoothing is above 0", self.loss)
+            expected = f"{' or '.join(CROSS_ENTROPIES)} where label_smoothing is above 0"
+            require(self.loss in CROSS_ENTROPIES, "loss", expected, self.loss)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -284,6 +336,16 @@ class DCGAN(Model):
             config.discriminator_width, config.image_shape, config.discriminator_norm, num_classes, config.minibatch_std
         )
 
+    @property
+    def takes_labels(self) -> bool:
+        """Whether the networks are told the class."""
+        return self.config.conditional
+
+    @property
+    def needs_labels(self) -> bool:
+        """A generator that is told the class has not learned how frequent each class is."""
+        return self.config.conditional
+
     def trainable_parts(self) -> dict[str, nn.Module]:
         """Returns discriminator and generator, in the order in which they are updated."""
         return {"discriminator": self.discriminator, "generator": self.generator}
@@ -293,7 +355,7 @@ class DCGAN(Model):
         return {"discriminator": self.config.discriminator_lr_factor, "generator": 1.0}
 
     def alarms(self, rows: Sequence[dict[str, Any]]) -> list[str]:
-        """Returns what `gan_alarms` finds: mode collapse, or a discriminator that has won."""
+        """Returns the warnings of `gan_alarms`: mode collapse, or a discriminator that has won."""
         return gan_alarms(rows)
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -364,7 +426,7 @@ class DCGAN(Model):
         return self.discriminator(torch.cat([real, fake]), doubled).float().chunk(2)
 
     def _seen(self, images: Tensor, rng: torch.Generator | None) -> Tensor:
-        """Returns what the discriminator gets to see of images."""
+        """Returns images as the discriminator sees them."""
         if self.config.instance_noise_std == 0:
             return images
         return images + self.config.instance_noise_std * randn(tuple(images.shape), rng, images)
@@ -379,8 +441,12 @@ class DCGAN(Model):
         def critic(images: Tensor) -> Tensor:
             return self.discriminator(images, None if labels is None else labels[few])
 
-        r1 = config.r1_weight * real_penalty(critic, real[few]) if config.r1_weight else 0.0
-        between = config.gradient_penalty_weight * interpolation_penalty(critic, real[few], fake[few], rng) if config.gradient_penalty_weight else 0.0
+        r1 = between = real.new_zeros(())
+        if config.r1_weight:
+            r1 = config.r1_weight * real_penalty(critic, real[few])
+        if config.gradient_penalty_weight:
+            penalty = interpolation_penalty(critic, real[few], fake[few], rng)
+            between = config.gradient_penalty_weight * penalty
         return r1 + between
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from course_utils.base.config import require
+from course_utils.base.config import check_settings, require, setting
 from course_utils.base.device import pick_device, randn
 from course_utils.base.errors import CourseError
 from course_utils.base.images import uint8_to_signed
@@ -26,21 +26,28 @@ GREY_LEVEL = 2 / 255  # distance of two neighbouring grey levels of signed pixel
 
 @dataclass(frozen=True)
 class GaussianConfig:
-    """Settings of the class-conditional Gaussian."""
+    """Settings of the class-conditional Gaussian, explained beside each."""
 
-    image_channels: int = 1
-    image_size: int = 28  # pixels a side
-    num_classes: int = 10
-    latent_dim: int = 40  # directions of variation that a class has; all others share one variance
-    start_noise_std: float = 0.1  # standard deviation of the noise before training, in signed pixel units
+    image_channels: int = setting(
+        1, "channels of the images: 1 is grey, 3 is colour", choices=(1, 3)
+    )
+    image_size: int = setting(28, "side of the images", unit="pixels", minimum=4)
+    num_classes: int = setting(10, "classes of the images", minimum=1)
+    latent_dim: int = setting(
+        40, "directions of variation that a class has; all others share one variance", minimum=1
+    )
+    start_noise_std: float = setting(
+        0.1,
+        "standard deviation of the noise before training",
+        unit="pixels in [-1, 1]",
+        above=0,
+    )
 
     def __post_init__(self) -> None:
-        require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
-        require(self.image_size >= 4, "image_size", "at least 4 pixels", self.image_size)
-        require(self.num_classes >= 1, "num_classes", "at least 1", self.num_classes)
+        check_settings(self)
         pixels = math.prod(self.image_shape)
-        require(1 <= self.latent_dim < pixels, "latent_dim", f"from 1 to {pixels - 1}, one less than the number of pixels", self.latent_dim)
-        require(self.start_noise_std > 0, "start_noise_std", "more than 0", self.start_noise_std)
+        expected = f"from 1 to {pixels - 1}, one less than the number of pixels"
+        require(self.latent_dim < pixels, "latent_dim", expected, self.latent_dim)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -51,6 +58,7 @@ class Gaussian(Model):
     """Models p(x, y) = p(y) p(x | y) with a Gaussian p(x | y) for each class; p(x) is their mixture. Densities are those of signed pixels."""
 
     family = "gaussian"
+    has_likelihood = True
     config: GaussianConfig
 
     def __init__(self, config: GaussianConfig) -> None:
@@ -60,6 +68,11 @@ class Gaussian(Model):
         self.mean = nn.Parameter(torch.zeros(num_classes, num_pixels))
         self.factors = nn.Parameter(0.02 * torch.randn(num_classes, num_pixels, config.latent_dim))
         self.log_noise_std = nn.Parameter(torch.full((num_classes,), math.log(config.start_noise_std)))
+
+    @property
+    def takes_labels(self) -> bool:
+        """Every class has a Gaussian of its own; none is needed, for it learned how frequent they are."""
+        return True
 
     def log_likelihoods(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
         """Returns log p(x | y) in nats for every class y, `[B, num_classes]`, of the visible pixels alone where a mask is given.

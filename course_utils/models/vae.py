@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from course_utils.base.config import require
+from course_utils.base.config import check_settings, require, setting
 from course_utils.base.device import randn
 from course_utils.base.errors import CourseError
 from course_utils.base.images import binarise, signed_to_unit, unit_to_signed
@@ -117,42 +117,73 @@ class MixturePrior(nn.Module):
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Settings of a VAE; the defaults are the course's laptop model."""
+    """Settings of a VAE, explained beside each; the defaults are the course's laptop model."""
 
-    image_channels: int = 1
-    image_size: int = 28  # pixels a side; a multiple of 4 for the convolutional network
-    network: Literal["mlp", "conv"] = "mlp"
-    hidden_dims: tuple[int, ...] = (400, 400)  # units a layer (mlp), channels a resolution (conv: two of them)
-    latent_dim: int = 20
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"  # of a pixel given z
-    binarisation: Literal["none", "dynamic"] = "none"  # dynamic: a pixel is drawn black or white anew at every step, white with its grey value
-    noise_std: float = 0.1  # of the Gaussian likelihood, in units of the [0, 1] pixel range
-    beta: float = 1.0  # weight of the KL term; 1 is the evidence lower bound
-    free_bits: float = 0.0  # nats a latent dimension may use for free; 0 is the evidence lower bound
-    num_prior_components: int = 0  # of a mixture of Gaussians that is learned as the prior; 0: the prior is N(0, I)
-    num_importance_samples: int = 1  # draws of z an image in the loss; above 1 it is the importance-weighted bound
+    image_channels: int = setting(
+        1, "channels of the images: 1 is grey, 3 is colour", choices=(1, 3)
+    )
+    image_size: int = setting(
+        28, "side of the images; a multiple of 4 for network 'conv'", unit="pixels", minimum=4
+    )
+    network: Literal["mlp", "conv"] = setting("mlp", "kind of encoder and decoder")
+    hidden_dims: tuple[int, ...] = setting(
+        (400, 400),
+        "units a layer (mlp), channels a resolution (conv, two of them)",
+        unit="units",
+        above=0,
+        sensible=(4, 1024),
+        longest=4,
+    )
+    latent_dim: int = setting(20, "dimensions of z", minimum=1, sensible=(1, 128))
+    likelihood: Literal["bernoulli", "gaussian"] = setting(
+        "bernoulli", "distribution of a pixel given z"
+    )
+    # dynamic: a pixel is white with its grey value as the probability
+    binarisation: Literal["none", "dynamic"] = setting(
+        "none",
+        "whether pixels are drawn black or white at every step",
+        choices=("none", "dynamic"),
+    )
+    noise_std: float = setting(
+        0.1,
+        "standard deviation of the Gaussian likelihood",
+        unit="of the range of pixels",  # [0, 1]
+        above=0,
+        sensible=(0.01, 1.0),
+    )
+    # With beta 1, free_bits 0 and one draw, minus the loss is the evidence lower bound.
+    beta: float = setting(1.0, "weight of the KL term", minimum=0, sensible=(0.0, 100.0))
+    free_bits: float = setting(
+        0.0,
+        "KL that a latent dimension may use for free",
+        unit="nats",
+        minimum=0,
+        sensible=(0.0, 10.0),
+    )
+    num_prior_components: int = setting(
+        0, "Gaussians of a learned prior; 0: N(0, I)", minimum=0, sensible=(0, 500)
+    )
+    num_importance_samples: int = setting(
+        1, "draws of z an image in the loss", minimum=1, sensible=(1, 20)
+    )
 
     def __post_init__(self) -> None:
-        require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
-        require(self.image_size >= 4, "image_size", "at least 4 pixels", self.image_size)
-        require(len(self.hidden_dims) > 0 and min(self.hidden_dims) > 0, "hidden_dims", "at least one positive size", self.hidden_dims)
-        require(self.latent_dim >= 1, "latent_dim", "at least 1", self.latent_dim)
-        require(self.noise_std > 0, "noise_std", "more than 0", self.noise_std)
-        require(self.beta >= 0, "beta", "0 or more", self.beta)
-        require(self.free_bits >= 0, "free_bits", "0 or more", self.free_bits)
-        require(self.num_prior_components >= 0, "num_prior_components", "0 or more", self.num_prior_components)
+        check_settings(self)
         if self.num_prior_components > 0:
-            require(self.free_bits == 0, "free_bits", "0 where num_prior_components is above 0", self.free_bits)
-        require(self.num_importance_samples >= 1, "num_importance_samples", "at least 1", self.num_importance_samples)
+            expected = "0 where num_prior_components is above 0"
+            require(self.free_bits == 0, "free_bits", expected, self.free_bits)
         if self.num_importance_samples > 1:
-            require(self.beta == 1, "beta", "1 where num_importance_samples is above 1", self.beta)
-            require(self.free_bits == 0, "free_bits", "0 where num_importance_samples is above 1", self.free_bits)
-        require(self.binarisation in ("none", "dynamic"), "binarisation", "none or dynamic", self.binarisation)
+            expected = "where num_importance_samples is above 1"
+            require(self.beta == 1, "beta", f"1 {expected}", self.beta)
+            require(self.free_bits == 0, "free_bits", f"0 {expected}", self.free_bits)
         if self.binarisation == "dynamic":
-            require(self.likelihood == "bernoulli", "likelihood", "'bernoulli' where binarisation is 'dynamic'", self.likelihood)
+            expected = "'bernoulli' where binarisation is 'dynamic'"
+            require(self.likelihood == "bernoulli", "likelihood", expected, self.likelihood)
         if self.network == "conv":
-            require(len(self.hidden_dims) == 2, "hidden_dims", "two channel counts for network='conv', such as (32, 64)", self.hidden_dims)
-            require(self.image_size % 4 == 0, "image_size", "a multiple of 4 for network='conv'", self.image_size)
+            expected = "two channel counts for network='conv', such as (32, 64)"
+            require(len(self.hidden_dims) == 2, "hidden_dims", expected, self.hidden_dims)
+            expected = "a multiple of 4 for network='conv'"
+            require(self.image_size % 4 == 0, "image_size", expected, self.image_size)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -163,6 +194,7 @@ class VAE(Model):
     """A VAE with a diagonal Gaussian encoder and a Bernoulli or Gaussian decoder."""
 
     family = "vae"
+    has_likelihood = True
     config: VAEConfig
 
     def __init__(self, config: VAEConfig) -> None:
@@ -216,7 +248,7 @@ class VAE(Model):
         return _terms(loss, reconstruction, kl.sum(1) - closeness)
 
     def _penalty(self, kl: Tensor) -> Tensor:
-        """Returns what beta multiplies, `[B]` or a number: the KL term, or its mean with a floor under each dimension."""
+        """Returns the term that beta multiplies, `[B]` or a number: the KL term, or its mean with a floor under each dimension."""
         if self.config.free_bits > 0:
             return kl.mean(0).clamp(min=self.config.free_bits).sum()  # a dimension below its free bits gets no gradient
         return kl.sum(1)
@@ -258,7 +290,7 @@ class VAE(Model):
 
 
 def _terms(loss: Tensor, reconstruction: Tensor, kl: Tensor) -> dict[str, Tensor]:
-    """Returns what `VAE.loss` returns; all terms but the first are for the record."""
+    """Returns the terms of `VAE.loss`; all but the first are for the record."""
     reconstruction, kl = reconstruction.detach(), kl.detach()
     return {"loss": loss, "negative_elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 

@@ -49,7 +49,7 @@ def trained(course, idx_folder, tmp_path):
 
 def test_help_and_import_need_no_torch(run_python=run_python):
     code = (
-        "import sys, course_utils, course_utils.cli as cli\n"
+        "import sys, course_utils, course_utils.cli.main as cli\n"
         "try: cli.main(['--help'])\n"
         "except SystemExit as stop: assert stop.code == 0\n"
         "heavy = {'torch', 'numpy', 'matplotlib', 'pandas', 'accelerate', 'IPython'} & set(sys.modules)\n"

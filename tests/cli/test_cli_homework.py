@@ -93,7 +93,7 @@ def test_bad_options_of_a_run(course, vae_place, option):
 
 
 def test_help_needs_no_torch():
-    code = "import sys; from course_utils.cli import main\ntry: main(['homework', '--help'])\nexcept SystemExit: pass\n"
+    code = "import sys; from course_utils.cli.main import main\ntry: main(['homework', '--help'])\nexcept SystemExit: pass\n"
     result = run_python(code + "assert 'torch' not in sys.modules")
     for verb in ("new", "run", "check", "report", "collect"):
         assert verb in result.stdout

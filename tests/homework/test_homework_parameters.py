@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from course_utils.base.config import flatten, override
+from course_utils.base.config import config_settings, flatten, override
 from course_utils.base.errors import CourseError
 from course_utils.homework.measure import drawn_samples
 from course_utils.homework.parameters import (
     FAMILIES,
     FIXED,
     MIN_COUNTED,
+    NOT_COUNTED,
     RULES,
     effective,
     homework_preset,
@@ -31,7 +32,9 @@ GOOD = {
     "dcgan": {"model.latent_dim": 8, "model.r1_weight": 1.0, "train.batch_size": 32},
     "diffusion": {"model.num_steps": 4, "model.target": "x0", "train.ema_decay": None},
 }
-EACH_SETTING = [(family, name) for family in FAMILIES for name, setting in settings_of(family).items() if setting.counts]
+EACH_SETTING = [
+    (family, name) for family in FAMILIES for name in settings_of(family) if name not in NOT_COUNTED
+]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -47,9 +50,10 @@ def test_the_values_in_class_and_the_ends_of_each_range_are_accepted(family):
     for name, setting in settings_of(family).items():
         value = flatten(baseline)[name]
         items = value if isinstance(value, tuple) else (value,)
-        if setting.low is not None:
-            assert all(item is None or setting.low <= item <= setting.high for item in items), name
-            for end in (setting.low, setting.high):
+        if setting.sensible is not None:
+            low, high = setting.sensible
+            assert all(item is None or low <= item <= high for item in items), name
+            for end in setting.sensible:
                 exact = type(items[0])(end) if isinstance(items[0], (int, float)) else end
                 override(baseline, {name: (exact,) * len(items) if isinstance(value, tuple) else exact})
 
@@ -140,6 +144,18 @@ def test_the_table_of_the_class_model(family):
     assert list(rows) == list(settings_of(family)) and all(row["meaning"] and row["range"] for row in rows.values())
     assert rows["train.num_epochs"]["counts"].startswith("no: ") and rows["train.schedule"]["range"] == "'one_cycle' or 'cosine' or 'constant'"
     assert meaning(family, "train.learning_rate") and meaning(family, "x") == meaning("x", "y") == ""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_table_says_what_the_metadata_of_the_configs_say(family):
+    baseline = homework_preset(family, "laptop")
+    for row in parameter_rows(family):
+        group, name = row["parameter"].split(".")
+        setting = config_settings(getattr(baseline, group))[name]
+        assert row["meaning"] == meaning(family, row["parameter"]) == setting.meaning
+        assert row["unit"] == setting.unit
+        if setting.sensible is not None:
+            assert row["range"] == f"{setting.sensible[0]:g} to {setting.sensible[1]:g}"
 
 
 # What settings do, on models that train in a fraction of a second.

@@ -24,7 +24,7 @@ SHAPES = [(1, 28, 28), (3, 16, 16)]
 
 
 def is_generative(family: str) -> bool:
-    return REGISTRY[family][1].sample is not Model.sample
+    return REGISTRY[family][1].can_sample
 
 
 GENERATIVE = [family for family in FAMILIES if is_generative(family)]
@@ -99,12 +99,20 @@ def test_labels_are_used_or_refused(family):
     """An unconditional family must not take labels in silence; a conditional one must care about them."""
     model = make(family)[0].eval()
     labels = torch.zeros(2).long()
-    try:
-        with_labels = model.sample(2, labels=labels, rng=make_rng(0))
-    except CourseError as error:
-        assert f"this {family} is not class-conditional" in str(error)
+    if model.takes_labels:
+        first, second = (model.sample(2, labels=some, rng=make_rng(0)) for some in (labels, labels + 1))
+        assert not torch.equal(first, second)
     else:
-        assert not torch.equal(with_labels, model.sample(2, labels=labels + 1, rng=make_rng(0)))
+        assert not model.needs_labels
+        with pytest.raises(CourseError, match=f"this {family} is not class-conditional"):
+            model.sample(2, labels=labels, rng=make_rng(0))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_family_can_do_is_what_it_says(family):
+    model = make(family)[0]
+    assert model.can_sample == (type(model).sample is not Model.sample)
+    assert model.has_likelihood == (hasattr(model, "log_prob") or hasattr(model, "log_weights"))
 
 
 @pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(GENERATIVE)))

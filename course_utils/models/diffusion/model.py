@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from course_utils.base.config import require
+from course_utils.base.config import check_settings, require, setting
 from course_utils.base.device import ImageNoise, randn
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.images import check_signed
@@ -26,39 +26,73 @@ from course_utils.models.diffusion.unet import UNet
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Settings of a diffusion model; the defaults are the course's laptop model."""
+    """Settings of a diffusion model, explained beside each; the defaults are the laptop model."""
 
-    image_channels: int = 1
-    image_size: int = 28  # pixels a side; a multiple of patch_size
-    num_classes: int = 10
-    channels: tuple[int, ...] = (32, 64, 64)  # of each resolution of the U-Net; the first is image_size / patch_size, each next one half of it
-    num_blocks: int = 1  # a resolution, on each side of the U-Net
-    patch_size: int = 2  # pixels a side that are folded into channels at the entrance
-    embed_dim: int = 128  # of time and class
-    attention: bool = True  # at the lowest resolution
-    schedule: Literal["flow", "cosine", "linear"] = "flow"
-    target: Literal["velocity", "eps", "x0", "v"] = "velocity"  # what the network predicts
-    time_sampling: Literal["uniform", "logit-normal"] = "logit-normal"  # how often training sees each t
-    loss_weighting: Literal["none", "min-snr"] = "none"
-    label_dropout: float = 0.1  # share of the training images whose label is hidden, so that the network learns p(x) as well
-    unlabelled: Literal["uniform", "null"] = "uniform"  # sample() without labels draws them, or tells the network that there is none
-    sampler: Literal["ddpm", "ddim", "euler", "heun", "ab2", "dpm++2m"] = "euler"
-    num_steps: int = 10  # of the sampler
-    guidance_scale: float = 1.65  # 1 is no guidance, at half the price
+    image_channels: int = setting(
+        1, "channels of the images: 1 is grey, 3 is colour", choices=(1, 3)
+    )
+    image_size: int = setting(28, "side of the images; a multiple of patch_size", unit="pixels")
+    num_classes: int = setting(10, "classes of the images", minimum=1)
+    # The first resolution is image_size / patch_size, each next one half of it.
+    channels: tuple[int, ...] = setting(
+        (32, 64, 64),
+        "channels of each resolution of the U-Net",
+        unit="channels",
+        above=0,
+        sensible=(4, 128),
+        longest=3,
+    )
+    num_blocks: int = setting(1, "blocks a resolution, on each side", minimum=1, sensible=(1, 4))
+    patch_size: int = setting(
+        2,
+        "side of the squares that are folded into channels; 28 must be a multiple of it",
+        unit="pixels",
+        minimum=1,
+        sensible=(1, 2),
+    )
+    embed_dim: int = setting(
+        128, "dimensions of the code of time and class", minimum=2, even=True, sensible=(8, 512)
+    )
+    attention: bool = setting(True, "whether the lowest resolution has self-attention")
+    schedule: Literal["flow", "cosine", "linear"] = setting(
+        "flow", "how image and noise are mixed at each time"
+    )
+    target: Literal["velocity", "eps", "x0", "v"] = setting("velocity", "what the network predicts")
+    time_sampling: Literal["uniform", "logit-normal"] = setting(
+        "logit-normal", "how often the training sees each time"
+    )
+    loss_weighting: Literal["none", "min-snr"] = setting("none", "how much each time counts")
+    # Hidden labels teach the network p(x) as well, which guidance needs.
+    label_dropout: float = setting(
+        0.1,
+        "share of the training images whose label is hidden",
+        minimum=0,
+        maximum=1,
+        sensible=(0.0, 1.0),
+    )
+    # uniform: it draws labels; null: it tells the network that there is none
+    unlabelled: Literal["uniform", "null"] = setting("uniform", "what sampling without labels does")
+    sampler: Literal["ddpm", "ddim", "euler", "heun", "ab2", "dpm++2m"] = setting(
+        "euler", "how an image is made from noise"
+    )
+    num_steps: int = setting(
+        10, "steps that the sampler takes", unit="steps", minimum=1, sensible=(1, 250)
+    )
+    # 1 costs half as much as any other value.
+    guidance_scale: float = setting(
+        1.65,
+        "strength of classifier-free guidance; 1 is none",
+        minimum=0,
+        sensible=(0.0, 10.0),
+    )
 
     def __post_init__(self) -> None:
-        require(self.image_channels in (1, 3), "image_channels", "1 or 3", self.image_channels)
-        require(self.num_classes >= 1, "num_classes", "at least 1", self.num_classes)
-        require(len(self.channels) > 0 and min(self.channels) > 0, "channels", "at least one positive size", self.channels)
-        require(self.num_blocks >= 1, "num_blocks", "at least 1", self.num_blocks)
-        require(self.patch_size >= 1, "patch_size", "at least 1", self.patch_size)
-        require(self.embed_dim >= 2 and self.embed_dim % 2 == 0, "embed_dim", "an even number of at least 2", self.embed_dim)
+        check_settings(self)
         smallest = self.patch_size * 2 ** len(self.channels)
-        require(self.image_size >= smallest, "image_size", f"at least {smallest} pixels with this patch_size and these channels", self.image_size)
-        require(self.image_size % self.patch_size == 0, "image_size", f"a multiple of patch_size ({self.patch_size}); 1 suits all", self.image_size)
-        require(0 <= self.label_dropout <= 1, "label_dropout", "0 to 1", self.label_dropout)
-        require(self.num_steps >= 1, "num_steps", "at least 1", self.num_steps)
-        require(self.guidance_scale >= 0, "guidance_scale", "0 or more", self.guidance_scale)
+        expected = f"at least {smallest} pixels with this patch_size and these channels"
+        require(self.image_size >= smallest, "image_size", expected, self.image_size)
+        expected = f"a multiple of patch_size ({self.patch_size}); 1 suits all"
+        require(self.image_size % self.patch_size == 0, "image_size", expected, self.image_size)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -103,7 +137,7 @@ def draw_times(num: int, distribution: str, rng: torch.Generator | None, like: T
 
 
 def loss_weights(weighting: str, target: str, schedule: Schedule, t: Tensor, like: Tensor) -> Tensor:
-    """Returns what the squared error of a prediction is multiplied by, `[B]`: 1, or for "min-snr" what makes it min(SNR, 5) times the error of x0.
+    """Returns the factor of the squared error of a prediction, `[B]`: 1, or for "min-snr" what makes it min(SNR, 5) times the error of x0.
 
     Args:
         weighting: "none" or "min-snr".
@@ -145,6 +179,16 @@ class Diffusion(Model):
             num_embeddings=config.num_classes + 1,
             attention=config.attention,
         )
+
+    @property
+    def takes_labels(self) -> bool:
+        """The network is told the class in every family member; `null_label` stands for none."""
+        return True
+
+    @property
+    def needs_labels(self) -> bool:
+        """Without labels `sample` draws all classes equally often, unless the config says that the network itself decides."""
+        return self.config.unlabelled == "uniform"
 
     def loss(self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
         """Returns per-image terms `[B]`: `loss`, `target_mse` and `x0_mse`.
@@ -239,7 +283,7 @@ class Diffusion(Model):
         rng: torch.Generator | None = None,
         trajectory: bool = True,
     ) -> Sampled:
-        """Returns what `sample` does, with the number of network calls an image and, on request, x_t and the image seen in it at all times."""
+        """Returns the same images as `sample`, with the number of network calls an image and, on request, x_t and the image seen in it at all times."""
         check_num_samples(n)
         noise = ImageNoise(n, rng)
         x = noise.normal(self.config.image_shape, next(self.parameters()))

@@ -141,7 +141,8 @@ def levels_at(schedule: Schedule, times: Tensor) -> list[Level]:
         CourseError: fewer than 2 times, times that do not fall, or times outside [0, 1].
     """
     times = torch.as_tensor(times, dtype=torch.float64).cpu()
-    good = times.ndim == 1 and len(times) >= 2 and bool((times.diff() < 0).all()) and 0 <= times[-1] and times[0] <= 1
+    good = times.ndim == 1 and len(times) >= 2 and bool((times.diff() < 0).all())
+    good = good and bool(0 <= times[-1]) and bool(times[0] <= 1)
     require(good, "times", "at least 2 falling numbers from [0, 1], such as those of time_grid", times.tolist())
     return [Level(*values) for values in zip(times.tolist(), schedule.alpha(times).tolist(), schedule.sigma(times).tolist())]
 
@@ -173,7 +174,10 @@ def ddim_step(now: State, there: Level, eta: float = 0.0, noise: Tensor | None =
     eps = (x - here.alpha * x0) / here.sigma
     variance = eta**2 * posterior_variance(here, there)
     moved = there.alpha * x0 + math.sqrt(max(0.0, there.sigma**2 - variance)) * eps
-    return moved if variance == 0 else moved + math.sqrt(variance) * noise
+    if variance == 0:
+        return moved
+    assert noise is not None, "a step with variance needs noise"
+    return moved + math.sqrt(variance) * noise
 
 
 def velocity_of(now: State) -> Tensor:
@@ -313,7 +317,7 @@ def sample(
     rng: torch.Generator | ImageNoise | None = None,
     trajectory: bool = False,
 ) -> Sampled:
-    """Returns what a sampler makes of noise x: draws of p(x0), as far as the denoiser and the number of steps allow.
+    """Returns images that a sampler draws from noise x: draws of p(x0), as far as the denoiser and the number of steps allow.
 
     Args:
         denoise: see the top of the file. Labels and guidance are its own affair. It is never asked about t = 0.

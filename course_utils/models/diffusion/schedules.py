@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from course_utils.base.errors import unknown
 NUM_STEPS = 1000  # K of DDPM
 COSINE_OFFSET = 0.008
 MAX_BETA = 0.999  # of the cosine schedule, whose last step would otherwise divide by zero
+
+Time = TypeVar("Time", float, Tensor)
 
 
 class ImageGaussian(NamedTuple):
@@ -41,14 +43,14 @@ class Schedule:
     sigma: Callable[[Tensor], Tensor]
     preserves_variance: bool
 
-    def at(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    def at(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
         """Returns alpha and sigma at t (`[B]` or a number) in the dtype of `like`, `[B, 1, ...]` so that they multiply `like`, `[B, ...]`."""
         t = torch.as_tensor(t, dtype=torch.float64, device="cpu" if like.device.type == "mps" else like.device)
         shape = (-1, *[1] * (like.ndim - 1)) if t.ndim else ()
         alpha, sigma = self.alpha(t).reshape(shape), self.sigma(t).reshape(shape)
         return alpha.to(like.device, like.dtype), sigma.to(like.device, like.dtype)
 
-    def noised(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    def noised(self, x0: Tensor, eps: Tensor, t: Tensor | float) -> Tensor:
         """Returns x_t = alpha x0 + sigma eps, a draw of q(x_t | x0) where eps ~ N(0, I); t is `[B]` or a number.
 
         Source: Ho et al. 2020 (arXiv:2006.11239), eq. 4.
@@ -128,7 +130,7 @@ def cosine_schedule() -> Schedule:
     Source: Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 17; their upper bound of 0.999 on the last beta is the lower bound on alpha here.
     """
 
-    def angle(t: float | Tensor) -> float | Tensor:
+    def angle(t: Time) -> Time:
         return (t + COSINE_OFFSET) / (1 + COSINE_OFFSET) * (math.pi / 2)
 
     start = math.cos(angle(0.0))
@@ -191,7 +193,7 @@ def weights_of(name: str, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]
 
 
 def make_target(name: str, schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """Returns what the network is to predict, `[B, ...]`.
+    """Returns the target that the network is to predict, `[B, ...]`.
 
     "x0" is the image and "eps" the noise; "v" is alpha eps - sigma x0; "velocity" is eps - x0, the speed along the straight path from image to noise
     (with the flow schedule it is dx_t/dt).

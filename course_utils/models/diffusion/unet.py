@@ -7,8 +7,8 @@ act by FiLM.
 
 from __future__ import annotations
 
-import itertools
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -121,10 +121,10 @@ class UNet(nn.Module):
         self.attention = Attention(channels[-1]) if attention else nn.Identity()
         self.middle = FiLMBlock(channels[-1], channels[-1], embed_dim)
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
-        for width, width_above in itertools.pairwise((*reversed(channels), None)):
+        for level, width in reversed(list(enumerate(channels))):
             self.up.append(nn.ModuleList(FiLMBlock(2 * width, width, embed_dim) for _ in range(num_blocks)))
-            if width_above is not None:
-                self.grow.append(nn.Conv2d(width, 4 * width_above, 1))
+            if level > 0:
+                self.grow.append(nn.Conv2d(width, 4 * channels[level - 1], 1))
         self.norm = group_norm(channels[0])
         self.out = nn.Conv2d(channels[0], folded, 3, padding=1)
         with torch.no_grad():
@@ -136,14 +136,14 @@ class UNet(nn.Module):
         x = self.stem(F.pixel_unshuffle(xt, self.patch_size))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 x = block(x, embedding)
                 skips.append(x)
             if level < len(self.shrink):
                 x = self.shrink[level](x)
         x = self.middle(self.attention(x), embedding)
         for level, blocks in enumerate(self.up):
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 x = block(torch.cat([x, skips.pop()], dim=1), embedding)
             if level < len(self.grow):
                 height, width = skips[-1].shape[2:]  # of an odd side half was rounded up: one row and column too many come back
