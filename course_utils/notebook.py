@@ -14,7 +14,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from course_utils import __version__
 from course_utils.base.errors import CourseError
@@ -164,7 +164,7 @@ def read_source(obj: Any) -> tuple[str, str]:
         CourseError: `obj` has no Python source.
     """
     target = obj.fget if isinstance(obj, property) else obj.func if isinstance(obj, (functools.partial, functools.cached_property)) else obj
-    target = inspect.unwrap(target)
+    target = inspect.unwrap(cast(Any, target))  # None is refused below
     try:
         lines, first_line = inspect.getsourcelines(target)
         file = Path(inspect.getsourcefile(target) or "?")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-BUDGETS = ("smoke", "laptop", "gpu")
+Budget = Literal["smoke", "laptop", "gpu"]
+BUDGETS: tuple[str, ...] = get_args(Budget)
 
 
 def budget() -> str:

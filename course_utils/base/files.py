@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,7 +101,41 @@ def read_json(path: Path | str) -> dict:
     return value
 
 
+def write_jsonl(target: Path | str, rows: Iterable[Mapping[str, object]]) -> None:
+    """Writes one JSON object a line, all in one step. NaN is refused with a ValueError."""
+    write_text(target, "".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path | str, remedy: str = "expected a file written by this course") -> list[dict]:
+    """Returns the objects of a file with one JSON object a line.
+
+    Args:
+        remedy: what to do about a line that is no JSON object, for the message.
+
+    Raises:
+        CourseError: the file is missing or cannot be read, or a line of it is no JSON object.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")  # and not splitlines: texts may hold U+2028
+    except (OSError, UnicodeDecodeError) as error:
+        raise CourseError(f"cannot read {path}: {error}. Expected one JSON object a line.") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise CourseError(f"{path}, line {number}: expected a JSON object, got {line[:40]!r} ({error.msg}); {remedy}.") from error
+        if not isinstance(row, dict):
+            raise CourseError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}; {remedy}.")
+        rows.append(row)
+    return rows
+
+
 def file_sha256(path: Path | str) -> str:
     """Returns the SHA-256 of a file as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(stream.read()).hexdigest()
+        if sys.version_info >= (3, 11):
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.sha256(stream.read()).hexdigest()

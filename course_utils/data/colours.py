@@ -7,6 +7,7 @@ whoever colours it has to choose, and the mean of all choices is grey.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,10 @@ def coloured(dataset: Dataset, seed: int = 0) -> Dataset:
     Raises:
         CourseError: a dataset that has colours already.
     """
-    changes = {"name": f"{dataset.name}-colour", "source": f"{dataset.source}; ink and paper coloured from seed {seed}"}
+    changes: dict[str, Any] = {
+        "name": f"{dataset.name}-colour",
+        "source": f"{dataset.source}; ink and paper coloured from seed {seed}",
+    }
     for split, stream in zip(("train", "test"), np.random.SeedSequence(seed).spawn(2)):
         images = getattr(dataset, f"{split}_images")
         colours = draw_colours(len(images), np.random.default_rng(stream))

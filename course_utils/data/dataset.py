@@ -62,7 +62,8 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
-        return tuple(self.train_images.shape[1:])
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
 
     @property
     def num_classes(self) -> int:
@@ -73,8 +74,8 @@ class Dataset:
         """SHA-256 over all images and labels: equal data, equal digits, wherever the files came from."""
         digest = hashlib.sha256()
         for _, images, labels in self._splits():
-            digest.update(images.contiguous().numpy())
-            digest.update(labels.contiguous().numpy())
+            digest.update(images.contiguous().numpy().data)
+            digest.update(labels.contiguous().numpy().data)
         return digest.hexdigest()
 
     def subset(self, num_train: int | None = None, num_test: int | None = None, seed: int = 0) -> Dataset:

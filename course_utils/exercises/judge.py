@@ -114,7 +114,7 @@ def describe_difference(given: Any, right: Any, rtol: float, atol: float) -> str
 
 
 def kind_of(value: Any) -> str:
-    """Returns what a value is, in words: "a number", "a tensor of shape [2, 3]", "a text", ..."""
+    """Returns the kind of a value in words: "a number", "a tensor of shape [2, 3]", "a text", ..."""
     if isinstance(value, bool):
         return "True or False"
     if isinstance(value, str):
@@ -231,6 +231,7 @@ def _compare_with_solution(exercise: Exercise, answer: Any) -> None:
 
 
 def _run_check(exercise: Exercise, answer: Any) -> None:
+    assert exercise.check is not None
     given = _guarded(answer) if inspect.isfunction(answer) else answer
     try:
         with _fixed_torch_seed():
@@ -316,5 +317,7 @@ def _place(error: BaseException, function: Callable | None) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
     own = getattr(getattr(function, "__code__", None), "co_filename", None)
     frame = next((frame for frame in reversed(frames) if own in (None, frame.filename)), None)
-    code = frame and linecache.getline(frame.filename, frame.lineno).strip()
+    if frame is None or frame.lineno is None:
+        return ""
+    code = linecache.getline(frame.filename, frame.lineno).strip()
     return f", at line {frame.lineno}: `{code}`" if code else ""

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
-from course_utils.base.images import signed_to_uint8
 from course_utils.data.dataset import Dataset
 from course_utils.homework.parameters import NUM_IMAGES
 from course_utils.homework.schema import Study, SubmittedRow
@@ -25,13 +24,13 @@ from course_utils.metrics.frechet import fid, kid
 from course_utils.metrics.measurement import Measurement, MetricWarning
 from course_utils.metrics.neighbours import precision_recall
 from course_utils.models.base import Model
+from course_utils.studies.draw import draw
 from course_utils.studies.evaluate import find_extractor
 from course_utils.training.runs import Run, pretrained_names
 
 if TYPE_CHECKING:
     from course_utils.studies.significance import SeedComparison
 
-BATCH_IMAGES = 500
 
 
 @dataclass(frozen=True)
@@ -117,14 +116,8 @@ def _as_metric(measured: Measurement) -> Mapping[str, Any]:
 def drawn_samples(model: Model, num_images: int, seed: int) -> tuple[Tensor, Tensor | None]:
     """Returns samples, uint8 `[N, C, H, W]` on the CPU, and the classes that were asked for, int64 `[N]`; None where the model was told none."""
     rng = make_rng(seed, 7)
-    config = model.config
-    told = getattr(config, "conditional", hasattr(config, "num_classes")) and getattr(config, "unlabelled", "uniform") != "null"
-    labels = torch.randint(config.num_classes, (num_images,), generator=rng) if told else None
-    pieces = []
-    for rows in torch.arange(num_images).split(BATCH_IMAGES):
-        images = model.sample(len(rows), labels=None if labels is None else labels[rows], rng=rng)
-        pieces.append(signed_to_uint8(images).cpu())
-    return torch.cat(pieces), labels
+    labels = torch.randint(model.config.num_classes, (num_images,), generator=rng) if model.needs_labels else None
+    return draw(model, num_images, rng=rng, labels=labels), labels
 
 
 def _of_images(images: Tensor, labels: Tensor | None, dataset: Dataset) -> list[Measurement]:

@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -21,12 +21,13 @@ from course_utils.metrics.features import class_probabilities, extract
 from course_utils.metrics.frechet import fid
 from course_utils.metrics.measurement import MetricWarning
 from course_utils.models.base import Model
-from course_utils.models.vae import gaussian_kl
+from course_utils.models.vae import VAE, gaussian_kl
 from course_utils.plotting import image_rows, latent_map
 from course_utils.plotting.charts import lines
 from course_utils.plotting.diffusion import against_calls
 from course_utils.plotting.gan import gan_curves
 from course_utils.plotting.homework import curve_terms, seed_curves
+from course_utils.studies.draw import draw
 from course_utils.studies.evaluate import find_extractor
 from course_utils.studies.sweep import curve_columns
 from course_utils.training.runs import Run, pretrained, pretrained_names
@@ -89,9 +90,8 @@ def samples(runs: Runs, num_rows: int = 2) -> Picture:
 @torch.no_grad()
 def same_noise(model: Model, num_images: int, seed: int = 0) -> Tensor:
     """Returns samples, uint8 `[N, C, H, W]`; a model that is told classes draws them in turn."""
-    _, told = drawn_samples(model, 1, seed)
-    labels = None if told is None else torch.arange(num_images) % model.config.num_classes
-    return signed_to_uint8(model.sample(num_images, labels=labels, rng=make_rng(seed))).cpu()
+    labels = torch.arange(num_images) % model.config.num_classes if model.needs_labels else None
+    return draw(model, num_images, rng=make_rng(seed), labels=labels)
 
 
 @torch.no_grad()
@@ -100,7 +100,8 @@ def reconstructions(runs: Runs, dataset: Dataset, num_images: int) -> Picture:
     images = dataset.test_images[:NUM_COLUMNS]
     rows = {"test image": images}
     for name, run in runs.items():
-        rows[name] = signed_to_uint8(run.model.reconstruct(uint8_to_signed(images).to(run.model.device))).cpu()
+        model = cast(VAE, run.model)
+        rows[name] = signed_to_uint8(model.reconstruct(uint8_to_signed(images).to(model.device))).cpu()
     alt = f"{NUM_COLUMNS} test images above their reconstructions by the {' and the '.join(runs)}."
     return Picture(image_rows(rows, title="reconstructions"), alt)
 
@@ -109,7 +110,7 @@ def _latent_map(name: str) -> Callable[[Runs, Dataset, int], Picture | None]:
     """Returns what draws the two latent dimensions of a VAE that say most; None where it has only one."""
 
     def draw_map(runs: Runs, dataset: Dataset, num_images: int) -> Picture | None:
-        model = runs[name].model
+        model = cast(VAE, runs[name].model)
         if model.config.latent_dim < 2:
             return None
         few = dataset.subset(num_test=min(NUM_MAPPED, len(dataset.test_images)))
@@ -146,7 +147,7 @@ def fid_over_steps(runs: Runs, dataset: Dataset, num_images: int) -> Picture:
     for name, run in runs.items():
         found = []
         for num_steps in STEPS:
-            images = signed_to_uint8(run.model.sample(num_images, num_steps=num_steps, rng=make_rng(0))).cpu()
+            images = draw(run.model, num_images, rng=make_rng(0), num_steps=num_steps)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", MetricWarning)  # few images, but equally few everywhere
                 found.append(fid(extract(extractor, images), real))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import combinations
@@ -36,14 +36,14 @@ WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}_]+")
 
 
 class Pair(NamedTuple):
-    """Two texts and how much of the shorter one stands in the longer one, 0 to 1."""
+    """The keys of two texts and how much of the shorter one stands in the longer one, 0 to 1."""
 
-    first: Hashable
-    second: Hashable
+    first: Any
+    second: Any
     similarity: float
 
 
-def near_equal(texts: Mapping[Hashable, str], threshold: float = 0.5) -> list[Pair]:
+def near_equal(texts: Mapping[Any, str], threshold: float = 0.5) -> list[Pair]:
     """Returns all pairs of texts that share at least `threshold`, most alike first.
 
     Texts of fewer than 8 words count only where all their words are equal; texts of fewer than 3 words never do.
@@ -149,9 +149,9 @@ def _there(kind: str, study: Study, results: Results) -> RulePoint:
     missing = [seed for seed in results.seeds if seed not in seeds]
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     others = sorted({seed for seed in seeds if seed not in results.seeds})
-    found = [f"missing: {_seeds(missing)}"] if missing else []
-    found += [f"more than once: {_seeds(twice)}"] if twice else []
-    found += [f"not among the seeds of the homework: {_seeds(others)}"] if others else []
+    found = [f"missing: {_seeds_of_runs(missing)}"] if missing else []
+    found += [f"more than once: {_seeds_of_runs(twice)}"] if twice else []
+    found += [f"not among the seeds of the homework: {_seeds_of_runs(others)}"] if others else []
     if not seeds:
         return RulePoint(name, False, "there are none; start them with `course homework run`")
     return RulePoint(name, not found, "; ".join(found) or f"{len(seeds)} seeds")

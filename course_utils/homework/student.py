@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from course_utils.base.device import budget
 from course_utils.base.errors import CourseError
@@ -41,8 +41,7 @@ from course_utils.homework.study import (
     variants,
     write_texts,
 )
-from course_utils.studies.sweep import find_or_train
-from course_utils.training.runs import Run
+from course_utils.training.runs import Run, find_or_train
 
 
 class Table:
@@ -175,21 +174,22 @@ def _rerun(school_class: SchoolClass, run_id: str) -> int:
     claims = find_claims(school_class, run_id)
     results = claims[0].results
     measure = measure_for(results.budget)
-    found = rerun(claims, lambda: load_dataset(results.dataset.name), lambda experiment, data: run_and_measure(experiment, data, measure))
+    found = rerun(claims, load_dataset, lambda experiment, data: run_and_measure(experiment, data, measure))
     for one in found:
         print(one)
     return 0 if all(one.agrees for one in found) else 1
 
 
-Step = TypeVar("Step", bound=Callable[..., Any])
+Options = ParamSpec("Options")
+Answer = TypeVar("Answer")
 PICTURE_IMAGES = {"smoke": 100, "laptop": 500, "gpu": 2_000}  # that the pictures with metrics draw, a point
 
 
-def _patient(step: Step) -> Step:
+def _patient(step: Callable[Options, Answer]) -> Callable[Options, Answer | None]:
     """Turns the error of a step that comes too early, or is not right yet, into a line; returns None then."""
 
     @functools.wraps(step)
-    def attempt(*arguments: Any, **options: Any) -> Any:
+    def attempt(*arguments: Options.args, **options: Options.kwargs) -> Answer | None:
         try:
             return step(*arguments, **options)
         except CourseError as error:
@@ -338,7 +338,7 @@ class Homework:
             raise CourseError(f"{self.place.family}: seed {seed} has not run with both models yet; run them first.")
         experiments = [variant.experiment for variant in variants(self.place.family, self.place.budget, plan.changes)]
         fitted = [replace(experiment, seed=seed).fitted_to(self.dataset) for experiment in experiments]
-        return {name: find_or_train(experiment, self.dataset) for name, experiment in zip(("class model", "changed model"), fitted)}
+        return {name: find_or_train(experiment, self.dataset).run for name, experiment in zip(("class model", "changed model"), fitted)}
 
     def save_pictures(self) -> list[Path]:
         """Writes all pictures into the folder, for the report, and returns their paths."""

@@ -31,31 +31,16 @@ from course_utils.homework.schema import (
     Plan,
     Results,
     check_results,
-    date,
-    list_of,
-    one_of,
     parse_json,
+    read_homework_file,
     read_plan,
     read_row,
-    record,
-    text,
-    whole,
 )
 from course_utils.studies.significance import SeedComparison, compare_seeds
 from course_utils.studies.sweep import Row, read_rows, sweep
 from course_utils.training.presets import Experiment
 
 HOMEWORK, PLAN, ROWS, SAMPLES = "homework.json", "plan.json", "rows.jsonl", "samples"
-_homework = record(
-    {
-        "version": one_of(VERSION),
-        "student": text(MAX_NAME),
-        "created": date,
-        "dataset": text(MAX_NAME, required=True),
-        "budget": one_of(*BUDGETS),
-        "seeds": list_of(whole(0, 2**32 - 1), MAX_SEEDS),
-    }
-)
 
 
 def read_homework(folder: Path) -> dict[str, Any]:
@@ -66,7 +51,7 @@ def read_homework(folder: Path) -> dict[str, Any]:
     """
     if not (folder / HOMEWORK).is_file():
         raise CourseError(f"{folder}: expected a homework folder, got one without {HOMEWORK}; make one with `course homework new {folder}`.")
-    return _homework(parse_json((folder / HOMEWORK).read_bytes(), HOMEWORK, MAX_PLAN_BYTES), HOMEWORK)
+    return dict(read_homework_file((folder / HOMEWORK).read_bytes()))
 
 
 def gather_results(folder: Path, dataset_sha256: str) -> Results:
@@ -274,8 +259,10 @@ def write_texts(place: StudyFolder, observation: str, explanation: str) -> Plan:
     plan = ready_plan(place)
     if not has_run(place):
         raise CourseError(f"{place.family}: nothing has run yet, so there is nothing to observe; run it first.")
-    for name, text in (("observation", observation), ("explanation", explanation)):
-        problem = too_short(text) or (f"expected at most {MAX_TEXT:,} characters, got {len(text):,}" if len(text) > MAX_TEXT else "")
+    for name, written in (("observation", observation), ("explanation", explanation)):
+        problem = too_short(written)
+        if not problem and len(written) > MAX_TEXT:
+            problem = f"expected at most {MAX_TEXT:,} characters, got {len(written):,}"
         if problem:
             raise CourseError(f"{place.family}: the {name}: {problem}.")
     plan = replace(plan, observation=observation, explanation=explanation)

@@ -47,11 +47,15 @@ class Operator(ABC):
 
     def solve(self, measurements: Tensor, variance: float, noise_variance: float) -> Tensor:
         """Returns (variance A A^T + noise_variance I)^-1 y, in the shape of y; the two numbers are 0 or more and not both 0."""
-        return measurements / (variance * self.row_scale + noise_variance)
+        scale = self.row_scale
+        assert scale is not None, "an operator without a row scale has a `solve` of its own"
+        return measurements / (variance * scale + noise_variance)
 
     def pseudo_inverse(self, measurements: Tensor) -> Tensor:
         """Returns the smallest image that explains y, A^+ y, `[B, C, H, W]`; a blur, whose inverse blows noise up, returns y itself."""
-        return self.adjoint(measurements) / self.row_scale
+        scale = self.row_scale
+        assert scale is not None, "an operator without a row scale has a `pseudo_inverse` of its own"
+        return self.adjoint(measurements) / scale
 
 
 def dense(operator: Operator, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -192,7 +196,8 @@ class Blur(Operator):
 
     @cached_property
     def _sides(self) -> tuple[Tensor, Tensor]:
-        return tuple(blur_matrix(side, self.width_px) for side in self.image_shape[1:])
+        _, height, width = self.image_shape
+        return blur_matrix(height, self.width_px), blur_matrix(width, self.width_px)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the blurred images: A = down (x) across, so two small matrices do it."""

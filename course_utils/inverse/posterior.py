@@ -259,7 +259,9 @@ def replaced(x: Tensor, level: Level, problem: Problem, measurements: Tensor, no
 
 def _missing_variance(level: Level, problem: Problem) -> float:
     """Returns the variance that alpha y lacks to be as noisy as A x_t at a level; below 0 where y is the noisier one."""
-    return level.sigma**2 * problem.operator.row_scale - level.alpha**2 * problem.noise_std**2
+    scale = problem.operator.row_scale
+    assert scale is not None  # `sample_replacement` refuses operators without one
+    return level.sigma**2 * scale - level.alpha**2 * problem.noise_std**2
 
 
 def _noised_again(x: Tensor, level: Level, noisier: Level, noise: ImageNoise) -> Tensor:

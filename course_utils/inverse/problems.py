@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ class Problem:
         return clean + self.noise_std * randn(tuple(clean.shape), rng, clean)
 
     def shown(self, measurements: Tensor) -> Tensor:
-        """Returns what was measured as an image, `[B, C, H, W]` in [-1, 1]: grey where nothing is known, blocks, blur, streaks."""
+        """Returns the measurement as an image, `[B, C, H, W]` in [-1, 1]: grey where nothing is known, blocks, blur, streaks."""
         self.check_measurements(measurements)
         return self.operator.pseudo_inverse(measurements).clamp(-1, 1)
 
@@ -129,7 +130,7 @@ def make_problem(name: str, image_shape: ImageShape, noise_std: float | None = N
         raise unknown("problem", name, PROBLEMS)
     build, own_noise_std = PROBLEMS[name]
     try:
-        operator = build(tuple(image_shape))
+        operator = build(cast(ImageShape, tuple(image_shape)))
     except CourseError as error:
         raise CourseError(f"problem {name!r}, images of shape {list(image_shape)}: {error}") from error
     return Problem(name, operator, own_noise_std if noise_std is None else noise_std)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,6 +23,13 @@ from course_utils.metrics.paired import check_solutions, diversity, paired_quali
 from course_utils.models.base import Model
 from course_utils.models.diffusion.exact import GaussianMixture
 
+if TYPE_CHECKING:
+    from course_utils.inverse.regressor import Regressor
+    from course_utils.models.dcgan import DCGAN
+    from course_utils.models.diffusion.model import Diffusion
+    from course_utils.models.gaussian import Gaussian
+    from course_utils.models.vae import VAE
+
 ROWS_PER_CALL = 240  # solutions at once: the network's activations are kept for the backward pass
 TRUSTED_TIME = 0.95  # measured on the course's models: above it the variance that their derivative implies is far too large
 DIFFUSION_OPTIONS = {"limit": 1.0}
@@ -30,7 +38,7 @@ DIFFUSION_OPTIONS = {"limit": 1.0}
 TWEEDIE = {"trusted_time": TRUSTED_TIME, "num_iterations": 2, "num_steps": 30}
 
 
-def gaussian_prior(model: Model) -> GaussianMixture:
+def gaussian_prior(model: Gaussian) -> GaussianMixture:
     """Returns the class-conditional Gaussian of the course as a mixture with dense covariances, in float64 on the CPU."""
     factors = model.factors.detach().cpu().double()
     identity = torch.eye(factors.shape[1], dtype=torch.float64)
@@ -40,12 +48,12 @@ def gaussian_prior(model: Model) -> GaussianMixture:
     return GaussianMixture(shares, model.mean.detach().cpu().double(), covariances, torch.arange(len(shares)))
 
 
-def _exact(model: Model, problem: Problem, measurements: Tensor, num_samples: int, rng: torch.Generator | None) -> Tensor:
+def _exact(model: Gaussian, problem: Problem, measurements: Tensor, num_samples: int, rng: torch.Generator | None) -> Tensor:
     posterior = exact_posterior(gaussian_prior(model), problem, measurements.cpu().double())
     return posterior.sample(num_samples, rng).to(measurements)
 
 
-def _search_vae(model: Model, problem: Problem, measurements: Tensor, num_samples: int, rng: torch.Generator | None, **options) -> Tensor:
+def _search_vae(model: VAE, problem: Problem, measurements: Tensor, num_samples: int, rng: torch.Generator | None, **options) -> Tensor:
     like = next(model.parameters())
     return search_latents(
         lambda latents: model.decode(latents.z),
@@ -59,7 +67,7 @@ def _search_vae(model: Model, problem: Problem, measurements: Tensor, num_sample
     )
 
 
-def _search_gan(model: Model, problem: Problem, measurements: Tensor, num_samples: int, rng: torch.Generator | None, **options) -> Tensor:
+def _search_gan(model: DCGAN, problem: Problem, measurements: Tensor, num_samples: int, rng: torch.Generator | None, **options) -> Tensor:
     config, like = model.config, next(model.parameters())
 
     def draw(num: int, source: torch.Generator | None) -> Latents:
@@ -73,7 +81,7 @@ def _search_gan(model: Model, problem: Problem, measurements: Tensor, num_sample
 def _with_denoiser(sampler: Callable[..., Tensor], **defaults: object) -> Callable[..., Tensor]:
     """Returns a method that runs a sampler of `inverse` on a diffusion model, unlabelled, in batches that fit into memory."""
 
-    def run(model: Model, problem: Problem, measurements: Tensor, num_samples: int, rng: torch.Generator | None, **options) -> Tensor:
+    def run(model: Diffusion, problem: Problem, measurements: Tensor, num_samples: int, rng: torch.Generator | None, **options) -> Tensor:
         denoise = lambda xt, t: model.predict(xt, t).x0  # noqa: E731
         at_once = max(1, ROWS_PER_CALL // num_samples)
         noise = ImageNoise(len(measurements) * num_samples, rng).split(at_once * num_samples)
@@ -84,7 +92,7 @@ def _with_denoiser(sampler: Callable[..., Tensor], **defaults: object) -> Callab
     return run
 
 
-def _regress(model: Model, problem: Problem, measurements: Tensor, num_samples: int, rng: torch.Generator | None) -> Tensor:
+def _regress(model: Regressor, problem: Problem, measurements: Tensor, num_samples: int, rng: torch.Generator | None) -> Tensor:
     if (model.config.problem, model.problem.noise_std) != (problem.name, problem.noise_std):
         trained = f"{model.config.problem!r} with noise {model.problem.noise_std:g}"
         raise CourseError(f"expected the problem that this regressor was trained for, {trained}, got {problem.name!r} with {problem.noise_std:g}.")
@@ -167,7 +175,7 @@ def check_method(family: str, method: str | None) -> str:
 def score_recoveries(
     solutions: Tensor, truths: Tensor, problem: Problem, measurements: Tensor, *, extractor: Extractor | None = None, real: Tensor | None = None
 ) -> dict[str, Measurement]:
-    """Returns what there is to say of solutions, `{name: measurement}`, each with its error bar.
+    """Returns the metrics of solutions, `{name: measurement}`, each with its error bar.
 
     PSNR and SSIM of the mean and of single solutions; "pixel std" and "pairwise distance" (2 or more solutions); "misfit", the RMS of y - A x in
     units of the noise; and with `extractor` and `real` the "FID" of the first solution of each measurement and the "FID of the mean".

@@ -5,7 +5,7 @@ from course_utils.base.lazy import lazy_door
 __getattr__, __dir__ = lazy_door(
     __name__,
     {
-        "course_utils.metrics.measurement": ["Measurement", "bootstrap", "is_difference_real", "seed_error"],
+        "course_utils.metrics.measurement": ["Measurement", "bootstrap", "is_difference_real", "mean_over_seeds", "seed_error"],
         "course_utils.metrics.features": ["aligned_pixel_extractor", "class_probabilities", "classifier_extractor", "extract", "inception_extractor", "pixel_extractor"],
         "course_utils.metrics.frechet": ["fid", "fid_infinity", "fit_gaussian", "frechet_distance", "frechet_terms", "kid", "kid_subsets", "squared_mmd"],
         "course_utils.metrics.neighbours": ["density_coverage", "nearest", "nearest_distances", "precision_recall"],

@@ -190,9 +190,10 @@ def fid_infinity(features_a: Tensor, features_b: Tensor, *, rng: torch.Generator
     x = torch.tensor(num_parts, dtype=torch.float64)  # 1/N in units of one over the whole set
     weights = 1 / len(x) - x.mean() * (x - x.mean()) / (x - x.mean()).square().sum()  # of the intercept of a least-squares line
     value = sum(weight.item() * sum(part.value for part in row) / len(row) for weight, row in zip(weights, rows))
-    first, second = (
-        sum(weight * torch.cat([getattr(part, name) for part in row]) for weight, row in zip(weights, rows)) for name in ("first", "second")
-    )
+    first = second = torch.zeros((), dtype=torch.float64)
+    for weight, row in zip(weights, rows):
+        first = first + weight * torch.cat([part.first for part in row])
+        second = second + weight * torch.cat([part.second for part in row])
     return Measurement("FID infinity", value, Influence(value, first, second).error, num_images)
 
 

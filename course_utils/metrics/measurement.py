@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -78,6 +78,18 @@ def check_count(name: str, value: int, low: int, high: int | None = None) -> Non
         raise CourseError(f"{name}: expected a whole number {limits}, got {value!r}.")
 
 
+def with_error(value: float, error: float) -> str:
+    """Returns a value and its standard error in words, such as "4.31 ± 0.12", both to the second digit of the error.
+
+    Where the error is NaN or infinite, the value stands alone, with four digits.
+    """
+    if not math.isfinite(error):
+        return f"{value:.4g}"
+    scale = max(error, 1e-4 * abs(value))  # more digits of the value than five would mean nothing
+    decimals = min(12, max(0, 1 - math.floor(math.log10(scale)))) if scale > 0 else 2
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One number and what is needed to read it.
@@ -91,6 +103,7 @@ class Measurement:
         dataset: what was compared with, such as "strokes test".
         note: a warning that belongs to the value.
         size_matters: whether the expected value depends on the number of images, so that only equal numbers compare.
+        num_seeds: trainings whose mean the value is, where the error comes from their spread; 1 where it comes from the images.
     """
 
     name: str
@@ -101,6 +114,7 @@ class Measurement:
     dataset: str = ""
     note: str = ""
     size_matters: bool = False
+    num_seeds: int = 1
 
     def __str__(self) -> str:
         about = [f"{self.num_images:,} images"]
@@ -112,19 +126,20 @@ class Measurement:
     @property
     def number(self) -> str:
         """Value and error bar in words, such as "4.31 ± 0.12", with two digits of the error."""
-        if not math.isfinite(self.error):
-            return f"{self.value:.4g}"
-        scale = max(self.error, 1e-4 * abs(self.value))  # more digits of the value than five would mean nothing
-        decimals = min(12, max(0, 1 - math.floor(math.log10(scale)))) if scale > 0 else 2
-        return f"{self.value:.{decimals}f} ± {self.error:.{decimals}f}"
+        return with_error(self.value, self.error)
 
     def labelled(self, extractor: str = "", dataset: str = "") -> Measurement:
         """Returns the same with the names of its features and of what it was compared with; an empty name keeps the old one."""
         return replace(self, extractor=extractor or self.extractor, dataset=dataset or self.dataset)
 
     def as_dict(self) -> dict[str, object]:
-        """Returns all fields for JSON, with None in place of NaN."""
-        return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in asdict(self).items()}
+        """Returns all fields for JSON, with None in place of NaN; `num_seeds` only where there are several."""
+        fields: dict[str, object] = {}
+        for name, value in asdict(self).items():
+            fields[name] = None if isinstance(value, float) and math.isnan(value) else value
+        if self.num_seeds == 1:
+            del fields["num_seeds"]
+        return fields
 
 
 @dataclass(frozen=True)
@@ -135,28 +150,57 @@ class Difference:
         real: the difference is larger than the allowed number of standard errors.
         difference: of the values, first minus second.
         error: one standard error of the difference.
+        limit: how many standard errors chance may explain.
         text: the same in one sentence.
     """
 
     real: bool
     difference: float
     error: float
+    limit: float
     text: str
 
     def __bool__(self) -> bool:
         return self.real
 
+    @property
+    def num_errors(self) -> float:
+        """The size of the difference in standard errors; infinite where there is no noise at all."""
+        return abs(self.difference) / self.error if self.error > 0 else math.inf
 
-def is_difference_real(first: Measurement, second: Measurement, num_errors: float = 1.96) -> Difference:
+
+CONFIDENCE = 0.95  # of not calling two equal generators different
+
+
+def difference_limit(variances: Sequence[tuple[float, int]]) -> float:
+    """Returns how many standard errors a difference must have to count, two-sided at 95 %.
+
+    That is 1.96 where the errors are known, and more where few seeds had to tell them: 2.78 for two means of three seeds with equal spread.
+
+    Args:
+        variances: of what the difference is made of, each with the number of seeds that it was estimated from; 1 stands for "known".
+
+    Source: Student 1908, Biometrika 6; Welch 1947, Biometrika 34; Satterthwaite 1946, Biometrics Bulletin 2, for the degrees of freedom.
+    """
+    from scipy.stats import t as student
+
+    total = sum(variance for variance, _ in variances)
+    estimated = sum(variance**2 / (num_seeds - 1) for variance, num_seeds in variances if num_seeds > 1)
+    freedom = total**2 / estimated if estimated > 0 else math.inf
+    return float(student.ppf(0.5 + CONFIDENCE / 2, freedom))
+
+
+def is_difference_real(first: Measurement, second: Measurement, num_errors: float | None = None) -> Difference:
     """Returns whether two measurements of one metric differ by more than chance would explain.
 
-    The rule: |difference| > 1.96 * sqrt(error1^2 + error2^2). It takes the measurements as independent and their noise as normal, and then calls
-    two equal generators different in at most 5 % of all cases (two-sided). Generators that are compared with the same reference images share
-    part of their noise; the rule is then on the safe side. Comparing many generators takes a larger `num_errors`.
+    The rule: |difference| > limit * sqrt(error1^2 + error2^2). It takes the measurements as independent and their noise as normal, and then calls
+    two equal generators different in at most 5 % of all cases (two-sided). The limit is 1.96 where the errors come from many images, and that of
+    Student's t distribution where they come from few seeds (`difference_limit`). Generators that are compared with the same reference images
+    share part of their noise; the rule is then on the safe side. Comparing many generators takes a larger `num_errors`.
 
     Args:
         first, second: of one metric, with one extractor, against one dataset; of equal numbers of images where the metric is biased by it.
-        num_errors: standard errors of the difference that chance may explain, above 0.
+        num_errors: standard errors of the difference that chance may explain, above 0; None takes the limit for the numbers of seeds.
 
     Raises:
         CourseError: measurements that cannot be compared, or that have no error bar.
@@ -170,17 +214,18 @@ def is_difference_real(first: Measurement, second: Measurement, num_errors: floa
             f"expected two {first.name} of equal numbers of images, got {first.num_images:,} and {second.num_images:,}; "
             "its bias depends on the number, so measure both with the smaller one."
         )
-    if not num_errors > 0:
+    if num_errors is not None and not num_errors > 0:
         raise CourseError(f"num_errors: expected a number above 0, such as 1.96, got {num_errors!r}.")
     error = math.hypot(first.error, second.error)
     if not math.isfinite(error):
         raise CourseError(f"expected two measurements with error bars, got {first.number} and {second.number}; measure with an error bar.")
     difference = first.value - second.value
-    real = abs(difference) > num_errors * error
-    size = f"{abs(difference) / error:.1f} standard errors" if error > 0 else "no noise at all"
+    limit = num_errors or difference_limit([(first.error**2, first.num_seeds), (second.error**2, second.num_seeds)])
+    real = abs(difference) > limit * error
+    size = f"{abs(difference) / error:.1f} standard errors, limit {limit:.2f}" if error > 0 else "no noise at all"
     judgement = "real" if real else "within the noise"
     text = f"{first.name}: {first.number} against {second.number}; the difference of {difference:.3g} is {judgement} ({size})."
-    return Difference(real, difference, error, text)
+    return Difference(real, difference, error, limit, text)
 
 
 def bootstrap(statistic: Callable[..., float], *matrices: Tensor, num_rounds: int = 100, rng: torch.Generator | None = None) -> float:
@@ -207,6 +252,18 @@ def bootstrap(statistic: Callable[..., float], *matrices: Tensor, num_rounds: in
         resampled = [matrix[torch.randint(len(matrix), (len(matrix),), generator=rng)] for matrix in matrices]
         values.append(float(statistic(*resampled)))
     return torch.tensor(values, dtype=torch.float64).std().item()
+
+
+def mean_over_seeds(name: str, values: Sequence[float], num_images: int, **about: Any) -> Measurement:
+    """Returns the mean of a metric over seeds, its error from the spread between trainings.
+
+    Args:
+        values: one for each seed, at least 2.
+        num_images: that each of them rests on.
+        about: other fields of the measurement, such as `extractor`.
+    """
+    mean, error = seed_error(values)
+    return Measurement(name, mean, error, num_images, num_seeds=len(values), **about)
 
 
 class SeedMean(NamedTuple):

@@ -127,7 +127,7 @@ class MemorizationTest:
         return Lookalikes(found.distances[:, 0], _ratios(found.distances, self.k), found.indices[:, 0])
 
     def verdict(self, found: Lookalikes) -> Memorization:
-        """Returns what `judge` does, for images that have been looked up."""
+        """Returns the same as `judge`, for images whose neighbours have been looked up."""
         ratios, owners = found.ratios, found.owners
         is_train = owners < len(self.train)
         base_rate = len(self.train) / len(self.real)
@@ -188,8 +188,8 @@ def hypergeometric_tail(at_least: int, population: int, marked: int, drawn: int)
 
 
 def _log_choose(n: int, k: Tensor) -> Tensor:
-    n = torch.tensor(float(n), dtype=torch.float64)
-    return torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    total = torch.tensor(float(n), dtype=torch.float64)
+    return torch.lgamma(total + 1) - torch.lgamma(k + 1) - torch.lgamma(total - k + 1)
 
 
 def discoveries(p_values: Tensor, rate: float = FALSE_DISCOVERIES) -> Tensor:
@@ -241,7 +241,9 @@ def data_copying_statistic(
     Source: Meehan et al. 2020 (arXiv:2004.05675), the statistics Z_U (Mann & Whitney's U, standardised) and C_T. Deviation: ties count half.
     """
     distances = [torch.as_tensor(x).double().flatten() for x in (generated, heldout)]
-    cells = tuple(torch.zeros(len(x), dtype=torch.int64) for x in distances) if cells is None else cells
+    if cells is None:
+        first, second = (torch.zeros(len(x), dtype=torch.int64) for x in distances)
+        cells = first, second
     if [len(x) for x in cells] != [len(x) for x in distances]:
         raise CourseError(f"cells: expected {[len(x) for x in distances]}, one for each distance, got {[len(x) for x in cells]}.")
     total, weight = 0.0, 0

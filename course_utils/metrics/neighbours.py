@@ -32,7 +32,7 @@ class Balls(NamedTuple):
     def changes(self, per_ball: Tensor) -> Tensor:
         """Returns, for each missing centre, the sum of `per_ball` over the balls that would grow, float64 `[M]`."""
         total = torch.zeros(len(self.centres), dtype=torch.float64)
-        return total.index_add_(0, self.fellows.flatten(), per_ball.double().repeat_interleave(self.fellows.shape[1]))
+        return total.index_add_(0, self.neighbours.flatten(), per_ball.double().repeat_interleave(self.neighbours.shape[1]))
 
 
 class Hits(NamedTuple):
@@ -65,7 +65,7 @@ def hits(points: Tensor, balls: Balls) -> Hits:
         inside_per_ball += inside.sum(0, dtype=torch.int32)
         ring = reach.logical_xor_(inside)  # between the rim and the next rim
         ring_per_ball += ring.sum(0, dtype=torch.int32)
-        covered += _covered_change(counts[-1], inside, ring, balls.fellows)
+        covered += _covered_change(counts[-1], inside, ring, balls.neighbours)
     return Hits(torch.cat(counts), covered, balls.changes(ring_per_ball) - inside_per_ball)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course_utils.base.config import require
 from course_utils.base.errors import CourseError, unknown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
     from PIL.Image import Image
     from torch import Tensor
 
@@ -21,7 +22,7 @@ OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "
 FIGURE_DPI = 100  # a figure of 7 inches is shown 700 px wide ...
 SAVED_DPI = 140  # ... and stored with more pixels than that, so that it stays sharp on dense screens
 
-RC_PARAMS = {
+RC_PARAMS: dict[RcKeyType, Any] = {
     "figure.dpi": FIGURE_DPI,
     "savefig.dpi": SAVED_DPI,
     "figure.figsize": (7.0, 4.0),
@@ -45,9 +46,10 @@ RC_PARAMS = {
 def apply_style() -> None:
     """Sets matplotlib's defaults to the look of the course, for this process."""
     import matplotlib
+    from matplotlib.rcsetup import cycler
 
     matplotlib.rcParams.update(RC_PARAMS)
-    matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=OKABE_ITO)
+    matplotlib.rcParams["axes.prop_cycle"] = cycler(color=OKABE_ITO)
 
 
 WIDTH = 7.0  # inches; 700 px in a notebook

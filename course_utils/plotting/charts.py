@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError
+from course_utils.metrics.measurement import with_error
 from course_utils.plotting.canvas import OKABE_ITO, WIDTH, new_figure
 
 if TYPE_CHECKING:
@@ -166,12 +166,6 @@ def ranked_bars(values: Tensor, xlabel: str, ylabel: str, threshold: float | Non
     return fig
 
 
-def with_error(value: float, error: float) -> str:
-    """Returns a number with its error, both to the second significant digit of the error, such as "87.34 ± 0.22"."""
-    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 and math.isfinite(error) else 2
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
-
-
 def column_title(name: str) -> str:
     """Returns a column's name as a title, such as "negative ELBO"."""
     return name.replace("_", " ").replace("elbo", "ELBO").replace("kl", "KL")
@@ -240,7 +234,8 @@ def histograms(values: Mapping[str, Tensor], xlabel: str, num_bins: int = 60, ti
     import numpy as np
 
     everything = np.concatenate([np.asarray(one) for one in values.values()])
-    bins = np.linspace(*np.quantile(everything, [0.005, 0.995]), num_bins)
+    low, high = np.quantile(everything, [0.005, 0.995])
+    bins = np.linspace(low, high, num_bins)
     fig = new_figure(3.2)
     axes = fig.subplots()
     for (name, one), colour, dash in zip(values.items(), OKABE_ITO, DASHES):

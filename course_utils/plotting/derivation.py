@@ -6,7 +6,7 @@ Colour is never the only difference: lines differ by dash and marker, parts of a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from course_utils.base.errors import CourseError
 from course_utils.plotting.canvas import OKABE_ITO, new_figure
@@ -130,8 +130,8 @@ def bound_picture(z: Tensor, curves: Mapping[str, Tensor], log_evidence: float, 
 
 def _draw_bound(axes: Axes, log_evidence: float, bounds: Mapping[str, tuple[float, float]], floor: float) -> None:
     for place, (bound, gap) in enumerate(bounds.values()):
-        first = {"label": "ELBO"} if place == 0 else {}
-        second = {"label": "KL(q || posterior)"} if place == 0 else {}
+        first: dict[str, Any] = {"label": "ELBO"} if place == 0 else {}
+        second: dict[str, Any] = {"label": "KL(q || posterior)"} if place == 0 else {}
         axes.bar(place, max(0.0, bound - floor), bottom=floor, width=0.6, color=ELBO_COLOUR, **first)
         axes.bar(
             place, log_evidence - max(bound, floor), bottom=max(bound, floor), width=0.6, color=GAP_COLOUR, hatch="//", edgecolor="white", **second
@@ -163,7 +163,10 @@ def scaled_lines(
     fig = new_figure(3.6)
     axes = fig.subplots()
     for (name, values), colour, marker, dash in zip(series.items(), OKABE_ITO, MARKERS, DASHES):
-        y, error = values if isinstance(values, tuple) else (values, None)
+        if isinstance(values, tuple):
+            y, error = cast("tuple[Sequence[float], Sequence[float]]", values)
+        else:
+            y, error = values, None
         if len(y) != len(x):
             raise CourseError(f"{name}: expected {len(x)} values, one for each x, got {len(y)}; compute the line for the same x.")
         reach = None if error is None else [2 * float(one) for one in error]

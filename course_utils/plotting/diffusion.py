@@ -115,9 +115,9 @@ def guidance_trade_off(scales: Sequence[float], x: Values, y: Values, xlabel: st
     """
     fig = new_figure(4.2)
     axes = fig.subplots()
-    bars = ([2 * error for error in errors] for _, errors in (y, x))
-    axes.errorbar(x[0], y[0], *bars, color=OKABE_ITO[0], marker="o", capsize=3)
-    for scale, *place in zip(scales, x[0], y[0]):
+    x_bars, y_bars = [2 * error for error in x[1]], [2 * error for error in y[1]]
+    axes.errorbar(x[0], y[0], y_bars, x_bars, color=OKABE_ITO[0], marker="o", capsize=3)
+    for scale, place in zip(scales, zip(x[0], y[0])):
         axes.annotate(f"{scale:g}", place, (6, 6), textcoords="offset points", fontsize=10, weight="bold")
     if floor is not None:
         axes.axvline(floor[0], color="black", linestyle=":", linewidth=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from course_utils.base.errors import CourseError
 from course_utils.plotting.canvas import OKABE_ITO, new_figure
@@ -13,6 +13,7 @@ from course_utils.plotting.charts import MARKERS, column_title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 NOT_DRAWN = {"epoch", "step", "seconds"}
 MAX_PANELS = 6
@@ -21,7 +22,7 @@ WIDE = 10  # values that span more than this factor stand on a logarithmic axis
 
 
 def curve_terms(histories: Sequence[Mapping[str, Sequence[float]]]) -> list[str]:
-    """Returns what can be drawn of some runs: columns without their split, such as "discriminator loss" for "discriminator.train.loss"."""
+    """Returns the curves that can be drawn of some runs: columns without their split, such as "discriminator loss" for "discriminator.train.loss"."""
     names = dict.fromkeys(_term(column) for history in histories for column, values in history.items() if values)
     return [name for name in names if name.split()[-1] not in NOT_DRAWN]
 
@@ -48,7 +49,8 @@ def seed_curves(histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]
                     look = {"linestyle": "--" if test else "-", "marker": marker, "markersize": 4, "color": colour, "alpha": 0.8}
                     axes.plot(_epochs(run, column), run[column], label=label, **look)
         axes.set(title=textwrap.fill(column_title(term), TITLE_WIDTH), xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        locator = cast("MaxNLocator", axes.xaxis.get_major_locator())  # of every axis of numbers
+        locator.set_params(integer=True)
     _legend(fig)
     return fig
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError
+from course_utils.metrics.measurement import with_error
 from course_utils.plotting.canvas import OKABE_ITO, WIDTH, new_figure
-from course_utils.plotting.charts import MARKERS, with_error
+from course_utils.plotting.charts import MARKERS
 from course_utils.plotting.pictures import image_table
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def method_table(
         for i, (row, mark) in enumerate(zip(values.values(), marks)):
             colour = {"*": BEST_COLOUR, "~": EQUAL_COLOUR}.get(mark, "#FFFFFF")
             axes.add_patch(Rectangle((j, i), 1, 1, facecolor=colour, edgecolor="black", linewidth=0.6))
-            text = "-" if row[problem] is None else f"{with_error(*row[problem])} {mark}".strip()
+            cell = row[problem]
+            text = "-" if cell is None else f"{with_error(*cell)} {mark}".strip()
             axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=8.5, weight="bold" if mark == "*" else "normal")
     axes.set(xlim=(0, len(problems)), ylim=(len(values), 0), title=title)
     axes.set_xlabel(f"{metric} ± standard error; * best, ~ not told apart from it")
@@ -105,7 +107,11 @@ def distortion_plane(points: Mapping[str, tuple[tuple[float, float], tuple[float
     axes = fig.subplots()
     for index, (name, ((x, x_error), (y, y_error))) in enumerate(points.items()):
         place = index + index // len(OKABE_ITO)  # the colours begin anew, with other markers
-        look = {"marker": MARKERS[place % len(MARKERS)], "color": OKABE_ITO[index % len(OKABE_ITO)], "markeredgecolor": "black"}
+        look: dict[str, Any] = {
+            "marker": MARKERS[place % len(MARKERS)],
+            "color": OKABE_ITO[index % len(OKABE_ITO)],
+            "markeredgecolor": "black",
+        }
         axes.errorbar([x], [y], [2 * y_error], [2 * x_error], linestyle="none", markersize=9, capsize=2, label=name, **look)
     axes.set(xlabel=distortion, ylabel=realism, title=title)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

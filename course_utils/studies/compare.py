@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from course_utils.base.config import require
 from course_utils.base.errors import CourseError, unknown
-from course_utils.base.files import atomic_path, read_json, write_json, write_text
+from course_utils.base.files import atomic_path, read_json, read_jsonl, write_json, write_jsonl, write_text
 from course_utils.data.dataset import Dataset
 from course_utils.metrics.measurement import Measurement, seed_error
 from course_utils.models.base import Model
@@ -21,7 +18,11 @@ from course_utils.studies.copies import MemorizationAudit, split_training
 from course_utils.studies.draw import draw_images, drawing_seconds, label_frequencies, network_calls
 from course_utils.studies.evaluate import METRICS, check_num_images, evaluate_images, find_extractor, negative_log_likelihood
 from course_utils.training.presets import preset
-from course_utils.training.runs import RECORD, Run, default_folder, find_shipped, is_run_of, load_run, machine, run
+from course_utils.training.registry import REGISTRY
+from course_utils.training.runs import Run, find_or_train, find_run, machine
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Which end is good; for a metric that is not listed, neither is.
 BETTER = {
@@ -81,7 +82,7 @@ class FamilyComparison:
         """Returns a metric of a family over its seeds, or None where it has no such number. Of p-values it is the smallest: they have no mean."""
         found = [row["metrics"][metric] for row in self.rows if row["family"] == family and metric in row["metrics"]]
         values = tuple(one["value"] for one in found)
-        if not values:
+        if len(values) == 0:
             return None
         if metric in P_VALUES:
             return Cell(min(values), math.nan, values)
@@ -97,20 +98,27 @@ class FamilyComparison:
         errors = [one["floor_error"] for one in found]
         return sum(one["floor"] for one in found) / len(found), math.nan if None in errors else sum(errors) / len(errors)
 
+    def table(self) -> pd.DataFrame:
+        """Returns the table in words: a row for each metric; a column for each family, for real images, and for which end is better."""
+        import pandas as pd
+
+        columns: dict[str, list[str]] = {}
+        for family in self.families:
+            num_seeds = sum(row["family"] == family for row in self.rows)
+            cells = [self.cell(metric, family) for metric in self.metrics]
+            columns[f"{family} ({num_seeds} seed{'s' if num_seeds > 1 else ''})"] = ["-" if cell is None else cell.text for cell in cells]
+        floors = [self.floor(metric) for metric in self.metrics]
+        columns["real images"] = ["-" if floor is None else Cell(*floor, (floor[0],)).text for floor in floors]
+        columns["better"] = [BETTER.get(metric, "") for metric in self.metrics]
+        return pd.DataFrame(columns, index=pd.Index(self.metrics, name="metric"))
+
     def __str__(self) -> str:
-        seeds = {family: sum(row["family"] == family for row in self.rows) for family in self.families}
-        lines = [["metric", *(f"{family} ({num} seed{'s' if num > 1 else ''})" for family, num in seeds.items()), "real images", "better"]]
-        for metric in self.metrics:
-            cells, floor = [self.cell(metric, family) for family in self.families], self.floor(metric)
-            floor_text = "-" if floor is None else Cell(*floor, (floor[0],)).text
-            lines.append([metric, *("-" if cell is None else cell.text for cell in cells), floor_text, BETTER.get(metric, "")])
-        widths = [max(map(len, column)) for column in zip(*lines)]
         head = f"{self.protocol['num_images']:,} samples of each training against {self.protocol['dataset']} test, preset {self.protocol['budget']}"
         notes = ["± is one standard error over seeds; of one seed, over images. Of p-values the smallest is shown."]
         notes.append("Real images: training images in place of the samples.")
         machines = sorted({row["trained_on"] for row in self.rows})
         notes.append(f"trained on {'; '.join(machines)}" + ("; seconds of different machines do not compare" if len(machines) > 1 else ""))
-        return "\n".join([head, *("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines), *notes])
+        return "\n".join([head, self.table().to_string(), *notes])
 
     def as_dict(self) -> dict[str, Any]:
         """Returns protocol, summary and rows for JSON."""
@@ -124,14 +132,15 @@ class FamilyComparison:
 
     def csv(self) -> str:
         """Returns one line for each family, seed and metric."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("family", "seed", "weights", "metric", "value", "error", "real_images", "real_images_error"))
+        import pandas as pd
+
+        lines = []
         for row in self.rows:
             for name, number in row["metrics"].items():
                 numbers = [number[key] for key in ("value", "error", "floor", "floor_error")]
-                writer.writerow((row["family"], row["seed"], row["weights"], name, *numbers))
-        return text.getvalue()
+                lines.append((row["family"], row["seed"], row["weights"], name, *numbers))
+        columns = ["family", "seed", "weights", "metric", "value", "error", "real_images", "real_images_error"]
+        return pd.DataFrame(lines, columns=columns, dtype=object).to_csv(index=False, lineterminator="\n")
 
     def save(self, out: Path) -> list[Path]:
         """Writes comparison.json, comparison.csv and comparison.png into a folder; returns their paths."""
@@ -160,12 +169,11 @@ def shipped_rows(name: str, dataset: str) -> list[dict[str, Any]]:
     Raises:
         CourseError: no such table, or none for this dataset.
     """
-    lines = _path(name, dataset, ".jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    return read_jsonl(_path(name, dataset, ".jsonl"))
 
 
 def shipped_comparison(dataset: str) -> FamilyComparison:
-    """Returns what `course compare vae dcgan diffusion --seeds 3` measured on a dataset.
+    """Returns the shipped result of `course compare vae dcgan diffusion --seeds 3` on a dataset.
 
     Raises:
         CourseError: none ships for this dataset.
@@ -250,7 +258,7 @@ def compare_families(
     """
     require(num_seeds >= 1, "seeds", "at least 1", num_seeds)
     for family in families:  # before hours of training, not after
-        if preset(family, protocol.budget).family == "classifier":
+        if not REGISTRY[preset(family, protocol.budget).family][1].can_sample:
             raise CourseError(f"{family}: cannot sample; compare generative families.")
     find_extractor(protocol.features, dataset.name)
     out = Path(out)
@@ -265,7 +273,7 @@ def compare_families(
             if any((row["family"], row["seed"]) == (family, seed) for row in rows):
                 continue
             rows.append(_measured_row(family, seed, dataset, protocol, judge, use_shipped))
-            write_text(out / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+            write_jsonl(out / ROWS, rows)
             print(_line(rows[-1]), flush=True)
     return FamilyComparison(asdict(protocol), tuple(row for row in rows if row["family"] in families and row["seed"] < num_seeds))
 
@@ -279,36 +287,20 @@ def _resumed(out: Path, protocol: Protocol) -> list[dict[str, Any]]:
     if different:
         was = ", ".join(f"{name} {found.get(name)!r}" for name in different)
         raise CourseError(f"{out}: holds a comparison by another protocol ({was}); choose another --out, or the same settings.")
-    path = out / ROWS
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return read_jsonl(out / ROWS) if (out / ROWS).exists() else []
 
 
 def _measured_row(family: str, seed: int, dataset: Dataset, protocol: Protocol, judge: MemorizationAudit, use_shipped: bool) -> dict[str, Any]:
-    trained, weights = obtain(family, seed, dataset, protocol.budget, use_shipped)
+    experiment = replace(preset(family, protocol.budget), seed=seed).fitted_to(dataset)
+    found = find_run(experiment, dataset, use_shipped=use_shipped)
+    if found is None:
+        print(f"{family}, seed {seed}: training on {dataset.name}", flush=True)
+        found = find_or_train(experiment, dataset, use_shipped=use_shipped)
+    trained, weights = found
     metrics = measure_run(trained, dataset, protocol, judge)
     record = trained.record
     metrics["training seconds"] = _plain(record["training_seconds"])
     return {"family": family, "seed": seed, "weights": weights, "trained_on": record["machine"], "measured_on": machine(), "metrics": metrics}
-
-
-def obtain(family: str, seed: int, dataset: Dataset, budget: str, use_shipped: bool = True) -> tuple[Run, str]:
-    """Returns the run of a preset with a seed, and where it came from: "earlier run", "shipped" or "trained".
-
-    Raises:
-        KeyboardInterrupt: the training was stopped; it goes on with the next call.
-    """
-    experiment = replace(preset(family, budget), seed=seed).fitted_to(dataset)
-    folder = default_folder(experiment, dataset)
-    if (folder / RECORD).exists() and is_run_of(folder, experiment, dataset.sha256):
-        return load_run(folder), "earlier run"
-    shipped = find_shipped(experiment) if use_shipped else None
-    if shipped is not None:
-        return load_run(shipped), "shipped"
-    print(f"{family}, seed {seed}: training on {dataset.name}", flush=True)
-    trained = run(experiment, dataset, folder)
-    if not trained.record["finished"]:
-        raise KeyboardInterrupt
-    return trained, "trained"
 
 
 def measure_run(trained: Run, dataset: Dataset, protocol: Protocol, judge: MemorizationAudit) -> dict[str, dict[str, float | None]]:
@@ -330,7 +322,7 @@ def measure_run(trained: Run, dataset: Dataset, protocol: Protocol, judge: Memor
 
 
 def _likelihood(model: Model, dataset: Dataset, protocol: Protocol, seed: int) -> dict[str, dict[str, float | None]]:
-    if not (hasattr(model, "log_prob") or hasattr(model, "log_weights")):
+    if not model.has_likelihood:
         return {}
     number = {"num_draws": protocol.num_likelihood_draws, "num_images": protocol.num_likelihood_images}
     measured = negative_log_likelihood(model, dataset, seed=seed, **number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,6 +69,7 @@ class MemorizationAudit:
 
     def judge(self, images: Tensor, experiment: Experiment) -> dict[str, Memorization]:
         """Returns the verdict on samples of a run, for each way of seeing; nothing where there are too few held-out images."""
+        assert self.heldout is not None  # see `__post_init__`
         if len(self.heldout) < MIN_HELDOUT:
             return {}
         return {one.name: self._test(one, experiment).judge(extract(one, images[: self.num_images])) for one in self.extractors()}
@@ -92,13 +94,14 @@ class MemorizationAudit:
         key = (extractor.name, len(train), None if whole else experiment.seed)
         if key not in self._tests:
             self._tests = {old: test for old, test in self._tests.items() if old[0] != extractor.name}  # one at a time: each holds all pixels
+            assert self.heldout is not None  # see `__post_init__`
             sets = [extract(extractor, part) for part in (train, self.heldout)]
             self._tests[key] = MemorizationTest(*sets, extractor=extractor.name)
         return self._tests[key]
 
 
 # What a copy goes through before it is handed out: arguments of `generators.disguised`.
-DISGUISES: dict[str, dict[str, float]] = {
+DISGUISES: dict[str, dict[str, Any]] = {
     "exact": {},
     "noise 0.05": {"noise_std": 0.05},
     "noise 0.1": {"noise_std": 0.1},
@@ -137,7 +140,7 @@ def power_curve(
     num_images: int = 2000,
     num_rounds: int = 100,
     level: float = 0.05,
-    disguise: Mapping[str, float] | None = None,
+    disguise: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> list[PowerRow]:
     """Returns how often the test raises an alarm at each share of copies.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -31,15 +32,41 @@ def label_frequencies(labels: Tensor, num_classes: int) -> Tensor:
     return torch.bincount(labels, minlength=num_classes).double() / len(labels)
 
 
-def takes_labels(model: Model) -> bool:
-    """Returns whether the model has to be told which class to draw: it then learned p(image | label), and not how frequent labels are."""
-    return getattr(model.config, "conditional", getattr(model.config, "unlabelled", "null") == "uniform")
+@torch.no_grad()
+def draw(
+    model: Model,
+    num_images: int,
+    *,
+    rng: torch.Generator,
+    labels: Tensor | None = None,
+    images_per_call: int = IMAGES_PER_CALL,
+    **options: Any,
+) -> Tensor:
+    """Returns samples of a model, uint8 `[N, C, H, W]` on the CPU: the one place that draws many images, in batches.
+
+    Args:
+        model: that can sample, in evaluation mode.
+        num_images: N, at least 1.
+        rng: source of the noise, used up batch by batch.
+        labels: int64 `[N]`, the class of each image, for a model that takes labels.
+        images_per_call: size of a batch; part of what makes samples equal, since a model may draw its own labels before its noise.
+        options: passed to `model.sample`, such as `num_steps`.
+
+    Raises:
+        CourseError: N below 1, or a model that cannot sample or takes no labels.
+    """
+    check_num_samples(num_images)
+    batches = []
+    for rows in torch.arange(num_images).split(images_per_call):
+        given = {} if labels is None else {"labels": labels[rows].to(model.device)}
+        batches.append(signed_to_uint8(model.sample(len(rows), rng=rng, **given, **options)).cpu())
+    return torch.cat(batches)
 
 
 def draw_images(model: Model, num_images: int, frequencies: Tensor, *, seed: int = 0) -> Tensor:
-    """Returns `num_images` samples, uint8 `[N, C, H, W]` on the CPU.
+    """Returns `num_images` samples of p(image), uint8 `[N, C, H, W]` on the CPU.
 
-    A model that takes labels gets them drawn from `frequencies`. That makes it a model of the images as a whole, p(image) = sum over labels of
+    A model that needs labels gets them drawn from `frequencies`. That makes it a model of the images as a whole, p(image) = sum over labels of
     p(label) p(image | label), with the p(label) of its training data, which is known and need not be learned. Other models draw as they learned to.
 
     Args:
@@ -47,12 +74,10 @@ def draw_images(model: Model, num_images: int, frequencies: Tensor, *, seed: int
         seed: of labels and noise.
     """
     check_num_samples(num_images)
-    rng = make_rng(seed, DRAWING)
-    pieces = [{"n": len(piece)} for piece in torch.arange(num_images).split(IMAGES_PER_CALL)]
-    if takes_labels(model):
+    labels = None
+    if model.needs_labels:
         labels = torch.multinomial(frequencies, num_images, replacement=True, generator=make_rng(seed, LABELS))
-        pieces = [{"n": len(piece), "labels": piece.to(model.device)} for piece in labels.split(IMAGES_PER_CALL)]
-    return torch.cat([signed_to_uint8(model.sample(rng=rng, **piece)).cpu() for piece in pieces])
+    return draw(model, num_images, rng=make_rng(seed, DRAWING), labels=labels)
 
 
 def drawing_seconds(model: Model, num_images: int, frequencies: Tensor, *, seed: int = 0) -> tuple[Tensor, float]:
@@ -85,9 +110,6 @@ def network_calls(model: Model) -> float:
     return max(1.0, max(rows.values(), default=0) / num_images)
 
 
-BATCH_IMAGES = 500
-
-
 def collect_images(source: str, num_images: int, seed: int = 0, image_size: int = 28) -> Tensor:
     """Returns uint8 images `[N, C, H, W]`: the first of a file that `course sample` wrote or of a folder of pictures, or fresh samples of a run.
 
@@ -103,10 +125,7 @@ def collect_images(source: str, num_images: int, seed: int = 0, image_size: int 
     if folder.is_dir() and not any((folder / name).exists() for name in (RECORD, STATE)):
         pictures = read_pictures(source, image_size)[2]
         return pictures[torch.randperm(len(pictures), generator=make_rng(seed))[:num_images]]  # in the order of names one class would come first
-    model = resolve(source).model
-    rng = make_rng(seed)
-    sizes = [len(piece) for piece in torch.arange(num_images).split(BATCH_IMAGES)]
-    return torch.cat([signed_to_uint8(model.sample(size, rng=rng)).cpu() for size in sizes])
+    return draw(resolve(source).model, num_images, rng=make_rng(seed))
 
 
 def _read_npz(path: Path) -> Tensor:
@@ -120,9 +139,6 @@ def _read_npz(path: Path) -> Tensor:
     images = torch.from_numpy(images)
     check_uint8(images)
     return images
-
-
-CHUNK = 500
 
 
 def watch_classes(classifier: Model, frequencies: Tensor, num_images: int = 1000) -> Callable[[Model, History], None]:
@@ -139,11 +155,11 @@ def watch_classes(classifier: Model, frequencies: Tensor, num_images: int = 1000
 
     @torch.no_grad()
     def hook(model: Model, history: History) -> None:
-        was_training, rng = model.training, make_rng(0, 3)
+        was_training = model.training
         model.eval()
-        chunks = [model.sample(min(CHUNK, num_images - start), rng=rng) for start in range(0, num_images, CHUNK)]
+        images = draw(model, num_images, rng=make_rng(0, 3))
         model.train(was_training)
-        probabilities = class_probabilities(classifier, signed_to_uint8(torch.cat(chunks)).cpu())
+        probabilities = class_probabilities(classifier, images)
         covered = round(class_coverage(probabilities).value * len(frequencies))
         row = {"epoch": history.num_epochs, "split": "samples", "part": "generator", "seconds": history.seconds}
         history.rows.append({**row, "classes_covered": covered, "class_kl": class_kl(probabilities, frequencies).value})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from course_utils.metrics.features import Extractor, extract
 from course_utils.metrics.frechet import fid
 from course_utils.metrics.measurement import Measurement
 from course_utils.models.base import Model
+
+if TYPE_CHECKING:
+    from course_utils.models.diffusion.model import Diffusion
 
 
 def style_sheet(model: Model, num_styles: int, *, classes: Sequence[int] | None = None, seed: int = 0, **options: object) -> Tensor:
@@ -52,14 +56,15 @@ def paintings(images: Tensor, block: int = 4, num_levels: int = 3) -> Tensor:
     """
     check_uint8(images)
     require(num_levels >= 2, "num_levels", "at least 2", num_levels)
-    operator = BlockMean(tuple(images.shape[1:]), block)
+    channels, height, width = images.shape[1:]
+    operator = BlockMean((channels, height, width), block)
     patches = operator.pseudo_inverse(operator.forward(images.float() / 255))
     levels = (patches * (num_levels - 1)).round() / (num_levels - 1)
     return (255 * levels).round().clamp(0, 255).to(torch.uint8)
 
 
-def edited(model: Model, guides: Tensor, strengths: Sequence[float], *, labels: Tensor | None = None, seed: int = 0, **options: object) -> Tensor:
-    """Returns what SDEdit makes of guides at each strength, uint8 `[T, B, C, H, W]`; all strengths share one noise.
+def edited(model: Model, guides: Tensor, strengths: Sequence[float], *, labels: Tensor | None = None, seed: int = 0, **options: Any) -> Tensor:
+    """Returns the images that SDEdit draws from guides at each strength, uint8 `[T, B, C, H, W]`; all strengths share one noise.
 
     Args:
         model: a diffusion model.
@@ -72,7 +77,8 @@ def edited(model: Model, guides: Tensor, strengths: Sequence[float], *, labels: 
     if not hasattr(model, "edit"):
         raise CourseError(f"a {model.family} cannot start from a noisy image; expected a diffusion model.")
     signed = uint8_to_signed(guides)
-    results = [model.edit(signed, strength, labels=labels, rng=make_rng(seed, 10), **options).x for strength in strengths]
+    edit = cast("Diffusion", model).edit
+    results = [edit(signed, strength, labels=labels, rng=make_rng(seed, 10), **options).x for strength in strengths]
     return torch.stack([signed_to_uint8(one).cpu() for one in results])
 
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -32,6 +32,10 @@ from course_utils.metrics.neighbours import density_coverage, precision_recall
 from course_utils.models.base import Model
 from course_utils.models.gaussian import GREY_LEVEL
 from course_utils.training.runs import load_run, pretrained, pretrained_names
+
+if TYPE_CHECKING:
+    from course_utils.models.gaussian import Gaussian
+    from course_utils.models.vae import VAE
 
 NLL = "nll"
 NUM_DRAWS = 5000  # the k of the published numbers
@@ -71,7 +75,10 @@ def negative_log_likelihood(
     if num_images is not None:
         images = images[torch.randperm(available, generator=make_rng(seed))[:num_images]]
     exact = hasattr(model, "log_prob")
-    values = _exact(model, images, seed) if exact else _bound(model, images, num_draws, seed)
+    if exact:
+        values = _exact(cast("Gaussian", model), images, seed)
+    else:
+        values = _bound(cast("VAE", model), images, num_draws, seed)
     how = "exact density of signed pixels plus noise of one grey level" if exact else f"importance-weighted, k = {num_draws:,}"
     pixels = f"black and white once (seed {BINARISATION_SEED})" if binary else "grey"
     note = f"nats an image, {how}, pixels {pixels}"
@@ -81,19 +88,19 @@ def negative_log_likelihood(
 
 def check_likelihood(model: Model) -> None:
     """Raises CourseError unless the model gives a likelihood of images."""
-    if not (hasattr(model, "log_prob") or hasattr(model, "log_weights")):
-        raise CourseError(f"nll: a {model.family} gives no likelihood of images; it can be had from a vae or a gaussian.")
+    if not model.has_likelihood:
+        raise CourseError(f"nll: a {model.family} gives no likelihood of images; a vae and a gaussian do.")
 
 
 @torch.no_grad()
-def _exact(model: Model, images: Tensor, seed: int) -> Tensor:
+def _exact(model: Gaussian, images: Tensor, seed: int) -> Tensor:
     """Returns log p(x) of images with the noise that gives a grey level its volume, float64 `[N]` on the CPU."""
     noise = torch.rand(images.shape, generator=make_rng(seed, 1))
     noisy = images + GREY_LEVEL * (noise - 0.5)
     return torch.cat([model.log_prob(piece.to(model.device)).double().cpu() for piece in noisy.split(500)])
 
 
-def _bound(model: Model, images: Tensor, num_draws: int, seed: int) -> Tensor:
+def _bound(model: VAE, images: Tensor, num_draws: int, seed: int) -> Tensor:
     """Returns the importance-weighted bound of each image, float64 `[N]` on the CPU; memory does not grow with the number of draws."""
     rng = make_rng(seed, 1, device=model.device)
     reuse_freed_memory()
@@ -182,8 +189,14 @@ class Evaluation:
         return path.with_suffix(".csv")
 
 
+def _probabilities(images: Described) -> Tensor:
+    """Returns p(class | image), for the metrics that `METRICS` says need a classifier."""
+    assert images.probabilities is not None
+    return images.probabilities
+
+
 def _classes(images: Described, reference: Described, frequencies: Tensor) -> tuple[Measurement, ...]:
-    p = images.probabilities
+    p = _probabilities(images)
     return class_coverage(p), class_kl(p, frequencies), mean_confidence(p)
 
 
@@ -194,7 +207,7 @@ METRICS: dict[str, tuple[bool, Callable[[Described, Described, Tensor], tuple[Me
     "kid": (False, lambda images, reference, _: (kid(images.features, reference.features),)),
     "precision_recall": (False, lambda images, reference, _: precision_recall(reference.features, images.features)),
     "density_coverage": (False, lambda images, reference, _: density_coverage(reference.features, images.features)),
-    "inception_score": (True, lambda images, reference, _: inception_score(images.probabilities)),
+    "inception_score": (True, lambda images, reference, _: inception_score(_probabilities(images))),
     "classes": (True, _classes),
 }
 

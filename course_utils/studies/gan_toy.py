@@ -111,7 +111,7 @@ def score_gradient(loss: GanLoss, scores: Tensor) -> Tensor:
 
 
 def fit_discriminator(data: Bells, generated: Bells, steps: Sequence[int] = (0, 30, 2000), *, seed: int = 0) -> dict[int, Tensor]:
-    """Returns what a small network makes of samples alone: its scores on `line()` after each of some numbers of steps, `{step: [4801]}`.
+    """Returns the scores of a small network that learns from samples alone: its scores on `line()` after each of some numbers of steps, `{step: [4801]}`.
 
     Args:
         data, generated: what it learns to tell apart, 256 fresh draws of each a step.

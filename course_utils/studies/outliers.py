@@ -7,6 +7,7 @@ Graham et al. 2023 (arXiv:2211.07740); the classifier's doubt: Hendrycks & Gimpe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,10 @@ from course_utils.base.errors import CourseError
 from course_utils.base.images import check_uint8, uint8_to_signed
 from course_utils.models.base import Model
 from course_utils.training.fit import loss_terms
+
+if TYPE_CHECKING:
+    from course_utils.models.classifier import Classifier
+    from course_utils.models.diffusion.model import Diffusion
 
 IMAGES_PER_CALL = 500
 TIMES = (0.2, 0.4, 0.6, 0.8)  # of the noise that is added to look how well it is removed
@@ -43,7 +48,7 @@ def outlier_score(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def denoising_error(model: Model, images: Tensor, *, times: Sequence[float] = TIMES, seed: int = 0) -> Tensor:
+def denoising_error(model: Diffusion, images: Tensor, *, times: Sequence[float] = TIMES, seed: int = 0) -> Tensor:
     """Returns the mean squared error of the noise that a diffusion model sees in noised images, over pixels and times, `[N]` float64 on the CPU.
 
     Args:
@@ -78,12 +83,13 @@ def _loss_term(name: str) -> Callable[[Model, Tensor, int], Tensor]:
 
 
 @torch.no_grad()
-def _doubt(model: Model, images: Tensor, seed: int) -> Tensor:
+def _doubt(model: Classifier, images: Tensor, seed: int) -> Tensor:
     pieces = images.split(IMAGES_PER_CALL)
     return torch.cat([1 - model.probabilities(uint8_to_signed(piece).to(model.device)).amax(1).double().cpu() for piece in pieces])
 
 
-SCORES: dict[str, Callable[[Model, Tensor, int], Tensor]] = {
+# family: (a model of it, images, seed) -> scores
+SCORES: dict[str, Callable[[Any, Tensor, int], Tensor]] = {
     "vae": _loss_term("negative_elbo"),
     "gaussian": _loss_term("negative_log_likelihood"),
     "diffusion": lambda model, images, seed: denoising_error(model, images, seed=seed),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -153,7 +153,7 @@ def train_ring(config: DCGANConfig, train: TrainConfig, *, num_steps: int = 2000
     optimizers = {name: torch.optim.AdamW(part.parameters(), betas=train.adam_betas, weight_decay=train.weight_decay, fused=True)
                   for name, part in model.trainable_parts().items()}  # fmt: skip
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay), use_buffers=True) if train.ema_decay else None
-    shown = average.module if average else model
+    shown = cast(RingGAN, average.module) if average else model
     due = set(torch.linspace(0, num_steps, num_frames).round().int().tolist())
     frames = []
     for step in range(num_steps + 1):

@@ -1,7 +1,7 @@
 """Two sets of runs that differ in their settings: what changed in each metric, and whether it is more than noise.
 
-The rule is the course's (`metrics.result.is_difference_real`); what is added is what a few seeds cost. The spread between three trainings is known
-only roughly, so a difference has to be larger than 1.96 standard errors to count: up to 2.8 with three seeds each.
+The rule is the course's (`metrics.measurement.is_difference_real`). The spread between three trainings is known only roughly, so a difference has
+to be larger than 1.96 standard errors to count: up to 2.8 with three seeds each.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from course_utils.base.config import require
-from course_utils.metrics.measurement import Difference, Measurement, is_difference_real, seed_error
+from course_utils.metrics.measurement import Difference, Measurement, difference_limit, is_difference_real, seed_error
 
-CONFIDENCE = 0.95  # of calling two equal models equal
 # Metrics whose expected value depends on the number of images, so that only equal numbers compare.
 SIZE_MATTERS = ("FID", "class KL")
 
@@ -42,6 +41,16 @@ class SeedComparison:
         if self.verdict is None:
             return "one seed: no verdict"
         return "real" if self.verdict else "within noise"
+
+    @property
+    def reason(self) -> str:
+        """What the verdict rests on, such as "3.1 standard errors, limit 2.78, 3 and 3 seeds"."""
+        if self.verdict is None:
+            return "one seed says nothing about the noise between trainings"
+        seeds = f"{self.num_seeds[0]} and {self.num_seeds[1]} seeds"
+        if self.verdict.error == 0:
+            return f"no noise at all, {seeds}"
+        return f"{self.verdict.num_errors:.1f} standard errors, limit {self.verdict.limit:.2f}, {seeds}"
 
 
 @dataclass(frozen=True)
@@ -101,37 +110,6 @@ def _compare(name: str, baseline: _OverSeeds, changed: _OverSeeds) -> SeedCompar
 
 
 def required_errors(baseline: _OverSeeds, changed: _OverSeeds) -> float:
-    """Returns how many standard errors a difference must have to count: 1.96 where its error is known, more where few seeds had to tell it.
-
-    Source: Welch 1947, Biometrika 34; Satterthwaite 1946, Biometrics Bulletin 2, for the degrees of freedom.
-    """
+    """Returns how many standard errors a difference must have to count: the spread is known from the seeds alone, the error bars are given."""
     sides = (baseline, changed)
-    total = sum(side.spread + side.sample for side in sides)
-    guessed = sum(side.spread**2 / (side.num_seeds - 1) for side in sides)
-    return student_quantile(0.5 + CONFIDENCE / 2, total**2 / guessed if guessed > 0 else math.inf)
-
-
-def student_quantile(probability: float, freedom: float) -> float:
-    """Returns the quantile of Student's t distribution with that many degrees of freedom (1 or more), for a probability from 0.5 up to 1.
-
-    Found by bisection on the distribution function, which is an integral of the density over the angle arctan(t / sqrt(freedom)).
-
-    Source: Student 1908, Biometrika 6.
-    """
-    require(0.5 <= probability < 1, "probability", "from 0.5 up to 1", probability)
-    require(freedom >= 1, "freedom", "at least 1", freedom)
-    freedom = min(freedom, 1e4)  # beyond that it is the normal distribution's quantile, to four digits
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
-
-    def excess(angle: float) -> float:
-        """Returns P(0 < T < sqrt(freedom) tan(angle)) minus what is wanted, by Simpson's rule."""
-        num = 400
-        values = [math.cos(angle * index / num) ** (freedom - 1) for index in range(num + 1)]
-        integral = angle / (3 * num) * (values[0] + values[-1] + 4 * sum(values[1:-1:2]) + 2 * sum(values[2:-1:2]))
-        return scale * integral - (probability - 0.5)
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
-    return math.sqrt(freedom) * math.tan((low + high) / 2)
+    return difference_limit([*((side.spread, side.num_seeds) for side in sides), *((side.sample, 1) for side in sides)])

@@ -7,7 +7,6 @@ the shipped weights; a training that was cut off goes on from its last epoch.
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
 import threading
@@ -17,16 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from course_utils.base.config import require
 from course_utils.base.errors import CourseError, unknown
-from course_utils.base.files import write_text
+from course_utils.base.files import read_jsonl, write_jsonl
 from course_utils.data import load_dataset
 from course_utils.data.dataset import Dataset
 from course_utils.training.history import History
 from course_utils.training.presets import Experiment
-from course_utils.training.runs import RECORD, Run, default_folder, experiment_key, find_shipped, load_run, run
+from course_utils.training.runs import Run, experiment_key, find_or_train
 
 Row = dict[str, Any]
 # What a row says of a run; labels that tell what the run was for stand beside these.
@@ -53,23 +52,13 @@ def read_rows(path: Path | str) -> list[Row]:
     path = Path(path)
     if not path.exists():
         return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CourseError(f"cannot read {path}: {error}. Expected the rows of a sweep.") from error
-    return [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
-
-
-def _parse(line: str, where: str) -> Row:
     remedy = "remove the line, its run is then measured again"
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CourseError(f"{where}: expected a JSON object, got {line[:40]!r} ({error.msg}); {remedy}.") from error
-    missing = [name for name in RUN_COLUMNS if name not in row] if isinstance(row, dict) else list(RUN_COLUMNS)
-    if missing:
-        raise CourseError(f"{where}: expected a row of a sweep, got one without {', '.join(missing)}; {remedy}.")
-    return row
+    rows = read_jsonl(path, remedy)
+    for number, row in enumerate(rows, start=1):
+        missing = [name for name in RUN_COLUMNS if name not in row]
+        if missing:
+            raise CourseError(f"{path}, row {number}: expected a row of a sweep, got one without {', '.join(missing)}; {remedy}.")
+    return rows
 
 
 def add_rows(path: Path | str, rows: Sequence[Row]) -> None:
@@ -79,13 +68,12 @@ def add_rows(path: Path | str, rows: Sequence[Row]) -> None:
         CourseError: the file cannot be written.
         ValueError: a row holds a number that is not finite.
     """
-    path = Path(path)
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    write_text(path, before + "".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows))
+    before = read_jsonl(path) if Path(path).exists() else []
+    write_jsonl(path, [*before, *rows])
 
 
 def with_labels(row: Row, labels: Mapping[str, Any]) -> Row:
-    """Returns what a row says of its run under other labels."""
+    """Returns the row of a run under other labels."""
     return {**labels, **{name: row[name] for name in RUN_COLUMNS}}
 
 
@@ -145,7 +133,7 @@ MAX_CURVE_POINTS = 200
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run.
+    """The outcome of one run.
 
     Attributes:
         key: of the experiment and the data.
@@ -161,7 +149,7 @@ class Outcome:
 
 
 def attempt(experiment: Experiment, dataset: Dataset, measure: Measure, on_epoch: OnEpoch | None = None) -> Outcome:
-    """Returns what became of one run; an error that its settings explain is part of the outcome, so that the other runs go on."""
+    """Returns the outcome of one run; an error that its settings explain is part of the outcome, so that the other runs go on."""
     key = experiment_key(experiment.as_dict(), dataset.sha256)
     epochs = []
 
@@ -185,9 +173,7 @@ def run_and_measure(experiment: Experiment, dataset: Dataset, measure: Measure, 
         KeyboardInterrupt: the training was stopped by Ctrl-C.
     """
     started = _now()
-    result = find_or_train(experiment, dataset, on_epoch)
-    if not result.record["finished"]:
-        raise KeyboardInterrupt
+    result = find_or_train(experiment, dataset, on_epoch=on_epoch).run
     measured = measure(result, dataset)
     for name, metric in measured["metrics"].items():
         if not math.isfinite(metric["value"]):
@@ -204,13 +190,6 @@ def run_and_measure(experiment: Experiment, dataset: Dataset, measure: Measure, 
         "metrics": measured["metrics"],
         "history": curve_columns(result.history),
     }
-
-
-def find_or_train(experiment: Experiment, dataset: Dataset, on_epoch: OnEpoch | None = None) -> Run:
-    """Returns the run of an experiment that fits the dataset: your own finished one, else a shipped one with equal settings, else a new one."""
-    folder = default_folder(experiment, dataset)
-    shipped = None if (folder / RECORD).exists() else find_shipped(experiment)
-    return run(experiment, dataset, folder, on_epoch=on_epoch) if shipped is None else load_run(shipped)
 
 
 def curve_columns(history: History) -> dict[str, list[float]]:
@@ -270,7 +249,7 @@ def _load_once(name: str) -> Dataset:
 
 
 def portable(dataset: Dataset) -> Dataset | NamedData:
-    """Returns what is sent to workers: the name, where loading it gives these very images, else the images."""
+    """Returns the form in which a dataset is sent to workers: its name, where loading it gives these very images, else the images."""
     if dataset.name not in SAME_EVERYWHERE:
         return dataset
     try:
@@ -284,7 +263,7 @@ _ONE_AT_A_TIME = threading.Lock()  # a dask worker may have several threads, and
 
 
 def work(experiment: Experiment, data: Dataset | NamedData, measure: Measure, environment: Mapping[str, str]) -> Outcome:
-    """Returns what became of one run: what a worker does."""
+    """Returns the outcome of one run, computed in a worker process."""
     with _ONE_AT_A_TIME:
         os.environ.update(environment)  # a process may be older than a setting of the program that uses it
         return attempt(experiment, data.load() if isinstance(data, NamedData) else data, measure)
@@ -293,7 +272,7 @@ def work(experiment: Experiment, data: Dataset | NamedData, measure: Measure, en
 def in_parallel(
     experiments: Collection[Experiment], dataset: Dataset, measure: Measure, workers: int, backend: str, scheduler: str | None
 ) -> Iterator[Outcome]:
-    """Yields what became of each run, in the order in which they end.
+    """Yields the outcome of each run, in the order in which they end.
 
     Each process of this machine takes its share of the cores (joblib sees to that); a dask worker keeps the threads that it was started with.
 
@@ -308,8 +287,11 @@ def in_parallel(
     data = portable(dataset)
     with _dask_client(workers, scheduler) if backend == "dask" else _processes(workers) as (environment, lost):
         try:
-            parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-            yield from parallel(delayed(work)(experiment, data, measure, environment) for experiment in experiments)
+            # joblib has no stubs: pyright takes the type of a default, "auto", for that of the argument.
+            one_each = cast(Any, 1)
+            parallel = Parallel(return_as="generator_unordered", batch_size=one_each, pre_dispatch="all")
+            outcomes = parallel(delayed(work)(experiment, data, measure, environment) for experiment in experiments)
+            yield from cast(Iterator[Outcome], outcomes)
         except (TerminatedWorkerError, *lost) as error:
             raise CourseError(
                 f"a worker process died ({type(error).__name__}), perhaps for want of memory; finished runs and epochs are kept. "
@@ -318,7 +300,7 @@ def in_parallel(
 
 
 @contextmanager
-def _processes(workers: int) -> Iterator[tuple[dict[str, str], tuple[type, ...]]]:
+def _processes(workers: int) -> Iterator[tuple[dict[str, str], tuple[type[Exception], ...]]]:
     """Yields the settings that workers take over, and the errors of lost workers that only this backend has."""
     from joblib import parallel_config
 
@@ -327,7 +309,7 @@ def _processes(workers: int) -> Iterator[tuple[dict[str, str], tuple[type, ...]]
 
 
 @contextmanager
-def _dask_client(workers: int, scheduler: str | None) -> Iterator[tuple[dict[str, str], tuple[type, ...]]]:
+def _dask_client(workers: int, scheduler: str | None) -> Iterator[tuple[dict[str, str], tuple[type[Exception], ...]]]:
     """Yields the same for a cluster; machines of a cluster keep settings of their own."""
     try:
         from dask.distributed import Client, KilledWorker

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -161,7 +161,8 @@ class _Trainer:
         device = self.accelerator.device
         reuse_freed_memory()
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-        model.to(device, memory_format=self.memory_format)
+        # torch's stub of Module.to leaves memory_format out.
+        cast(Any, model).to(device, memory_format=self.memory_format)
         num_train = min(config.num_train_images or len(dataset.train_images), len(dataset.train_images))
         num_validation = min(max(2, config.num_validation_images), len(dataset.test_images))
         self.data = dataset.subset(num_train, num_validation, seed)
@@ -186,7 +187,7 @@ class _Trainer:
 
     @property
     def evaluated_model(self) -> Model:
-        return self.model if self.ema is None else self.ema.module
+        return self.model if self.ema is None else cast(Model, self.ema.module)
 
     def run_epoch(self, epoch: int, seconds_before: float) -> list[dict[str, Any]]:
         """Returns the rows of one epoch. Out of memory starts the epoch again with half the batch; a bad loss puts its start back."""

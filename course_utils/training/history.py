@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError, unknown
-from course_utils.base.files import write_text
+from course_utils.base.files import read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +61,7 @@ class History:
 
     def save(self, path: Path | str) -> None:
         """Writes one JSON object a line, in one step."""
-        write_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows))
+        write_jsonl(path, self.rows)
 
     @classmethod
     def load(cls, path: Path | str) -> History:
@@ -71,7 +70,4 @@ class History:
         Raises:
             CourseError: the file is missing or not made of JSON lines.
         """
-        try:
-            return cls(json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines())
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise CourseError(f"cannot read the history {path}: {error}.") from error
+        return cls(read_jsonl(path))

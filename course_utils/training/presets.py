@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +41,7 @@ class Experiment:
         require(self.seed >= 0, "seed", "0 or more", self.seed)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Experiment:
+    def from_dict(cls, values: Mapping[str, Any]) -> Experiment:
         """Returns the experiment that `to_dict` wrote.
 
         Raises:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -208,7 +208,9 @@ def resolve(source: str, family: str | None = None) -> Run:
     name, slash, dataset = source.removeprefix("pretrained:").partition("/")
     if not slash:
         raise CourseError(f"expected pretrained:FAMILY/DATASET, got {source!r}; valid: {', '.join(pretrained_names())} (written with a slash).")
-    return load_run(pretrained(name, dataset).folder, family)
+    folder = pretrained(name, dataset).folder
+    assert folder is not None  # a shipped run was loaded from one
+    return load_run(folder, family)
 
 
 def run(
@@ -261,7 +263,7 @@ def run(
 
 
 def describe(model: Model, dataset: Dataset, history: History, finished: bool) -> dict[str, Any]:
-    """Returns what a record says of a training: data, time, machine, and each loss term on all test images with its standard error."""
+    """Returns the record of a training: data, time, machine, and each loss term on all test images with its standard error."""
     metrics = {}
     for part in model.trainable_parts():
         for name, values in loss_terms(model, dataset.test_images, dataset.test_labels, part=part).items():
@@ -322,12 +324,58 @@ def train_or_load(
         scratch = _smoke_run(smoke_version(experiment), dataset, on_epoch)
         print(f"smoke budget: trained {scratch.history.num_epochs} short epoch" + ("" if shipped else "; nothing ships for this setting"))
         return load_run(shipped) if shipped else scratch
+    if load and shipped is not None:
+        found = Found(load_run(shipped), SHIPPED)
+    else:
+        found = find_run(experiment, dataset, use_shipped=False)
+    if found is None:
+        _announce(experiment, shipped)
+        return run(experiment, dataset, on_epoch=on_epoch)
+    print(f"loaded {family} from {'the shipped weights' if load else 'an earlier run of yours'}; nothing was trained")
+    return found.run
+
+
+EARLIER, SHIPPED, TRAINED = "earlier run", "shipped", "trained"
+
+
+class Found(NamedTuple):
+    """A run, and where it came from: "earlier run", "shipped" or "trained"."""
+
+    run: Run
+    source: str
+
+
+def find_run(experiment: Experiment, dataset: Dataset, *, use_shipped: bool = True) -> Found | None:
+    """Returns the finished run of an experiment that fits the dataset: your own, else a shipped one with equal settings, else None.
+
+    Raises:
+        CourseError: the folder of the experiment holds the run of another one, or a damaged one.
+    """
     folder = default_folder(experiment, dataset)
-    if load or (folder / RECORD).exists():
-        print(f"loaded {family} from {'the shipped weights' if load else 'an earlier run of yours'}; nothing was trained")
-        return load_run(shipped if load else folder)
-    _announce(experiment, shipped)
-    return run(experiment, dataset, folder, on_epoch=on_epoch)
+    if (folder / RECORD).exists():
+        return Found(run(experiment, dataset, folder), EARLIER)
+    shipped = find_shipped(experiment) if use_shipped else None
+    return None if shipped is None else Found(load_run(shipped), SHIPPED)
+
+
+def find_or_train(
+    experiment: Experiment, dataset: Dataset, *, use_shipped: bool = True, on_epoch: Callable[[Model, History], None] | None = None
+) -> Found:
+    """Returns the run of an experiment that fits the dataset, training it where it is neither yours nor shipped.
+
+    Notebooks, sweeps, the comparison of families and the homework all find their runs here.
+
+    Raises:
+        CourseError: the training diverged, or a run that was found is damaged.
+        KeyboardInterrupt: the training was stopped by Ctrl-C; the next call goes on where it stopped.
+    """
+    found = find_run(experiment, dataset, use_shipped=use_shipped)
+    if found is not None:
+        return found
+    trained = run(experiment, dataset, on_epoch=on_epoch)
+    if not trained.record["finished"]:
+        raise KeyboardInterrupt
+    return Found(trained, TRAINED)
 
 
 def _announce(experiment: Experiment, shipped: Path | None) -> None:

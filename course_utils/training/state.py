@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ class TrainingState:
     """
 
     model: nn.Module
-    optimizers: dict[str, torch.optim.Optimizer]
+    optimizers: Mapping[str, torch.optim.Optimizer]
     ema: nn.Module | None
     batch_size: int
 

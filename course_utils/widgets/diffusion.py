@@ -209,7 +209,7 @@ def label_image(draw: Draw, label: int, seed: int = 0, guidance_scale: float = 1
 
 
 def _drawn(draw: Draw, label: int, seed: int, guidance_scale: float) -> Tensor:
-    """Returns what `draw` answers, as uint8 `[N, C, H, W]` on the CPU."""
+    """Returns the images of `draw` as uint8 `[N, C, H, W]` on the CPU."""
     require(label >= 0, "label", "0 or more", label)
     require(seed >= 0, "seed", "0 or more", seed)
     require(guidance_scale >= 0, "guidance_scale", "0 or more", guidance_scale)

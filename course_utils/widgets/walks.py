@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import ipywidgets
 import torch
@@ -120,7 +121,8 @@ def walk_scrubber(decode: Decode, ends: Tensor) -> Panel:
     picture = ipywidgets.Image(format="png", value=b"")
 
     def redraw(_: object = None) -> None:
-        picture.value = png_bytes(walk_image(decode, ends, slider.value, choice.value))
+        path = cast(str, choice.value)
+        picture.value = png_bytes(walk_image(decode, ends, slider.value, path))
 
     return _panel([slider, choice], [picture], redraw)
 
@@ -149,7 +151,7 @@ def truncation_explorer(decode: Decode, latent_dim: int, *, num_images: int = 8,
     return _panel([slider], [picture], redraw)
 
 
-def _panel(controls: list[ipywidgets.Widget], pictures: list[ipywidgets.Image], redraw: Callable[..., None]) -> Panel:
+def _panel(controls: Sequence[ipywidgets.Widget], pictures: Sequence[ipywidgets.Image], redraw: Callable[..., None]) -> Panel:
     redraw()
     for control in controls:
         control.observe(redraw, names="value")

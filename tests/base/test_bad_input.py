@@ -227,7 +227,7 @@ RUNS = [
     Case("no folder", lambda folder: folder / "none", load_run, ("{folder}/none: there is no such run directory", "`course train` makes one")),
     Case("no record", without(RECORD), load_run, ("run: has no experiment.json", "it is not a run directory")),
     Case("no weights", without(WEIGHTS), load_run, (WEIGHTS, "cannot be read as safetensors", "train or copy the run again")),
-    Case("no history", without(HISTORY), load_run, ("cannot read the history", HISTORY)),
+    Case("no history", without(HISTORY), load_run, ("cannot read", HISTORY)),
     Case("unfinished", cut_off, load_run, ("has no experiment.json", "its training was cut off", "--resume")),
     Case("weights cut", damaged(WEIGHTS, lambda b: b[:-8]), load_run, (WEIGHTS, "cannot be read as safetensors", "again")),
     Case("weights changed", damaged(WEIGHTS, lambda b: b[:-1] + bytes([b[-1] ^ 1])), load_run, (WEIGHTS, "SHA-256", "damaged", "again")),
@@ -237,7 +237,7 @@ RUNS = [
     Case("broken JSON", damaged(RECORD, lambda b: b[:40]), load_run, (RECORD, "cannot read", "Expected a JSON file written by this course")),
     Case("no JSON object", damaged(RECORD, lambda b: b"[1]"), load_run, (RECORD, "expected a JSON object, got list")),
     Case("binary record", damaged(RECORD, lambda b: b"\xff\xfe"), load_run, (RECORD, "cannot read")),
-    Case("broken history", damaged(HISTORY, lambda b: b[:-5]), load_run, ("cannot read the history", HISTORY)),
+    Case("broken history", damaged(HISTORY, lambda b: b[:-5]), load_run, ("expected a JSON object", HISTORY)),
     Case("no experiment", record_changed(lambda r: drop(r, "experiment")), load_run, (RECORD, "'experiment' is missing")),
     Case("no checksum", record_changed(lambda r: drop(r, "weights_sha256")), load_run, (RECORD, "'weights_sha256' is missing")),
     Case(

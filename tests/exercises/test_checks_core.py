@@ -16,7 +16,7 @@ from course_utils.exercises.judge import Exercise, describe_difference, same
 
 MODULE = '''
 import torch
-from course_utils.checks.core import Exercise, Mistake, Wrong
+from course_utils.exercises.judge import Exercise, Mistake, Wrong
 
 def cases():
     return [(torch.tensor([0.5, -1.0, 2.0]), torch.tensor([0.1, 0.7, 0.0]))]
@@ -238,7 +238,7 @@ def test_progress_can_be_switched_off(checked, monkeypatch, tmp_path):
 
 def test_duplicate_and_misnamed_ids_are_refused(tmp_path):
     (tmp_path / "checks" / "nb97.py").write_text(
-        "from course_utils.checks.core import Exercise\nE = Exercise('98.x', 'q', 1, 'w.')\nEXERCISES = (E, E)\n"
+        "from course_utils.exercises.judge import Exercise\nE = Exercise('98.x', 'q', 1, 'w.')\nEXERCISES = (E, E)\n"
     )
     with pytest.raises(CourseError, match="expected unique ids that begin with '97'"):
         core.exercises("nb97")

@@ -1,6 +1,6 @@
 """The contract of every exercise: the stub is not attempted, the solution passes, each known mistake gets a message of its own.
 
-New files `course_utils/checks/nbNN.py` are picked up without a change here.
+New files `course_utils/exercises/nbNN.py` are picked up without a change here.
 """
 
 from __future__ import annotations

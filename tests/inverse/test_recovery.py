@@ -124,7 +124,7 @@ def test_every_problem_has_a_regressor_preset():
         RegressorConfig(problem="colourise")
 
 
-@pytest.mark.filterwarnings("ignore::course_utils.metrics.guards.MetricWarning")
+@pytest.mark.filterwarnings("ignore::course_utils.metrics.measurement.MetricWarning")
 def test_judge_measures_what_it_says():
     problem, y = question("denoise", num=8, noise_std=0.5)
     solutions = torch.stack([TRUTHS, TRUTHS.clone()])

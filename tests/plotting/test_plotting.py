@@ -13,6 +13,7 @@ import torch
 
 from course_utils import plotting
 from course_utils.base.errors import CourseError
+from course_utils.metrics.measurement import with_error
 from course_utils.plotting import charts
 
 IMAGES = (torch.arange(6 * 4, dtype=torch.uint8) * 10).reshape(6, 1, 2, 2)
@@ -105,7 +106,7 @@ def test_labels_that_would_cover_each_other_are_moved_apart():
     ("value", "error", "text"), [(87.342, 0.224, "87.34 ± 0.22"), (86.44, 1.04, "86.4 ± 1.0"), (1234.0, 56.0, "1234 ± 56"), (2.0, 0.0, "2.00 ± 0.00")]
 )
 def test_number_and_error_have_the_same_digits(value, error, text):
-    assert charts.with_error(value, error) == text
+    assert with_error(value, error) == text
 
 
 def test_comparison_shows_two_standard_errors():

@@ -152,7 +152,7 @@ def test_paintings_are_flat_patches_in_few_levels():
     assert (blocks[:, :, :, 0, :, 0].double() - mean).abs().max() <= 64.5
 
 
-@pytest.mark.filterwarnings("ignore::course_utils.metrics.guards.MetricWarning")
+@pytest.mark.filterwarnings("ignore::course_utils.metrics.measurement.MetricWarning")
 def test_edits_go_from_the_guide_to_nothing_of_it():
     model, guides = untrained("diffusion"), paintings(DATA.test_images)
     results = edited(model, guides, (0.05, 0.9), num_steps=3)

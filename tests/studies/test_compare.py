@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from course_utils.base.errors import CourseError
-from course_utils.studies.significance import compare_seeds, student_quantile
+from course_utils.metrics.measurement import difference_limit
+from course_utils.studies.significance import compare_seeds
 
 
 def rows(values, errors=0.0, name="KID", num_images=100):
@@ -20,14 +21,15 @@ def rows(values, errors=0.0, name="KID", num_images=100):
     ]
 
 
-@pytest.mark.parametrize("probability", [0.5, 0.6, 0.9, 0.975, 0.999])
-@pytest.mark.parametrize("freedom", [1, 2, 3.7, 4, 10, 500])
-def test_student_quantile_is_scipys(probability, freedom):
-    assert student_quantile(probability, freedom) == pytest.approx(stats.t.ppf(probability, freedom), rel=1e-6, abs=1e-9)
+@pytest.mark.parametrize(("seeds", "limit"), [(3, 2.776), (2, 4.303), (5, 2.306)])
+def test_few_seeds_need_a_larger_difference(seeds, limit):
+    """Equal spread on both sides: 2 (n - 1) degrees of freedom; the values are those of a printed t table."""
+    assert difference_limit([(0.5, seeds), (0.5, seeds)]) == pytest.approx(limit, abs=1e-3)
 
 
-def test_student_quantile_ends_at_the_normal_one():
-    assert student_quantile(0.975, math.inf) == pytest.approx(stats.norm.ppf(0.975), rel=2e-4)
+def test_known_errors_need_the_normal_limit():
+    assert difference_limit([(0.5, 1), (0.2, 1)]) == pytest.approx(1.95996, abs=1e-4)
+    assert 1.96 < difference_limit([(0.5, 3), (5.0, 1)]) < difference_limit([(0.5, 3), (0.05, 1)]) < 4.4
 
 
 def test_the_mean_over_seeds_carries_the_spread_and_the_measurements_errors():

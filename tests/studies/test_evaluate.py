@@ -24,7 +24,7 @@ from course_utils.training.history import History
 from course_utils.training.registry import build
 from course_utils.training.runs import save_run
 
-pytestmark = pytest.mark.filterwarnings("error::course_utils.metrics.guards.MetricWarning")
+pytestmark = pytest.mark.filterwarnings("error::course_utils.metrics.measurement.MetricWarning")
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_metrics_that_cannot_be_had_are_left_out_unless_they_are_asked_for():
 
 
 def test_images_of_a_run_come_in_batches_that_the_seed_decides(tiny_vae, tmp_path, monkeypatch):
-    monkeypatch.setattr("course_utils.studies.draw.BATCH_IMAGES", 4)
+    monkeypatch.setattr("course_utils.studies.draw.IMAGES_PER_CALL", 4)
     save_run(tmp_path / "vae", build(tiny_vae.model, 0), tiny_vae, History(), RECORD_VALUES)
     first, again, other = (collect_images(str(tmp_path / "vae"), 10, seed) for seed in (0, 0, 1))
     assert first.shape == (10, 1, 28, 28) and first.dtype == torch.uint8

@@ -15,11 +15,12 @@ from course_utils.base.errors import CourseError
 from course_utils.cli.main import main
 from course_utils.metrics.measurement import seed_error
 from course_utils.models.gaussian import GaussianConfig
-from course_utils.studies import compare_families as module
+from course_utils.studies import compare as module
 from course_utils.studies.compare import PROTOCOL, ROWS, FamilyComparison, compare_families, make_protocol
 from course_utils.studies.copies import MemorizationAudit, split_training, training_images
+from course_utils.training import runs
 from course_utils.training.presets import preset
-from course_utils.training.runs import find_shipped, load_run, run
+from course_utils.training.runs import default_folder, find_or_train, find_shipped, load_run, run
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_there_is_a_row_for_each_family_and_seed(compared):
 def test_a_row_repeats_what_the_run_says(compared, blobs):
     result, _ = compared
     metrics = result.rows[2]["metrics"]
-    trained = load_run(module.default_folder(replace(module.preset("vae", ""), seed=1).fitted_to(blobs), blobs))
+    trained = load_run(default_folder(replace(module.preset("vae", ""), seed=1).fitted_to(blobs), blobs))
     assert metrics["parameters"]["value"] == trained.model.num_parameters
     assert metrics["training seconds"]["value"] == trained.record["training_seconds"]
     assert metrics["FID"]["floor"] > 0 and metrics["FID"]["error"] > 0
@@ -83,7 +84,7 @@ def test_stopping_keeps_the_rows_that_are_there(blobs, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return run(experiment, *arguments, **options)
 
-    monkeypatch.setattr(module, "run", stop_at_third)
+    monkeypatch.setattr(runs, "run", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
         compare_families(["vae", "gaussian"], blobs, protocol_of(blobs), 2, tmp_path)
     assert len((tmp_path / ROWS).read_text().splitlines()) == 2
@@ -91,7 +92,7 @@ def test_stopping_keeps_the_rows_that_are_there(blobs, tmp_path, monkeypatch):
 
 
 def test_a_training_that_was_stopped_is_no_row(blobs, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "run", lambda *arguments: replace(run(*arguments), record={"finished": False}))
+    monkeypatch.setattr(runs, "run", lambda *arguments, **options: replace(run(*arguments, **options), record={"finished": False}))
     with pytest.raises(KeyboardInterrupt):
         compare_families(["vae"], blobs, protocol_of(blobs), 1, tmp_path)
     assert not (tmp_path / ROWS).exists()
@@ -106,7 +107,8 @@ def test_another_protocol_is_refused(compared, blobs):
 
 def test_held_out_images_are_not_trained_on(blobs, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(module, "run", lambda experiment, dataset, folder: seen.append(dataset) or run(experiment, dataset, folder))
+    real = module.find_or_train
+    monkeypatch.setattr(module, "find_or_train", lambda experiment, data, **how: seen.append(data) or real(experiment, data, **how))
     compare_families(["vae"], blobs, protocol_of(blobs, num_heldout=120), 1, tmp_path)
     kept, rest = split_training(blobs, 180)
     assert torch.equal(seen[0].train_images, kept.train_images) and len(rest) == 120
@@ -116,7 +118,7 @@ def test_held_out_images_are_not_trained_on(blobs, tmp_path, monkeypatch):
 def test_shipped_weights_are_taken_where_the_settings_are_equal(blobs):
     shipped = find_shipped(replace(preset("vae", "laptop"), dataset="strokes"))
     named = replace(make_dataset(num_train=20, num_test=20), name="strokes", class_names=tuple("0123456789"))
-    trained, weights = module.obtain("vae-binary", 0, named, "laptop")
+    trained, weights = find_or_train(preset("vae-binary", "laptop").fitted_to(named), named)
     assert weights == "shipped" and trained.folder.name == "vae-binary-strokes" and shipped.name == "vae-strokes"
 
 

@@ -14,7 +14,7 @@ from course_utils.models.dcgan import DCGANConfig
 from course_utils.models.diffusion.model import DiffusionConfig
 from course_utils.models.gaussian import GaussianConfig
 from course_utils.models.vae import VAEConfig
-from course_utils.studies.draw import DRAWING, draw_images, drawing_seconds, label_frequencies, network_calls, takes_labels
+from course_utils.studies.draw import DRAWING, draw_images, drawing_seconds, label_frequencies, network_calls
 from course_utils.training.registry import build
 
 UNIFORM = torch.full((10,), 0.1, dtype=torch.float64)
@@ -50,7 +50,7 @@ def test_labels_go_to_models_that_take_them_at_the_given_frequencies(name, monke
 
     monkeypatch.setattr(model, "sample", sample)
     frequencies = torch.tensor([0.5, 0, 0.5, *[0] * 7], dtype=torch.float64)
-    assert takes_labels(model) is told and len(draw_images(model, 1200, frequencies)) == 1200
+    assert model.needs_labels is told and len(draw_images(model, 1200, frequencies)) == 1200
     if told:
         labels = torch.cat(seen)
         assert set(labels.tolist()) == {0, 2} and abs((labels == 0).double().mean() - 0.5) < 4 * (0.25 / 1200) ** 0.5

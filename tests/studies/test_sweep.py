@@ -104,8 +104,8 @@ from dataclasses import replace
 from functools import partial
 import pickle
 from course_utils.homework.measure import measured_run
-from course_utils.sweep import sweep
-from course_utils.sweep_progress import SweepProgress
+from course_utils.studies.sweep import sweep
+from course_utils.studies.sweep import SweepProgress
 
 path, fatal_epoch, fatal_run = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 experiment, dataset = pickle.load(open(sys.argv[4], "rb"))
@@ -305,7 +305,7 @@ def test_without_dask_the_line_says_how_to_get_it(dataset, tiny_vae, tmp_path, m
 @pytest.fixture
 def cluster(monkeypatch):
     """A dask cluster of two processes on this machine."""
-    distributed = pytest.importorskip("distributed")
+    from dask import distributed
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         yield cluster
@@ -335,7 +335,6 @@ def test_a_worker_of_a_cluster_that_is_killed_loses_nothing(dataset, tiny_vae, t
 
 
 def test_no_scheduler_answers(dataset, tiny_vae, tmp_path, monkeypatch):
-    pytest.importorskip("distributed")
     monkeypatch.setattr("course_utils.studies.sweep.SECONDS_TO_CONNECT", 1)
     with pytest.raises(CourseError, match="no dask scheduler answers at 'tcp://127.0.0.1:1'"):
         sweep([tiny_vae], dataset, FEW, tmp_path / "rows.jsonl", backend="dask", scheduler="tcp://127.0.0.1:1")

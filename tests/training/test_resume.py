@@ -68,12 +68,13 @@ CHILD = """
 import os, signal, sys
 from dataclasses import replace
 import torch
+sys.path.insert(0, sys.argv[2])
 import test_resume as here
 from materials import make_dataset
-from course_utils.data.base import Dataset
-from course_utils.models import build
-from course_utils.presets import preset
-from course_utils.training import fit
+from course_utils.data.dataset import Dataset
+from course_utils.training.registry import build
+from course_utils.training.presets import preset
+from course_utils.training.fit import fit
 rng = torch.Generator().manual_seed(0)
 images = torch.randint(0, 256, (70_000, 1, 28, 28), generator=rng, dtype=torch.uint8)
 labels = torch.randint(0, 10, (70_000,), generator=rng)
@@ -104,7 +105,7 @@ def peak_bytes() -> int:
 def killed(tmp_path_factory):
     """The process that measured its memory and was killed, and the folder with its state."""
     folder = tmp_path_factory.mktemp("killed")
-    return run_python(CHILD, folder / "state.safetensors", check=False), folder
+    return run_python(CHILD, folder / "state.safetensors", Path(__file__).parent, check=False), folder
 
 
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="needs signals and the resource module")

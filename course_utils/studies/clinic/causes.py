@@ -220,7 +220,7 @@ def prior_mismatch(readings: Readings, collapsed: bool, precision: tuple[Measure
         precision: share of images decoded from the prior that lie among those decoded from codes, and the same of other codes' images.
     """
     num, dim = readings.z.shape
-    remedy = "fit a density to the codes and sample from it (course_utils.latent_density), or make the prior learnable"
+    remedy = "fit a density to the codes and sample from it (course_utils.models.latents), or make the prior learnable"
     measured = "share of the excess NLL for codes unlike N(0, I)"
     few = f"the covariance of {dim} dimensions needs more than {2 * dim} images, got {num}" if num <= 2 * dim else ""
     if collapsed or few:

@@ -13,7 +13,7 @@ from torch import Tensor
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import check_signed, signed_to_unit, uint8_to_signed
-from course_utils.metrics.measurement import check_count
+from course_utils.metrics.measurement import Measurement, check_count
 from course_utils.metrics.neighbours import precision_recall
 from course_utils.plotting import image_rows, ranked_bars
 from course_utils.plotting.charts import histograms
@@ -84,7 +84,7 @@ def collapse(shown: Material) -> Figure:
 
 
 def prior_mismatch(shown: Material) -> Figure:
-    """Returns what the decoder makes of codes and of draws from the prior."""
+    """Returns images decoded from codes, and images decoded from draws of the prior."""
     return image_rows({"from codes": shown.decoded(shown.readings.z), "from the prior": shown.decoded(shown.prior)})
 
 
@@ -148,7 +148,7 @@ def diagnose(
     able = not collapsed and passes_gradients(adapter, readings.mu)
     excess_nll = optimise_posteriors(adapter, readings, NUM_OPTIMISED, seed) if able else None
     latents = optimise_latents(adapter, readings, NUM_OPTIMISED) if able else None
-    errors, num_components = _capacity(adapter, readings, latents) if able else (None, None)
+    errors, num_components = (None, None) if latents is None else _capacity(adapter, readings, latents)
     transformed = read(adapter, _transformed(train_transform, readings.images), seed) if train_transform is not None else None
     found = [
         causes.latent_noise(readings, collapsed),
@@ -159,10 +159,10 @@ def diagnose(
         causes.capacity(readings, errors, num_components, collapsed),
         causes.augmentation(readings, transformed, collapsed),
     ]
-    excess_nll = readings.excess_nll
+    per_image = readings.excess_nll
     about = (
         f"{len(signed)} images, {readings.mu.shape[1]} latent dimensions, {adapter.likelihood} likelihood. The excess NLL is -ELBO above its floor: "
-        f"{excess_nll.mean():.1f} ± {excess_nll.std() / len(excess_nll) ** 0.5:.1f} nats an image."
+        f"{per_image.mean():.1f} ± {per_image.std() / len(per_image) ** 0.5:.1f} nats an image."
     )
     shown = Material(adapter, readings, transformed, excess_nll, latents, prior_draws(readings, 10, seed))
     return Diagnosis({f.cause: f for f in found}, about, {cause: partial(draw, shown) for cause, draw in FIGURES.items()})
@@ -203,9 +203,10 @@ def _capacity(adapter: Adapter, readings: Readings, latents: Tensor) -> tuple[Te
 
 
 @torch.no_grad()
-def _precision(adapter: Adapter, readings: Readings, seed: int):
+def _precision(adapter: Adapter, readings: Readings, seed: int) -> tuple[Measurement, Measurement]:
     """Returns the precision of images decoded from the prior, and of those of one half of the codes, against those of the other half."""
     half = len(readings.z) // 2
     z = {"codes": readings.z[:half], "other codes": readings.z[half : 2 * half], "prior": prior_draws(readings, half, seed)}
     pixels = {name: adapter.decode(values).flatten(1).cpu() for name, values in z.items()}
-    return tuple(precision_recall(pixels["codes"], pixels[name]).precision for name in ("prior", "other codes"))
+    prior, codes = (precision_recall(pixels["codes"], pixels[name]).precision for name in ("prior", "other codes"))
+    return prior, codes

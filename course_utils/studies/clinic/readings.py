@@ -79,7 +79,7 @@ def as_adapter(model: Any) -> Adapter:
     """
     if isinstance(model, Adapter):
         return model
-    if isinstance(model, (tuple, list)) and len(model) == 2 and all(map(callable, model)):
+    if _is_pair(model):
         return Adapter(*model)
     if not callable(getattr(model, "encode", None)) or not callable(getattr(model, "decode", None)):
         raise CourseError(
@@ -97,6 +97,10 @@ def as_adapter(model: Any) -> Adapter:
         getattr(config, "noise_std", 0.1),
         parameters[0].device if parameters else "cpu",
     )
+
+
+def _is_pair(model: Any) -> bool:
+    return isinstance(model, (tuple, list)) and len(model) == 2 and all(map(callable, model))
 
 
 NUM_DRAWS = 8  # of z for each image, where a mean over q(z | x) is taken
@@ -220,10 +224,10 @@ class ExcessNLL(NamedTuple):
 
 
 def optimise_posteriors(adapter: Adapter, readings: Readings, num_images: int, seed: int) -> ExcessNLL:
-    """Returns what the first images cost with better and better posteriors, all measured with the same draws.
+    """Returns the excess NLL of the first images with better and better posteriors, all measured with the same draws.
 
-    First one factor a dimension rescales the noise of all images alike: what that saves is an encoder that is too sure or too unsure, and no
-    amortisation gap. Then mean and log-variance of each image are optimised by themselves. In place of N(0, I) stands a Gaussian with the mean
+    First one factor per dimension rescales the noise of all images alike: what that saves is due to an encoder that is too sure or too unsure, and
+    is no amortisation gap. Then mean and log-variance of each image are optimised by themselves. In place of N(0, I) stands a Gaussian with the mean
     and variances of the aggregate posterior, so that a prior that does not fit is not counted here as well.
 
     Source: Cremer et al. 2018 (arXiv:1801.03558), section 3; the calibration and the prior are ours.
