@@ -32,8 +32,9 @@ setup: .venv/ready
 course: setup
 	$(BIN)/course run-notebooks --out build/course
 
+# One process a core with one thread each; a file's tests stay together, because a notebook is one file.
 test: setup browser
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # A headless Chromium opens the homework's report in the tests. Where none can be installed those tests are skipped, and say why.
 browser: setup

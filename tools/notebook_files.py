@@ -1,4 +1,4 @@
-"""Notebook files with stored outputs: made small and equal from run to run, and able to say which outputs are out of date."""
+"""Notebook files with stored outputs: equal from run to run, and known when out of date."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
 from course_utils.base.errors import CourseError
 from course_utils.base.files import cache_root, course_root, data_root, runs_root, write_text
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
-LANGUAGE_INFO = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
+LANGUAGE_INFO = {
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "pygments_lexer": "ipython3",
+}
 TIMING_METADATA = ("execution", "ExecuteTime")
 NOT_RUN_TAGS = {"no-output", "skip-execution"}  # cells with one of these need not have been run
 EMBEDDED_DATA = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=]+")
+PROGRESS_BAR = re.compile(r"[^\n]*\d+%\|.*\|")  # as text that stands in for tqdm's widget
 
 
 def read_notebook(path: Path | str) -> Any:
@@ -28,27 +37,27 @@ def read_notebook(path: Path | str) -> Any:
     Raises:
         CourseError: the file is missing or holds no notebook.
     """
-    import nbformat
-
     try:
         return nbformat.read(path, as_version=4)
-    except (OSError, UnicodeDecodeError, nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, nbformat.ValidationError, AttributeError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise CourseError(f"cannot read {path}: {reason}. Expected a Jupyter notebook of format 4.") from error
+        expected = "Expected a Jupyter notebook of format 4."
+        raise CourseError(f"cannot read {path}: {reason}. {expected}") from error
 
 
 def write_notebook(path: Path | str, notebook: Any) -> None:
     """Writes a notebook to `path` in one step."""
-    import nbformat
-
     write_text(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
 def code_cells(notebook: Any) -> Iterator[tuple[int, Any]]:
-    """Yields (number, cell) of the code cells that hold code; numbers count all cells from 1, as a reader would."""
+    """Yields (number, cell) of the cells that hold code; numbers count all cells from 1."""
     for number, cell in enumerate(notebook.cells, start=1):
         if cell.cell_type == "code" and cell.source.strip():
             yield number, cell
+
+
+# ---- is a stored output the output of its source?
 
 
 def source_sha256(cell: Any) -> str:
@@ -57,23 +66,24 @@ def source_sha256(cell: Any) -> str:
 
 
 def record_run(notebook: Any, budget: str, dataset: str) -> None:
-    """Notes in the notebook's metadata from which source, on which budget and dataset each output was made."""
+    """Notes in the metadata from which source, on which budget and dataset each output was made."""
     hashes = {cell.id: source_sha256(cell) for _, cell in code_cells(notebook)}
     notebook.metadata["course"] = {"budget": budget, "dataset": dataset, "source_sha256": hashes}
 
 
 def stale_cells(notebook: Any) -> list[str]:
-    """Returns one line for each code cell whose stored output cannot be trusted; none where all are in order.
+    """Returns one line for each code cell whose stored output cannot be trusted.
 
-    A cell is in order if it was executed (its execution count is set), its source is the one that `record_run` noted, and no output is an
-    error (unless it is tagged "raises-exception"). A cell that prints nothing is in order by the same rule. Cells tagged "no-output" or
-    "skip-execution" need not have been executed.
+    A cell is in order if it was executed (also if it printed nothing), its source is the one that
+    `record_run` noted, and no output is an error (unless it is tagged "raises-exception"). Cells
+    tagged "no-output" or "skip-execution" need not have been executed.
     """
     recorded = notebook.metadata.get("course", {}).get("source_sha256", {})
     found = []
     for number, cell in code_cells(notebook):
         tags = set(cell.metadata.get("tags", []))
-        if has_error(cell):
+        has_error = any(output.output_type == "error" for output in cell.outputs)
+        if has_error and "raises-exception" not in tags:
             found.append(f"cell {number} ({cell.id}): its output is an error")
         elif tags & NOT_RUN_TAGS:
             continue
@@ -84,21 +94,20 @@ def stale_cells(notebook: Any) -> list[str]:
     return found
 
 
-def has_error(cell: Any) -> bool:
-    """Returns whether an output of the cell is an error that the cell does not announce by its tag "raises-exception"."""
-    announced = "raises-exception" in cell.metadata.get("tags", [])
-    return not announced and any(output.output_type == "error" for output in cell.outputs)
-
-
 def widget_errors(notebook: Any) -> list[str]:
-    """Returns the errors that widget callbacks left in Output widgets, where executing a notebook does not notice them."""
+    """Returns the errors that widgets' callbacks left in Output widgets, where no cell fails."""
     state = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
-    outputs = (output for model in state.values() for output in model.get("state", {}).get("outputs", ()))
-    return [f"{output['ename']}: {output['evalue']}" for output in outputs if output.get("output_type") == "error"]
+    models = [model.get("state", {}) for model in state.values()]
+    outputs = [output for model in models for output in model.get("outputs", ())]
+    errors = [output for output in outputs if output.get("output_type") == "error"]
+    return [f"{error['ename']}: {error['evalue']}" for error in errors]
+
+
+# ---- what differs from run to run and from machine to machine
 
 
 def normalise(notebook: Any) -> None:
-    """Strips from an executed notebook, in place, what changes from machine to machine: widget state, timings, versions, progress bars."""
+    """Strips widget state, timings, versions, progress bars and cuts in printed text, in place."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata["kernelspec"] = dict(KERNELSPEC)
     notebook.metadata["language_info"] = dict(LANGUAGE_INFO)
@@ -107,10 +116,18 @@ def normalise(notebook: Any) -> None:
             cell.metadata.pop(name, None)
         if cell.cell_type != "code":
             continue
-        cell.outputs = _merge_streams(output for output in cell.outputs if not _is_progress_bar(output))
+        cell.outputs = [output for output in cell.outputs if not _is_progress_bar(output)]
+        CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
         for output in cell.outputs:
             output.get("data", {}).pop(WIDGET_VIEW, None)
             output.get("metadata", {}).pop(WIDGET_VIEW, None)
+
+
+def _is_progress_bar(output: Any) -> bool:
+    """Returns whether an output is a bar of tqdm, or the text that stands in for its widget."""
+    if output.output_type == "stream":
+        return output.name == "stderr" and bool(re.search(r"\r|\d+%\|", output.text))
+    return bool(PROGRESS_BAR.match(output.get("data", {}).get("text/plain", "")))
 
 
 def make_paths_relative(notebook: Any, folder: Path) -> None:
@@ -123,8 +140,17 @@ def make_paths_relative(notebook: Any, folder: Path) -> None:
         CourseError: an output names a folder of this machine that has no relative form.
     """
     for number, cell in code_cells(notebook):
+        place = f"cell {number}"
         for output in cell.outputs:
-            _relativise(output, folder, f"cell {number}")
+            for key in ("text", "evalue"):
+                if key in output:
+                    output[key] = relative_paths(output[key], folder, place)
+            if "traceback" in output:
+                lines = output["traceback"]
+                output["traceback"] = [relative_paths(line, folder, place) for line in lines]
+            for mime, value in output.get("data", {}).items():
+                if isinstance(value, str) and mime.startswith(("text/", "image/svg")):
+                    output["data"][mime] = relative_paths(value, folder, place)
 
 
 def relative_paths(text: str, folder: Path, place: str) -> str:
@@ -133,44 +159,20 @@ def relative_paths(text: str, folder: Path, place: str) -> str:
     Raises:
         CourseError: a folder of this machine is left over; the message says where, by `place`.
     """
-    names = {cache_root(): "data/cache", data_root(): "data", runs_root(): "runs", folder: "", course_root(): ""}
+    names = {cache_root(): "data/cache", data_root(): "data", runs_root(): "runs"}
+    names |= {folder: ".", course_root(): "."}
     for root in sorted(names, key=lambda root: len(str(root)), reverse=True):
-        inside, alone = (f"{names[root]}/", names[root]) if names[root] else ("", ".")
-        text = re.sub(rf"(?<![\w.]){re.escape(str(root))}(?:([/\\])|(?![\w-]))", lambda m, a=inside, b=alone: a if m[1] else b, text)
-    private = (Path.home(), Path(sys.prefix), Path(sys.base_prefix), Path(tempfile.gettempdir()))
-    for root in private:
-        left = re.search(rf"(?<![\w.])({re.escape(str(root))}[/\\][^\s'\"<>)]*)", EMBEDDED_DATA.sub("", text))
+        start = rf"(?<![\w.]){re.escape(str(root))}"
+        inside = "" if names[root] == "." else f"{names[root]}/"
+        text = re.sub(rf"{start}[/\\]", inside, text)
+        text = re.sub(rf"{start}(?![\w-])", names[root], text)
+
+    for root in (Path.home(), Path(sys.prefix), Path(sys.base_prefix), Path(tempfile.gettempdir())):
+        path = rf"(?<![\w.])({re.escape(str(root))}[/\\][^\s'\"<>)]*)"
+        left = re.search(path, EMBEDDED_DATA.sub("", text))
         if left and len(root.parts) > 1:
-            raise CourseError(f"{place}: expected an output without folders of this machine, got {left[1]}; print a relative path instead.")
+            raise CourseError(
+                f"{place}: expected an output without folders of this machine, got {left[1]}; "
+                "print a relative path instead."
+            )
     return text
-
-
-def _relativise(output: Any, folder: Path, place: str) -> None:
-    """Makes the paths in every text of one output relative."""
-    if output.output_type == "stream":
-        output["text"] = relative_paths(output.text, folder, place)
-    elif output.output_type == "error":
-        output["evalue"] = relative_paths(output.evalue, folder, place)
-        output["traceback"] = [relative_paths(line, folder, place) for line in output.traceback]
-    else:
-        for mime, value in output.data.items():
-            if isinstance(value, str) and (mime.startswith("text/") or mime == "image/svg+xml"):
-                output.data[mime] = relative_paths(value, folder, place)
-
-
-def _is_progress_bar(output: Any) -> bool:
-    """Returns whether an output is a tqdm bar: text on stderr, or the text that stands in for tqdm's widget."""
-    if output.output_type == "stream":
-        return output.name == "stderr" and bool(re.search(r"\r|\d+%\|", output.text))
-    return bool(re.search(r"^[^\n]*\d+%\|.*\|", output.get("data", {}).get("text/plain", "")))
-
-
-def _merge_streams(outputs: Iterator[Any]) -> list:
-    """Returns the outputs with neighbouring texts of one stream joined: where the kernel cuts them is chance."""
-    merged: list = []
-    for output in outputs:
-        if merged and output.output_type == "stream" == merged[-1].output_type and output.name == merged[-1].name:
-            merged[-1]["text"] += output.text
-        else:
-            merged.append(output)
-    return merged

@@ -1,4 +1,7 @@
-"""A class's submissions: read one by one, judged, compared with each other, shown as a page and a table, and one run done once more."""
+"""A class's submissions: read one by one, judged, compared, shown as a page and a table.
+
+One run of a student can be done once more.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import csv
 import io
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import statistics
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,175 +19,41 @@ from course_utils.base.errors import CourseError
 from course_utils.base.files import atomic_path, write_text
 from course_utils.homework.archive import RESULTS, Submission, read_submission
 from course_utils.homework.measure import changes_of, difference, effects, in_short, judgement
-from course_utils.homework.report import NAMES, Html, class_png, join, mark, page, picture, runs_table, said, sample_pictures, table, tag
-from course_utils.homework.rule import Pair, near_equal
+from course_utils.homework.parameters import validate_changes
+from course_utils.homework.report import NAMES, PagePicture, class_png, render, sample_pictures
+from course_utils.homework.rule import DATA_FIELDS, Pair, near_equal, wrong_run
 from course_utils.homework.schema import Results, Study, SubmittedRow
+from course_utils.metrics.measurement import Difference, Measurement, is_difference_real
+from course_utils.training.presets import Experiment
 
 if TYPE_CHECKING:
     from course_utils.data.dataset import Dataset
-    from course_utils.metrics.measurement import Difference, Measurement
     from course_utils.studies.significance import SeedComparison
-    from course_utils.training.presets import Experiment
-
-# What spreadsheets take for the beginning of a formula, the wide forms of East Asian keyboards included.
-FORMULA = set("=+-@\t\r\n|%＝＋－＠")
-HEAD = ("source", "student", "problem", "rule met", "missing", "near-equal texts", "dataset", "budget", "seeds", "model", "changes")
-
-
-def class_csv(school_class: SchoolClass) -> str:
-    """Returns the table as CSV: who changed what, the effect on each metric with its verdict, whether the rule is met, and what is broken."""
-    metrics = list(dict.fromkeys(name for family in school_class.families for name in school_class.metrics(family)))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n", quoting=csv.QUOTE_MINIMAL)
-    columns = [f"{what} {name}" for name in metrics for what in ("class", "changed", "difference in", "error of difference in", "verdict on")]
-    writer.writerow([defused(name) for name in (*HEAD, *columns)])
-    for index, one in enumerate(school_class.judged):
-        for study in one.studies or (None,):
-            writer.writerow(_line(one, study, _number_of_pairs(school_class, index), metrics))
-    for one in school_class.broken:
-        writer.writerow([defused(one.source), "", defused(one.reason), "no"])
-    return text.getvalue()
-
-
-def defused(text: str) -> str:
-    """Returns text on one line that no spreadsheet takes for a formula: an apostrophe stands before a sign that would start one."""
-    flat = " ".join(text.split())
-    return f"'{flat}" if text[:1] in FORMULA or flat[:1] in FORMULA else flat
-
-
-def changes_in_words(study: Study) -> list[str]:
-    """Returns one "name: before → now" for each change."""
-    return [f"{name}: {in_short(before)} → {in_short(now)}" for name, before, now in changes_of(study)]
-
-
-def _number_of_pairs(school_class: SchoolClass, index: int) -> int:
-    return sum(index in (pair.first[0], pair.second[0]) for pair in school_class.pairs)
-
-
-def _line(one: Judged, study: Study | None, num_pairs: int, metrics: list[str]) -> list[object]:
-    results = one.submission.results
-    texts = [one.submission.source, results.student, "", "yes" if one.verdict.met else "no", "; ".join(one.missing)]
-    about = [results.dataset.name, results.budget, " ".join(map(str, results.seeds))]
-    model = [study.family, "; ".join(changes_in_words(study))] if study else ["", ""]
-    line: list[object] = [*map(defused, texts), num_pairs, *map(defused, [*about, *model])]
-    found = {effect.name: effect for effect in one.effects.get(study.family, ())} if study else {}
-    for effect in map(found.get, metrics):
-        line += _cells(effect, study) if effect and study else [""] * 5
-    return line
-
-
-def _cells(effect: SeedComparison, study: Study) -> list[str]:
-    error = math.hypot(effect.baseline.error, effect.changed.error)  # NaN where a side has one seed
-    numbers = effect.baseline.value, effect.changed.value, difference(effect), error
-    return [*(f"{number:.6g}" if math.isfinite(number) else "" for number in numbers), judgement(effect, study.changes)]
-
-
-SELF_REPORTED = "All numbers are self-reported by the students. Nothing in the submissions was executed."
-
-RERUN = tag("code", "course homework collect FOLDER --rerun RUN")
-
-
-def class_page(school_class: SchoolClass) -> str:
-    """Returns the page of a class as HTML that opens offline."""
-    met = sum(bool(one.verdict.met) for one in school_class.judged)
-    told = f"{len(school_class.judged)} submissions were read; {met} meet the rule. {len(school_class.broken)} could not be read."
-    return page(
-        "Homework of the class",
-        tag("h1", "Homework of the class"),
-        tag("p", told),
-        tag("p", SELF_REPORTED, " To check a run, give its number: ", RERUN, " trains the same settings again and compares.", class_="note"),
-        _broken(school_class),
-        tag("h2", "Who handed in what"),
-        _overview(school_class),
-        *(_family(school_class, family) for family in school_class.families),
-        tag("h2", "Texts that are nearly equal"),
-        _pairs_table(school_class),
-        tag("h2", "What each student wrote"),
-        *(_student(index, one) for index, one in enumerate(school_class.judged)),
-    )
-
-
-def _broken(school_class: SchoolClass) -> Html | None:
-    if not school_class.broken:
-        return None
-    rows = [(one.source, one.reason) for one in school_class.broken]
-    return join([tag("h2", "Not readable"), table(("file", "why"), rows, numbers_from=2)])
-
-
-def _overview(school_class: SchoolClass) -> Html:
-    rows = []
-    for index, one in enumerate(school_class.judged):
-        missing = tag("ul", *(tag("li", line) for line in one.missing), class_="points") if one.missing else "-"
-        link = tag("a", one.student, href=f"#student-{index}")
-        rows.append((link, ", ".join(study.family for study in one.studies), mark(one.verdict.met, "met", "not met"), missing, one.submission.source))
-    return table(("student", "models", "rule", "what is missing", "file"), rows, numbers_from=5)
-
-
-def _family(school_class: SchoolClass, family: str) -> Html:
-    """Returns one table of changes and effects, and the joint picture."""
-    metrics = school_class.metrics(family)
-    rows = []
-    for index, one in enumerate(school_class.judged):
-        for study in (study for study in one.studies if study.family == family):
-            found = {effect.name: effect for effect in one.effects[family]}
-            changes = tag("ul", *(tag("li", line) for line in changes_in_words(study)), class_="points")
-            rows.append((tag("a", one.student, href=f"#student-{index}"), changes, *(_cell(found.get(name), study) for name in metrics)))
-    caption = "Difference of the means over seeds, changed model minus class model. Bold: real; else within noise."
-    parts = [tag("h2", NAMES.get(family, family)), table(("student", "changes", *metrics), rows, caption, numbers_from=2)]
-    results = [one.submission.results for one in school_class.judged]
-    drawn = class_png(results, family, metrics[0]) if metrics else None
-    if drawn is not None:
-        caption = f"Every run of those who changed the setting: its value across, {metrics[0]} up. Dashed: mean of the class model."
-        parts.append(picture(*drawn, caption, chart=True))
-    return join(parts)
-
-
-def _cell(effect: SeedComparison | None, study: Study) -> Html | str:
-    if effect is None:
-        return "-"
-    text, words = f"{difference(effect):+.3g}", judgement(effect, study.changes)
-    return tag("strong", text) if words == "real" else text if words == "within noise" else f"{text} ({words.partition(':')[0]})"
-
-
-def _pairs_table(school_class: SchoolClass) -> Html:
-    if not school_class.pairs:
-        return tag("p", "None.")
-
-    def name(key: tuple[int, str, str]) -> Html:
-        return tag("a", f"{school_class.judged[key[0]].student}, {key[1]}", href=f"#student-{key[0]}")
-
-    rows = [(pair.first[2], name(pair.first), name(pair.second), f"{pair.similarity:.0%}") for pair in school_class.pairs[:200]]
-    caption = "Share of the shorter text's runs of four words that stand in the other text too. It is a hint to read both, not a judgement."
-    more = tag("p", f"{len(school_class.pairs) - 200} more.") if len(school_class.pairs) > 200 else None
-    return join([table(("text", "one", "other", "equal"), rows, caption, numbers_from=3), more])
-
-
-def _student(index: int, one: Judged) -> Html:
-    parts: list[object] = [tag("summary", one.student)]
-    for study in one.studies:
-        parts += [tag("h3", NAMES.get(study.family, study.family)), tag("p", "; ".join(changes_in_words(study)) or "no changes", class_="quiet")]
-        for part in TEXTS:
-            parts += [tag("h4", part.capitalize()), said(getattr(study, part))]
-        parts.append(sample_pictures(study.family, one.submission.samples, NAMES.get(study.family, study.family)))
-        parts.append(runs_table(study))
-    if one.num_pictures > len(one.submission.samples):
-        parts.append(tag("p", "Pictures were left out to keep this page small; `course homework report FILE.zip` shows them.", class_="quiet"))
-    return tag("details", *parts, id=f"student-{index}")
-
 
 MAX_SUBMISSIONS = 1000
-MAX_PICTURE_BYTES = 15_000_000  # of all students together: the class page must stay quick to open
+MAX_PICTURE_BYTES = 15_000_000  # of all students together: the page must stay quick to open
 OUTPUTS = {"class.html", "class.csv"}
 TEXTS = ("prediction", "observation", "explanation")
+# What spreadsheets take for the beginning of a formula, wide East Asian forms included.
+FORMULA = set("=+-@\t\r\n|%＝＋－＠")
+HEAD = ("source", "student", "problem", "rule met", "missing", "near-equal texts")
+HEAD += ("dataset", "budget", "seeds", "model", "changes")
+EFFECT_HEAD = ("class", "changed", "difference in", "error of difference in", "verdict on")
+MIN_ID = 6  # hexadecimal digits
+# Other processors round differently, and after some epochs that is as another seed; with a few
+# seeds their spread is known only roughly.
+NUM_ERRORS = 3.0
+
 Check = Callable[[dict[str, Any]], Any]
+RunAndMeasure = Callable[[Experiment, "Dataset"], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Judged:
     """A submission, the rule's verdict on it, and the effects in each of its models.
 
-    Its training curves are gone, and its pictures where those of others fill the page already: forty submissions of the largest size would take
-    gigabytes of memory.
+    Its training curves are gone, and its pictures where those of others fill the page already:
+    forty submissions of the largest size would take gigabytes of memory.
     """
 
     submission: Submission
@@ -215,7 +85,10 @@ class Broken:
 
 @dataclass(frozen=True)
 class SchoolClass:
-    """All submissions of a class, and pairs of texts that are nearly equal, as (index of the submission, family, part)."""
+    """All submissions of a class, and pairs of texts that are nearly equal.
+
+    A text is named as (index of the submission, family, part).
+    """
 
     judged: tuple[Judged, ...]
     broken: tuple[Broken, ...]
@@ -226,99 +99,226 @@ class SchoolClass:
         return sorted({study.family for one in self.judged for study in one.studies})
 
     def metrics(self, family: str, max_metrics: int = 10) -> list[str]:
-        """Returns the metrics that at least half of the students who studied a family have measured."""
+        """Returns the metrics that at least half of those who studied a family have measured."""
         found = [one.effects[family] for one in self.judged if one.effects.get(family)]
         names = list(dict.fromkeys(effect.name for own in found for effect in own))
-        counts = {name: sum(any(effect.name == name for effect in own) for own in found) for name in names}
+        measured = [{effect.name for effect in own} for own in found]
+        counts = {name: sum(name in own for own in measured) for name in names}
         return [name for name in names if 2 * counts[name] >= len(found)][:max_metrics]
 
 
 def collect(folder: Path | str, out: Path | str, check: Check) -> SchoolClass:
-    """Reads the submissions in a folder, writes `class.html` and `class.csv` into `out`, and returns what they say.
+    """Writes `class.html` and `class.csv` of the submissions in a folder; returns what they say.
 
     Args:
-        folder: holds submissions as zip files or unpacked, also one folder deeper, as learning platforms hand them out.
-        check: judges `results.json`; returns `.met` and `.points` with `.name`, `.ok` and `.message` each.
+        folder: holds submissions as zip files or unpacked, also one folder deeper, as learning
+            platforms hand them out.
+        out: the folder of the two files.
+        check: judges `results.json`; returns `.met` and `.points` with `.name`, `.ok`, `.message`.
 
     Raises:
         CourseError: no such folder, nothing in it, or `out` cannot be written.
     """
-    pass
-    pass
-
     school_class = read_class(Path(folder), check)
-    out = Path(out)
-    write_text(out / "class.html", class_page(school_class))
-    with atomic_path(out / "class.csv") as partial:
-        partial.write_text(class_csv(school_class), encoding="utf-8-sig", newline="")  # the mark makes spreadsheets read UTF-8
+    write_text(Path(out) / "class.html", class_page(school_class))
+    with atomic_path(Path(out) / "class.csv") as partial:  # with the mark of UTF-8
+        partial.write_text(class_csv(school_class), encoding="utf-8-sig", newline="")
     return school_class
 
 
 def read_class(folder: Path, check: Check) -> SchoolClass:
-    """Returns everything in a class's folder, judged; raises CourseError where there is no folder or nothing in it."""
+    """Returns everything in a class's folder, judged.
+
+    Raises:
+        CourseError: there is no folder, or nothing in it.
+    """
     if not folder.is_dir():
-        raise CourseError(f"{folder}: expected a folder with submissions, got {'a file' if folder.exists() else 'nothing there'}.")
+        found = "a file" if folder.exists() else "nothing there"
+        raise CourseError(f"{folder}: expected a folder with submissions, got {found}.")
     judged: list[Judged] = []
     broken: list[Broken] = []
     room = MAX_PICTURE_BYTES
     for path in _candidates(folder):
-        source = "".join(character if character.isprintable() else "?" for character in path.relative_to(folder).as_posix())
+        inside = path.relative_to(folder).as_posix()
+        source = "".join(character if character.isprintable() else "?" for character in inside)
         try:
             judged.append(_judge(read_submission(path), check, room))
             room -= sum(map(len, judged[-1].submission.samples.values()))
         except CourseError as error:
-            broken.append(Broken(source, str(error).removeprefix(f"{source.rpartition('/')[2]}: ")))
-        except Exception as error:  # a fault of ours that one file brings to light must not hide thirty-nine others
-            broken.append(Broken(source, f"could not be read: {type(error).__name__}; please report this as a fault of the course."))
+            reason = str(error).removeprefix(f"{source.rpartition('/')[2]}: ")
+            broken.append(Broken(source, reason))
+        except Exception as error:  # a fault of ours in one file must not hide all the others
+            reason = f"could not be read: {type(error).__name__}"
+            broken.append(Broken(source, f"{reason}; please report this as a fault of the course."))
     if not judged and not broken:
         raise CourseError(f"{folder}: expected submissions (.zip), got an empty folder.")
     return SchoolClass(tuple(judged), tuple(broken), tuple(_pairs(judged)))
 
 
 def _judge(submission: Submission, check: Check, room: int) -> Judged:
-    results = submission.results
-    found = {study.family: effects(study.of_kind("baseline"), study.of_kind("changed")) for study in results.experiments}
-    verdict = check(results.as_dict())
-    studies = tuple(replace(study, rows=tuple(replace(row, history={}) for row in study.rows)) for study in results.experiments)
-    samples = submission.samples if sum(map(len, submission.samples.values())) <= room else {}
-    slim = replace(submission, results=replace(results, experiments=studies), samples=samples)
-    return Judged(slim, verdict, found, len(submission.samples))
+    """Returns a submission judged; its pictures are left out where `room` bytes do not do."""
+    results, found, studies = submission.results, {}, []
+    for study in results.experiments:
+        found[study.family] = effects(study.of_kind("baseline"), study.of_kind("changed"))
+        rows = tuple(replace(row, history={}) for row in study.rows)
+        studies.append(replace(study, rows=rows))
+    slim = replace(results, experiments=tuple(studies))
+    fits = sum(map(len, submission.samples.values())) <= room
+    kept = replace(submission, results=slim, samples=submission.samples if fits else {})
+    return Judged(kept, check(results.as_dict()), found, len(submission.samples))
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    """Yields what may be a submission, in order of name: files, and folders that hold one or were one."""
-    paths = list(_entries(folder))
+    """Yields what may be a submission, by name: files, and folders that hold one or were one."""
+    paths = _entries(folder)
     if len(paths) > MAX_SUBMISSIONS:
-        raise CourseError(f"{folder}: expected at most {MAX_SUBMISSIONS:,} submissions, got {len(paths):,} files.")
+        expected = f"at most {MAX_SUBMISSIONS:,} submissions"
+        raise CourseError(f"{folder}: expected {expected}, got {len(paths):,} files.")
     for path in paths:
         if not path.is_dir() or path.is_symlink() or (path / RESULTS).exists():
             yield path
             continue
-        inner = [one for one in _entries(path) if one.suffix.lower() == ".zip" or (one / RESULTS).exists()]
+        inner = _entries(path)
+        inner = [one for one in inner if one.suffix.lower() == ".zip" or (one / RESULTS).exists()]
         yield from inner or [path]  # a folder without any is passed on, to be listed as broken
 
 
-def _entries(folder: Path) -> Iterable[Path]:
-    """Returns what lies in a folder, in order, the invisible and our own pages left out; nothing where it may not be read."""
+def _entries(folder: Path) -> list[Path]:
+    """Returns what lies in a folder, without hidden files and our own pages; [] if unreadable."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
-    return [folder / name for name in names if not name.startswith((".", "__MACOSX")) and name not in OUTPUTS]
+    names = [name for name in names if not name.startswith((".", "__MACOSX"))]
+    return [folder / name for name in names if name not in OUTPUTS]
 
 
 def _pairs(judged: list[Judged]) -> list[Pair]:
     """Returns nearly equal texts of different students, part by part."""
     pairs = []
     for part in TEXTS:
-        texts = {(index, study.family, part): getattr(study, part) for index, one in enumerate(judged) for study in one.studies}
+        texts = {}
+        for index, one in enumerate(judged):
+            texts |= {(index, study.family, part): getattr(study, part) for study in one.studies}
         pairs += [pair for pair in near_equal(texts) if pair.first[0] != pair.second[0]]
     return sorted(pairs, key=lambda pair: -pair.similarity)
 
 
-MIN_ID = 6  # hexadecimal digits
-# Other processors round differently, and after some epochs that is as another seed; with a few seeds their spread is known only roughly.
-NUM_ERRORS = 3.0
+def class_csv(school_class: SchoolClass) -> str:
+    """Returns the table as CSV.
+
+    It says who changed what, the effect on each metric with its verdict, whether the rule is met,
+    and what is broken.
+    """
+    metrics: dict[str, None] = {}
+    for family in school_class.families:
+        metrics |= dict.fromkeys(school_class.metrics(family))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n", quoting=csv.QUOTE_MINIMAL)
+    columns = [f"{what} {name}" for name in metrics for what in EFFECT_HEAD]
+    writer.writerow([defused(name) for name in (*HEAD, *columns)])
+    for index, one in enumerate(school_class.judged):
+        num_pairs = sum(index in (pair.first[0], pair.second[0]) for pair in school_class.pairs)
+        for study in one.studies or (None,):
+            writer.writerow(_line(one, study, num_pairs, list(metrics)))
+    for one in school_class.broken:
+        writer.writerow([defused(one.source), "", defused(one.reason), "no"])
+    return text.getvalue()
+
+
+def defused(text: str) -> str:
+    """Returns text on one line that no spreadsheet takes for a formula.
+
+    An apostrophe stands before a sign that would start one.
+    """
+    flat = " ".join(text.split())
+    return f"'{flat}" if text[:1] in FORMULA or flat[:1] in FORMULA else flat
+
+
+def changes_in_words(study: Study) -> list[str]:
+    """Returns one "name: before → now" for each change."""
+    changes = changes_of(study)
+    return [f"{name}: {in_short(before)} → {in_short(now)}" for name, before, now in changes]
+
+
+def _line(one: Judged, study: Study | None, num_pairs: int, metrics: list[str]) -> list[object]:
+    results, met = one.submission.results, "yes" if one.verdict.met else "no"
+    texts = [one.submission.source, results.student, "", met, "; ".join(one.missing)]
+    about = [results.dataset.name, results.budget, " ".join(map(str, results.seeds))]
+    about += [study.family, "; ".join(changes_in_words(study))] if study else ["", ""]
+    line: list[object] = [*map(defused, texts), num_pairs, *map(defused, about)]
+    found = {effect.name: effect for effect in one.effects.get(study.family, ())} if study else {}
+    for name in metrics:
+        line += _cells(found[name], study) if study and name in found else [""] * len(EFFECT_HEAD)
+    return line
+
+
+def _cells(effect: SeedComparison, study: Study) -> list[str]:
+    error = math.hypot(effect.baseline.error, effect.changed.error)  # NaN where a side has one seed
+    numbers = effect.baseline.value, effect.changed.value, difference(effect), error
+    written = [f"{number:.6g}" if math.isfinite(number) else "" for number in numbers]
+    return [*written, judgement(effect, study.changes)]
+
+
+def class_page(school_class: SchoolClass) -> str:
+    """Returns the page of a class as HTML that opens offline."""
+    judged = school_class.judged
+    return render(
+        "class.html",
+        title="Homework of the class",
+        judged=judged,
+        num_met=sum(bool(one.verdict.met) for one in judged),
+        broken=[(one.source, one.reason) for one in school_class.broken],
+        overview=[_overview_row(index, one) for index, one in enumerate(judged)],
+        families=[_family(school_class, family) for family in school_class.families],
+        pairs=[_pair_row(school_class, pair) for pair in school_class.pairs],
+        texts=TEXTS,
+        names=NAMES,
+        changes_in_words=changes_in_words,
+        sample_pictures=sample_pictures,
+    )
+
+
+def _overview_row(index: int, one: Judged) -> tuple[object, ...]:
+    families = ", ".join(study.family for study in one.studies)
+    return (index, one.student), families, one.verdict.met, one.missing, one.submission.source
+
+
+def _family(school_class: SchoolClass, family: str) -> dict[str, Any]:
+    """Returns the table of changes and effects of one family, and the joint picture."""
+    metrics, rows = school_class.metrics(family), []
+    for index, one in enumerate(school_class.judged):
+        for study in one.studies:
+            if study.family == family:
+                found = {effect.name: effect for effect in one.effects[family]}
+                cells = [_effect_cell(found.get(name), study) for name in metrics]
+                rows.append(((index, one.student), changes_in_words(study), *cells))
+    results = [one.submission.results for one in school_class.judged]
+    drawn = class_png(results, family, metrics[0]) if metrics else None
+    chart = None
+    if drawn is not None:
+        who = "Every run of those who changed the setting"
+        caption = f"{who}: its value across, {metrics[0]} up. Dashed: mean of the class model."
+        chart = PagePicture(*drawn, caption, is_chart=True)
+    head = ("student", "changes", *metrics)
+    return {"name": NAMES.get(family, family), "head": head, "rows": rows, "chart": chart}
+
+
+def _effect_cell(effect: SeedComparison | None, study: Study) -> dict[str, Any]:
+    if effect is None:
+        return {"text": "-", "is_real": False}
+    text, words = f"{difference(effect):+.3g}", judgement(effect, study.changes)
+    if words not in ("real", "within noise"):
+        text += f" ({words.partition(':')[0]})"
+    return {"text": text, "is_real": words == "real"}
+
+
+def _pair_row(school_class: SchoolClass, pair: Pair) -> tuple[object, ...]:
+    index, family, part = pair.first
+    other, other_family, _ = pair.second
+    one, two = school_class.judged[index].student, school_class.judged[other].student
+    links = (index, f"{one}, {family}"), (other, f"{two}, {other_family}")
+    return part, *links, f"{pair.similarity:.0%}"
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,8 @@ class Claim:
 
     @property
     def name(self) -> str:
-        return f"{self.results.student}, {self.study.family}, {self.row.kind}, seed {self.row.seed}"
+        row = self.row
+        return f"{self.results.student}, {self.study.family}, {row.kind}, seed {row.seed}"
 
 
 @dataclass(frozen=True)
@@ -355,14 +356,15 @@ class Rerun:
         return bool(self.verdicts) and not any(self.verdicts)
 
     def __str__(self) -> str:
-        lines = [f"{self.claim.name} ({self.claim.source}): {'agrees' if self.agrees else 'does not agree'}; each line: here against claimed."]
+        judged = "agrees" if self.agrees else "does not agree"
+        first = f"{self.claim.name} ({self.claim.source}): {judged}"
+        lines = [f"{first}; each line: here against claimed."]
         lines += [f"  {verdict.text}" for verdict in self.verdicts]
         lines += [f"  {name}: only one side has it" for name in self.unknown]
-        lines += [] if self.same_data else ["  The images differ from the student's in their SHA-256, which alone can change the numbers a little."]
+        if not self.same_data:
+            which = "  The images differ from the student's in their SHA-256"
+            lines.append(f"{which}, which alone can change the numbers a little.")
         return "\n".join(lines)
-
-
-RunAndMeasure = Callable[["Experiment", "Dataset"], Mapping[str, Any]]
 
 
 def find_claims(school_class: SchoolClass, run_id: str) -> list[Claim]:
@@ -375,7 +377,8 @@ def find_claims(school_class: SchoolClass, run_id: str) -> list[Claim]:
         CourseError: no such run, or two different ones.
     """
     if len(run_id) < MIN_ID or set(run_id) - set("0123456789abcdef"):
-        raise CourseError(f"expected the number of a run, {MIN_ID} or more of the digits 0 to 9 and a to f, got {run_id!r}; the class page has them.")
+        expected = f"the number of a run, {MIN_ID} or more of the digits 0 to 9 and a to f"
+        raise CourseError(f"expected {expected}, got {run_id!r}; the class page has them.")
     claims = [
         Claim(one.submission.source, one.submission.results, study, row)
         for one in school_class.judged
@@ -384,73 +387,73 @@ def find_claims(school_class: SchoolClass, run_id: str) -> list[Claim]:
         if row.key.startswith(run_id)
     ]
     if not claims:
-        raise CourseError(f"expected the number of a run in these submissions, got {run_id!r}; the class page lists them.")
-    keys = {claim.row.key for claim in claims}
-    if len(keys) > 1:
-        raise CourseError(f"expected the number of one run, got {run_id!r}, with which {len(keys)} begin; give more digits.")
+        expected = "the number of a run in these submissions"
+        raise CourseError(f"expected {expected}, got {run_id!r}; the class page lists them.")
+    num_runs = len({claim.row.key for claim in claims})
+    if num_runs > 1:
+        found = f"{run_id!r}, with which {num_runs} begin"
+        raise CourseError(f"expected the number of one run, got {found}; give more digits.")
     return claims
 
 
-def rerun(claims: list[Claim], load: Callable[[str], Dataset], run_and_measure: RunAndMeasure) -> list[Rerun]:
+def rerun(
+    claims: list[Claim], load: Callable[[str], Dataset], run_and_measure: RunAndMeasure
+) -> list[Rerun]:
     """Returns what one training here says of each claim.
 
     Args:
         claims: of one run, by `find_claims`.
         load: gives the images of a dataset that everybody has, by name.
-        run_and_measure: trains (or finds) an experiment and returns a row with `metrics`, as `sweep_run.run_and_measure`.
+        run_and_measure: trains (or finds) an experiment and returns a row with `metrics`.
 
     Raises:
-        CourseError: images that only the student has, or settings that are not the class model with planned changes in range.
+        CourseError: images that only the student has, or settings that are not the class model
+            with planned changes in range.
     """
     experiments = [checked_experiment(claim) for claim in claims]
     dataset = load(claims[0].results.dataset.name)
     metrics = run_and_measure(experiments[0].fitted_to(dataset), dataset)["metrics"]
-    return [_compare(claim, metrics, claim.results.dataset.sha256 == dataset.sha256) for claim in claims]
+    return [_compare(claim, metrics, dataset.sha256) for claim in claims]
 
 
 def checked_experiment(claim: Claim) -> Experiment:
-    """Returns the experiment of a claim, built from its data alone and within the ranges of the homework: a billion layers are data too.
+    """Returns the experiment of a claim, built from its data alone.
+
+    Its settings are within the ranges of the homework: a billion layers are data too.
 
     Raises:
         CourseError: as `rerun`.
     """
-    from course_utils.homework.parameters import validate_changes
-    from course_utils.homework.rule import DATA_FIELDS, wrong_run
-    from course_utils.training.presets import Experiment
-
-    name = claim.results.dataset.name
+    name, study = claim.results.dataset.name, claim.study
     if name not in DATA_FIELDS:
-        raise CourseError(f"{claim.name}: expected one of the datasets {', '.join(DATA_FIELDS)}, got {name!r}; only the student has these images.")
-    problems = validate_changes(claim.study.family, claim.study.changes, claim.results.budget).problems
+        expected = f"one of the datasets {', '.join(DATA_FIELDS)}"
+        found = f"{name!r}; only the student has these images"
+        raise CourseError(f"{claim.name}: expected {expected}, got {found}.")
+    problems = validate_changes(study.family, study.changes, claim.results.budget).problems
     if problems:
-        raise CourseError(f"{claim.name}: is not run, since its changes would not have been accepted: {'; '.join(problems)}.")
-    problem = wrong_run(claim.row, claim.study, claim.results)
+        reason = f"its changes would not have been accepted: {'; '.join(problems)}"
+        raise CourseError(f"{claim.name}: is not run, since {reason}.")
+    problem = wrong_run(claim.row, study, claim.results)
     if problem:
         raise CourseError(f"{claim.name}: is not run, since {problem}.")
     return Experiment.from_dict(claim.row.experiment)
 
 
-def _compare(claim: Claim, metrics: Mapping[str, Mapping[str, Any]], same_data: bool) -> Rerun:
-    from course_utils.metrics.measurement import is_difference_real
-
+def _compare(claim: Claim, metrics: Mapping[str, Mapping[str, Any]], sha256: str) -> Rerun:
     verdicts, unknown = [], sorted(set(metrics) ^ set(claim.row.metrics))
     for name, claimed in claim.row.metrics.items():
         if name in metrics:
-            here = _measurement(name, metrics[name]["value"], metrics[name]["error"], metrics[name]["num_images"], _spread(claim, name))
-            there = _measurement(name, claimed.value, claimed.error, claimed.num_images, 0.0)
+            found, spread = metrics[name], _spread(claim, name)
+            error = math.hypot(found["error"] or 0.0, spread)
+            here = Measurement(name, found["value"], error, found["num_images"])
+            there = Measurement(name, claimed.value, claimed.error or 0.0, claimed.num_images)
             verdicts.append(is_difference_real(here, there, NUM_ERRORS))
+    same_data = claim.results.dataset.sha256 == sha256
     return Rerun(claim, same_data, tuple(verdicts), tuple(unknown))
 
 
-def _measurement(name: str, value: float, error: float | None, num_images: int, spread: float) -> Measurement:
-    from course_utils.metrics.measurement import Measurement
-
-    return Measurement(name, value, math.hypot(error or 0.0, spread), num_images)
-
-
 def _spread(claim: Claim, name: str) -> float:
-    """Returns the standard deviation of a metric between the student's own seeds, 0 where there is only one."""
+    """Returns a metric's standard deviation between the student's seeds, 0 for a single one."""
     rows = claim.study.of_kind(claim.row.kind, claim.row.ablated)
     values = [row.metrics[name].value for row in rows if name in row.metrics]
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)) if len(values) > 1 else 0.0
+    return statistics.stdev(values) if len(values) > 1 else 0.0

@@ -1,300 +1,319 @@
 """What a submission says, as data: `results.json` and `plan.json`, with a cap on everything.
 
-Nothing here knows what a setting means or whether the assignment is met; `rule` does. A value that passes is of the expected type, finite, short
-and free of control characters, so that pages and tables only have to escape it.
+Nothing here knows what a setting means or whether the assignment is met; `rule` does. A value that
+passes is of the expected type, finite, short and free of control characters, so that pages and
+tables only have to escape it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, NoReturn
+from functools import partial
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    Strict,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails, PydanticCustomError
+from typing_extensions import TypedDict
 
 from course_utils.base.config import flatten_dict
-from course_utils.base.device import BUDGETS
+from course_utils.base.device import Budget
 from course_utils.base.errors import CourseError
 
-Reader = Callable[[Any, str], Any]
-MAX_DIGITS, MAX_SHOWN = 40, 60  # of a number; of a wrong value in a message
-MAX_PARTS = 100_000
-MAX_NUMBER = 1e12  # no setting, metric or loss of the course comes near; squares and axes of larger ones overflow
-DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{3}(\d{3})?)?)?(Z|[+-]\d\d:\d\d)?)?")
+VERSION = 1
+MAX_RESULTS_BYTES, MAX_PLAN_BYTES, MAX_ROW_BYTES = 5_000_000, 200_000, 1_000_000
+MAX_ROWS, MAX_EXPERIMENTS, MAX_SEEDS, MAX_CHANGES, MAX_EPOCHS = 200, 6, 20, 50, 200
+MAX_NAME, MAX_TEXT = 200, 10_000
+MAX_NUMBER = 1e12  # beyond every setting, metric and loss of the course; larger axes overflow
+MAX_PARTS, MAX_NAMES, MAX_DIGITS = 100_000, 1_000, 40  # of any JSON; names in one object
+MAX_SHOWN = 60  # characters of a wrong value in a message
+
+
+def shown(value: object) -> str:
+    """Returns a wrong value for a message: escaped, and cut where it is long."""
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    text = ascii(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
 def refuse(where: str, expected: str, got: object) -> NoReturn:
-    """Raises the one line of a refusal; a long value is cut."""
-    text = "an object" if isinstance(got, Mapping) else "a list" if isinstance(got, (list, tuple)) else ascii(got)
-    raise CourseError(f"{where}: expected {expected}, got {text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + '...'}.")
+    """Raises the CourseError of one line that says what stands where something else should."""
+    raise CourseError(f"{where}: expected {expected}, got {shown(got)}.")
 
 
 def parse_json(data: bytes, where: str, max_bytes: int) -> Any:
     """Returns the value that UTF-8 JSON of at most `max_bytes` holds.
 
     Raises:
-        CourseError: too many bytes, not UTF-8, not JSON, nested too deep, a name that stands twice in one object, NaN, infinity or an endless number.
+        CourseError: too many bytes, not UTF-8, not JSON, too deep, too many lists, objects or
+            names, a name that stands twice in one object, NaN, infinity or an endless number.
     """
     if len(data) > max_bytes:
         raise CourseError(f"{where}: expected at most {max_bytes:,} bytes, got {len(data):,}.")
-    if data.count(b"[") + data.count(b"{") > MAX_PARTS:  # an empty list takes 2 bytes in the file and 30 times as many in memory
+    # An empty list takes 2 bytes in the file and 30 times as many in memory.
+    if data.count(b"[") + data.count(b"{") > MAX_PARTS:
         raise CourseError(f"{where}: expected at most {MAX_PARTS:,} lists and objects, got more.")
 
-    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in values:
-                refuse(where, "each name once in an object", name)
-            values[name] = value
-        return values
-
-    def to_number(text: str) -> int | float:
-        if len(text) > MAX_DIGITS:
-            refuse(where, f"numbers of at most {MAX_DIGITS} digits", text)
-        return float(text) if set(text) & set(".eE") else int(text)
-
-    def constant(text: str) -> NoReturn:
-        refuse(where, "finite numbers", text)
-
     try:
-        text = data.decode("utf-8")
-        return json.loads(text, object_pairs_hook=without_repeats, parse_int=to_number, parse_float=to_number, parse_constant=constant)
+        return json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=partial(_to_object, where),
+            parse_int=partial(_to_number, where),
+            parse_float=partial(_to_number, where),
+            parse_constant=partial(refuse, where, "finite numbers"),
+        )
     except UnicodeDecodeError as error:
-        raise CourseError(f"{where}: expected UTF-8 text, got the byte 0x{data[error.start]:02x} at {error.start:,}.") from None
+        found = f"the byte 0x{data[error.start]:02x} at {error.start:,}"
+        raise CourseError(f"{where}: expected UTF-8 text, got {found}.") from None
     except json.JSONDecodeError as error:
-        raise CourseError(f"{where}: expected JSON, got a syntax error: {error.msg} (line {error.lineno}, column {error.colno}).") from None
+        found = f"a syntax error: {error.msg} (line {error.lineno}, column {error.colno})"
+        raise CourseError(f"{where}: expected JSON, got {found}.") from None
     except RecursionError:
-        raise CourseError(f"{where}: expected JSON of a few levels, got lists or objects nested a thousand deep.") from None
+        expected = "JSON of a few levels, got lists or objects nested a thousand deep"
+        raise CourseError(f"{where}: expected {expected}.") from None
 
 
-def text(max_length: int, *, one_line: bool = True, required: bool = False) -> Reader:
-    """Returns the reader of plain text without control characters, with line breaks only where `one_line` is false."""
-    allowed, kind = ("", "one line of text") if one_line else ("\n\r\t", "text")
-
-    def read(value: Any, where: str) -> str:
-        if not isinstance(value, str):
-            refuse(where, kind, value)
-        if len(value) > max_length:
-            raise CourseError(f"{where}: expected at most {max_length:,} characters, got {len(value):,}.")
-        for character in value:
-            if character not in allowed and unicodedata.category(character) in ("Cc", "Cs"):
-                refuse(where, f"{kind} without control characters", character)
-        if required and not value.strip():
-            refuse(where, kind, value)
-        return value
-
-    return read
+def _to_object(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            refuse(where, "each name once in an object", name)
+        values[name] = value
+    if len(values) > MAX_NAMES:
+        found = f"an object of {len(values):,}"
+        raise CourseError(f"{where}: expected at most {MAX_NAMES:,} names, got {found}.")
+    return values
 
 
-def matching(pattern: str, expected: str) -> Reader:
-    """Returns the reader of text that matches a regular expression as a whole."""
+def _to_number(where: str, text: str) -> int | float:
+    if len(text) > MAX_DIGITS:
+        refuse(where, f"numbers of at most {MAX_DIGITS} digits", text)
+    return float(text) if set(text) & set(".eE") else int(text)
+
+
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    """Returns the check of text that matches a regular expression as a whole."""
     compiled = re.compile(pattern)
 
-    def read(value: Any, where: str) -> str:
-        if not isinstance(value, str) or not compiled.fullmatch(value):
-            refuse(where, expected, value)
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise PydanticCustomError("expected", expected)  # pyright: ignore
         return value
 
-    return read
+    return AfterValidator(check)
 
 
-def one_of(*valid: str | int) -> Reader:
-    """Returns the reader of one of a few values."""
-
-    def read(value: Any, where: str) -> Any:
-        if type(value) not in {type(name) for name in valid} or value not in valid:
-            refuse(where, "one of " + ", ".join(map(repr, valid)), value)
-        return value
-
-    return read
-
-
-def whole(low: int, high: int) -> Reader:
-    """Returns the reader of a whole number from `low` to `high`; true and 1.0 are none."""
-
-    def read(value: Any, where: str) -> int:
-        if type(value) is not int or not low <= value <= high:
-            refuse(where, f"a whole number from {low:,} to {high:,}", value)
-        return value
-
-    return read
-
-
-def number(low: float = -MAX_NUMBER, high: float = MAX_NUMBER) -> Reader:
-    """Returns the reader of a finite number from `low` to `high`."""
-
-    def read(value: Any, where: str) -> float:
-        if type(value) not in (int, float) or not low <= value <= high:  # NaN is in no range
-            refuse(where, f"a finite number from {low:g} to {high:g}", value)
-        return float(value)
-
-    return read
-
-
-def date(value: Any, where: str) -> str:
-    """Returns a date with or without time as ISO 8601 writes it, such as "2025-03-01T12:30:00+00:00"."""
-    expected = "a date such as 2025-03-01T12:30:00+00:00"
-    if not isinstance(value, str) or not DATE.fullmatch(value) or not value.isascii():
-        refuse(where, expected, value)
+def _check_date(value: str) -> str:
     try:
         datetime.fromisoformat(value.replace("Z", "+00:00"))
     except ValueError:
-        refuse(where, expected, value)
+        raise PydanticCustomError("expected", "a date that exists") from None
     return value
 
 
-def optional(read: Reader) -> Reader:
-    """Returns the reader of what `read` accepts, or null."""
-    return lambda value, where: None if value is None else read(value, where)
+_NO_CONTROL = r"[^\x00-\x1f\x7f-\x9f]*"
+_TEXT_PATTERN = r"(?:[^\x00-\x1f\x7f-\x9f]|[\n\r\t])*"
+_ONE_LINE = _matching(_NO_CONTROL, "one line of text without control characters")
+_DATE_PATTERN = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{3}([0-9]{3})?)?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
+)
+
+Text = Annotated[str, Strict()]
+Line = Annotated[Text, Field(max_length=MAX_NAME), _ONE_LINE]
+Name = Annotated[Line, _matching(r"(?s:.*\S.*)", "one line of text that is not empty")]
+ShortLine = Annotated[Text, Field(max_length=40), _ONE_LINE]
+Prose = Annotated[
+    Text,
+    Field(max_length=MAX_TEXT),
+    _matching(_TEXT_PATTERN, "text without control characters"),
+]
+Date = Annotated[
+    Text,
+    _matching(_DATE_PATTERN, "a date such as 2025-03-01T12:30:00+00:00"),
+    AfterValidator(_check_date),
+]
+Digest = Annotated[Text, _matching(r"[0-9a-f]{64}", "64 hexadecimal digits")]
+Family = Annotated[Text, _matching(r"[a-z][a-z0-9-]{0,39}", "a model family such as 'vae'")]
+SettingName = Annotated[
+    Text,
+    _matching(
+        r"[a-z][a-z0-9_]{0,59}(\.[a-z][a-z0-9_]{0,59})?",
+        "a dotted name such as 'model.latent_dim'",
+    ),
+]
+Label = Annotated[
+    Text,
+    _matching(
+        r"[A-Za-z0-9-][A-Za-z0-9 _.,:;()/%+*=-]{0,59}",
+        "a name such as 'FID' or '-ELBO (nats)'",
+    ),
+]
+Kind = Literal["baseline", "changed", "ablation"]
+
+Whole = Annotated[int, Strict()]
+Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
+Seeds = Annotated[tuple[Seed, ...], Field(max_length=MAX_SEEDS), FailFast()]
+Version = Annotated[Whole, Field(ge=VERSION, le=VERSION)]
+Number = Annotated[float, Strict(), Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
+Positive = Annotated[Number, Field(ge=0)]
+Seconds = Annotated[Number, Field(ge=0, le=1e8)]
+Column = Annotated[tuple[Number, ...], Field(max_length=MAX_EPOCHS), FailFast()]
 
 
-def scalar(value: Any, where: str) -> Any:
-    """Returns a setting's value: text, a number, true, false or null."""
-    if isinstance(value, str):
-        return text(200)(value, where)
-    if isinstance(value, float):
-        return number()(value, where)
-    if type(value) is int:
-        return whole(-(2**53), 2**53)(value, where)
-    if value is not None and not isinstance(value, bool):
-        refuse(where, "text, a number, true, false or null", value)
-    return value
+def _kind_of(value: Any) -> str:
+    return "<list>" if isinstance(value, (list, tuple)) else f"<{type(value).__name__}>"
 
 
-def list_of(read: Reader, max_length: int, min_length: int = 0) -> Reader:
-    """Returns the reader of a list; it gives a tuple."""
+# Told apart by their Python type, so that one value has one error; `_place` leaves out the tags.
+Scalar = Annotated[
+    Annotated[None, Tag("<NoneType>")]
+    | Annotated[bool, Strict(), Tag("<bool>")]
+    | Annotated[Whole, Field(ge=-(2**53), le=2**53), Tag("<int>")]
+    | Annotated[Number, Tag("<float>")]
+    | Annotated[Line, Tag("<str>")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="expected",
+        custom_error_message="text, a number, true, false or null",
+    ),
+]
+SettingValue = Annotated[
+    Annotated[Scalar, Tag("<scalar>")]
+    | Annotated[tuple[Scalar, ...], Field(max_length=20), Tag("<list>")],
+    Discriminator(lambda value: "<list>" if _kind_of(value) == "<list>" else "<scalar>"),
+]
+Settings = Annotated[dict[SettingName, SettingValue], Field(max_length=80)]
 
-    def read_list(value: Any, where: str) -> tuple:
-        if not isinstance(value, (list, tuple)):
-            refuse(where, "a list", value)
-        if not min_length <= len(value) <= max_length:
-            raise CourseError(f"{where}: expected {min_length} to {max_length:,} entries, got {len(value):,}.")
-        return tuple(read(item, f"{where}[{index}]") for index, item in enumerate(value))
-
-    return read_list
-
-
-def mapping(read_name: Reader, read: Reader, max_length: int) -> Reader:
-    """Returns the reader of an object whose names are free."""
-
-    def read_mapping(value: Any, where: str) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            refuse(where, "an object", value)
-        if len(value) > max_length:
-            raise CourseError(f"{where}: expected at most {max_length:,} names, got {len(value):,}.")
-        return {read_name(name, f"{where}, a name"): read(item, f"{where}.{name}") for name, item in value.items()}
-
-    return read_mapping
+_CONFIG = ConfigDict(extra="forbid")
 
 
-def record(readers: Mapping[str, Reader], make: Callable[..., Any] = dict) -> Reader:
-    """Returns the reader of an object with exactly these names; it gives `make(**values)`."""
-
-    def read_record(value: Any, where: str) -> Any:
-        if not isinstance(value, Mapping):
-            refuse(where, "an object", value)
-        for name in value:
-            if name not in readers:
-                refuse(where, f"the names {', '.join(readers)}", name)
-        for name in readers:
-            if name not in value:
-                raise CourseError(f"{where}: expected the name {name!r}, got an object without it.")
-        return make(**{name: read(value[name], f"{where}.{name}") for name, read in readers.items()})
-
-    return read_record
-
-
-VERSION = 1
-KINDS = ("baseline", "changed", "ablation")
-MAX_RESULTS_BYTES, MAX_PLAN_BYTES, MAX_ROW_BYTES = 5_000_000, 200_000, 1_000_000
-MAX_ROWS, MAX_EXPERIMENTS, MAX_SEEDS, MAX_CHANGES, MAX_NAME, MAX_TEXT, MAX_EPOCHS = 200, 6, 20, 50, 200, 10_000, 200
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Metric:
     """One measured number of one run; `error` is one standard error, None where there is none."""
 
-    value: float
-    error: float | None
-    num_images: int
+    value: Number
+    error: Positive | None
+    num_images: Annotated[Whole, Field(ge=0, le=10**7)]
 
 
-@dataclass(frozen=True)
+class ExperimentDict(TypedDict):
+    """An experiment as `Experiment.as_dict` writes it; its names are checked, not its meaning."""
+
+    __pydantic_config__ = _CONFIG  # type: ignore
+
+    family: Family
+    dataset: Line
+    seed: Seed
+    model: Settings
+    train: Settings
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class SubmittedRow:
     """One finished run: what was trained, when, how long, and what came out.
 
     Attributes:
         kind: "baseline", "changed" (all changes) or "ablation" (all but one).
         ablated: of an ablation, the dotted name of the change that was left out; else None.
-        experiment: as `Experiment.as_dict` writes it; its names are checked, its meaning is not.
         key: SHA-256 of experiment and data, 64 hexadecimal digits.
         history: columns of the training curves, one value an epoch.
     """
 
-    kind: str
-    ablated: str | None
-    seed: int
-    experiment: dict[str, Any]
-    key: str
-    started: str
-    finished: str
-    machine: str
-    training_seconds: float
-    sampling_seconds: float
-    metrics: dict[str, Metric]
-    history: dict[str, tuple[float, ...]]
+    kind: Kind
+    ablated: SettingName | None
+    seed: Seed
+    experiment: ExperimentDict
+    key: Digest
+    started: Date
+    finished: Date
+    machine: Line
+    training_seconds: Seconds
+    sampling_seconds: Seconds
+    metrics: Annotated[dict[Label, Metric], Field(max_length=40)]
+    history: Annotated[dict[Label, Column], Field(max_length=40)]
 
     @property
     def settings(self) -> dict[str, Any]:
         """`{dotted name: value}` of the experiment."""
-        return flatten_dict(self.experiment)
+        return flatten_dict(self.experiment)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Plan:
     """What a student set out to change in one model family, and their texts."""
 
-    family: str
-    changes: dict[str, Any]
-    prediction: str
-    observation: str
-    explanation: str
-    planned: str
+    family: Family
+    changes: Annotated[dict[SettingName, SettingValue], Field(max_length=MAX_CHANGES)]
+    prediction: Prose
+    observation: Prose
+    explanation: Prose
+    planned: Date
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Study(Plan):
     """A plan with the runs that belong to it."""
 
-    rows: tuple[SubmittedRow, ...]
+    rows: Annotated[tuple[SubmittedRow, ...], Field(max_length=MAX_ROWS), FailFast()]
 
     def of_kind(self, kind: str, ablated: str | None = None) -> tuple[SubmittedRow, ...]:
         """Returns the rows of one kind; of the ablations those that left out `ablated`."""
         return tuple(row for row in self.rows if row.kind == kind and row.ablated == ablated)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class DatasetName:
     """Which images were used."""
 
-    name: str
-    sha256: str
+    name: Name
+    sha256: Digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Results:
     """Everything that one student hands in, the report and the pictures aside."""
 
-    version: int
-    student: str
-    course_version: str
+    version: Version
+    student: Name
+    course_version: ShortLine
     dataset: DatasetName
-    budget: str
-    seeds: tuple[int, ...]
-    created: str
-    experiments: tuple[Study, ...]
+    budget: Budget
+    seeds: Seeds
+    created: Date
+    experiments: Annotated[tuple[Study, ...], Field(max_length=MAX_EXPERIMENTS), FailFast()]
+
+    @model_validator(mode="after")
+    def _check_as_a_whole(self) -> Results:
+        rows = [row for study in self.experiments for row in study.rows]
+        if len(rows) > MAX_ROWS:
+            _raise(f"at most {MAX_ROWS} rows", len(rows))
+        families = [study.family for study in self.experiments]
+        if len(families) > len(set(families)):
+            _raise("each family once in its experiments", ", ".join(families))
+        for row in rows:
+            if (row.kind == "ablation") != (row.ablated is not None):
+                expected = "null" if row.ablated else "the name that was left out"
+                _raise(f"as 'ablated' of kind {row.kind!r} {expected}", row.ablated)
+        return self
 
     def as_dict(self) -> dict[str, Any]:
         """Returns nested dicts and lists, as `results.json` holds them."""
@@ -302,79 +321,96 @@ class Results:
 
     def as_json(self) -> bytes:
         """Returns `results.json`; equal results give equal bytes."""
-        return (json.dumps(asdict(self), allow_nan=False, ensure_ascii=False, indent=1) + "\n").encode()
+        text = json.dumps(asdict(self), allow_nan=False, ensure_ascii=False, indent=1)
+        return (text + "\n").encode()
 
 
-_sha256 = matching(r"[0-9a-f]{64}", "64 hexadecimal digits")
-_family = matching(r"[a-z][a-z0-9-]{0,39}", "a model family such as 'vae'")
-_setting = matching(r"[a-z][a-z0-9_]{0,59}(\.[a-z][a-z0-9_]{0,59})?", "a dotted name such as 'model.latent_dim'")
-_label = matching(r"[A-Za-z0-9-][A-Za-z0-9 _.,:;()/%+*=-]{0,59}", "a name such as 'FID' or '-ELBO (nats)'")
-_seed = whole(0, 2**32 - 1)
-_prose, _seconds = text(MAX_TEXT, one_line=False), number(0, 1e8)
+class HomeworkFile(TypedDict):
+    """What `homework.json` in a student's folder says."""
+
+    __pydantic_config__ = _CONFIG  # type: ignore
+
+    version: Version
+    student: Line
+    created: Date
+    dataset: Name
+    budget: Budget
+    seeds: Seeds
 
 
-def _value(value: Any, where: str) -> Any:  # of a setting
-    return list_of(scalar, 20)(value, where) if isinstance(value, (list, tuple)) else scalar(value, where)
+def _raise(expected: str, got: object) -> NoReturn:
+    context = {"expected": expected, "got": shown(got)}
+    raise PydanticCustomError("whole", "{expected}, got {got}", context)
 
 
-_settings = mapping(_setting, _value, 80)
-_experiment = record({"family": _family, "dataset": text(MAX_NAME), "seed": _seed, "model": _settings, "train": _settings})
-_metric = record({"value": number(), "error": optional(number(low=0)), "num_images": whole(0, 10**7)}, Metric)
-_plan_readers = {
-    "family": _family,
-    "changes": mapping(_setting, _value, MAX_CHANGES),
-    "prediction": _prose,
-    "observation": _prose,
-    "explanation": _prose,
-    "planned": date,
+_RESULTS, _PLAN = TypeAdapter(Results), TypeAdapter(Plan)
+_ROW, _HOMEWORK = TypeAdapter(SubmittedRow), TypeAdapter(HomeworkFile)
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dataclass_type": "an object",
+    "dict_type": "an object",
+    "finite_number": "a finite number",
+    "float_type": "a finite number",
+    "greater_than_equal": "at least {ge:,}",
+    "int_type": "a whole number",
+    "less_than": "less than {lt:,}",
+    "less_than_equal": "at most {le:,}",
+    "literal_error": "one of {expected}",
+    "string_type": "text",
+    "string_unicode": "text without halves of characters",
+    "tuple_type": "a list",
 }
-_row = record(
-    {
-        "kind": one_of(*KINDS),
-        "ablated": optional(_setting),
-        "seed": _seed,
-        "experiment": _experiment,
-        "key": _sha256,
-        "started": date,
-        "finished": date,
-        "machine": text(MAX_NAME),
-        "training_seconds": _seconds,
-        "sampling_seconds": _seconds,
-        "metrics": mapping(_label, _metric, 40),
-        "history": mapping(_label, list_of(number(), MAX_EPOCHS), 40),
-    },
-    SubmittedRow,
-)
-_results = record(
-    {
-        "version": one_of(VERSION),
-        "student": text(MAX_NAME, required=True),
-        "course_version": text(40),
-        "dataset": record({"name": text(MAX_NAME, required=True), "sha256": _sha256}, DatasetName),
-        "budget": one_of(*BUDGETS),
-        "seeds": list_of(_seed, MAX_SEEDS),
-        "created": date,
-        "experiments": list_of(record({**_plan_readers, "rows": list_of(_row, MAX_ROWS)}, Study), MAX_EXPERIMENTS),
-    },
-    Results,
-)
+
+
+def _checked(adapter: TypeAdapter[Any], value: Any, where: str) -> Any:
+    """Returns the value as the adapter's type, or raises the first of its errors as CourseError."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False)[0]
+    raise CourseError(f"{where}{_place(details)}: expected {_complaint(details)}.")
+
+
+def _place(details: ErrorDetails) -> str:
+    """Returns where in the file an error is, such as `.experiments[0].rows[3].seed`."""
+    parts = list(details["loc"])
+    if details["type"] in ("missing", "unexpected_keyword_argument", "extra_forbidden"):
+        parts.pop()
+    is_name = parts[-1:] == ["[key]"]
+    place = ""
+    for part in parts[:-2] if is_name else parts:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif not part.startswith("<"):
+            place += f".{shown(part)[1:-1]}"
+    return place + (", a name" if is_name else "")
+
+
+def _complaint(details: ErrorDetails) -> str:
+    """Returns what was expected and what was got instead."""
+    kind, got, context = details["type"], details["input"], details.get("ctx", {})
+    if kind == "missing":
+        return f"the name {shown(details['loc'][-1])}, got an object without it"
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"no names beyond those of the format, got {shown(details['loc'][-1])}"
+    if kind in ("too_long", "string_too_long"):
+        units = {str: "characters", dict: "names"}.get(type(got), "entries")
+        return f"at most {context['max_length']:,} {units}, got {len(got):,}"
+    if kind == "whole":
+        return details["msg"]
+    expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else details["msg"]
+    return f"{expected}, got {shown(got)}"
 
 
 def check_results(value: Any, where: str = "results.json") -> Results:
     """Returns the results that nested dicts and lists describe.
 
     Raises:
-        CourseError: a name is missing, unknown or stands for something else than expected; a text, list or number is too large; a family twice.
+        CourseError: a name is missing, unknown or stands for something else than expected; a text,
+            list or number is too large; a family twice.
     """
-    results = _results(value, where)
-    if (num_rows := sum(len(study.rows) for study in results.experiments)) > MAX_ROWS:
-        raise CourseError(f"{where}: expected at most {MAX_ROWS} rows, got {num_rows}.")
-    if len(families := [study.family for study in results.experiments]) > len(set(families)):
-        refuse(f"{where}.experiments", "each family once", ", ".join(families))
-    for row in (row for study in results.experiments for row in study.rows):
-        if (row.kind == "ablation") != (row.ablated is not None):
-            refuse(f"{where}, ablated", f"{'null' if row.ablated else 'the name that was left out'} for kind {row.kind!r}", row.ablated)
-    return results
+    return _checked(_RESULTS, value, where)
 
 
 def read_results(data: bytes, where: str = "results.json") -> Results:
@@ -387,10 +423,15 @@ def read_results(data: bytes, where: str = "results.json") -> Results:
 
 
 def read_plan(data: bytes, where: str = "plan.json") -> Plan:
-    """Returns the plan in the bytes of a `plan.json`; raises CourseError as `read_results` does."""
-    return record(_plan_readers, Plan)(parse_json(data, where, MAX_PLAN_BYTES), where)
+    """Returns the plan in the bytes of a `plan.json`; raises CourseError as `read_results`."""
+    return _checked(_PLAN, parse_json(data, where, MAX_PLAN_BYTES), where)
 
 
 def read_row(data: bytes, where: str = "rows.jsonl") -> SubmittedRow:
-    """Returns the run in one line of a `rows.jsonl`; raises CourseError as `read_results` does."""
-    return _row(parse_json(data, where, MAX_ROW_BYTES), where)
+    """Returns the run in one line of a `rows.jsonl`; raises CourseError as `read_results`."""
+    return _checked(_ROW, parse_json(data, where, MAX_ROW_BYTES), where)
+
+
+def read_homework_file(data: bytes, where: str = "homework.json") -> HomeworkFile:
+    """Returns what the bytes of a `homework.json` say; raises CourseError as `read_results`."""
+    return _checked(_HOMEWORK, parse_json(data, where, MAX_PLAN_BYTES), where)

@@ -1,4 +1,4 @@
-"""The bootstrap cell in every place where a learner may run it, the stamping, and Colab's install."""
+"""The bootstrap cell wherever a learner may run it, the stamping, and Colab's install."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from course_utils import notebook as course_notebook
 from course_utils.base.errors import CourseError
 from tools import bootstrap
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 FAKE_SETUP = "def setup():\n    print('setup ran from', __file__)\n"
-GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main"]
+GIT = [
+    "git",
+    "-c",
+    "user.name=test",
+    "-c",
+    "user.email=test@example.org",
+    "-c",
+    "init.defaultBranch=main",
+]
 
 
 @pytest.fixture
@@ -33,19 +42,33 @@ def source(tmp_path):
 
 
 def run_cell(cwd: Path, colab: bool, **env: object) -> subprocess.CompletedProcess:
-    """Runs the cell as a kernel would, in a fresh process in `cwd`; Colab is a stub in `sys.modules`."""
-    stub = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n" if colab else ""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("COURSE_", "PYTHONPATH"))}
+    """Runs the cell as a kernel would, in a process of its own; Colab is a stub there."""
+    stub = (
+        "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n"
+        if colab
+        else ""
+    )
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COURSE_", "PYTHONPATH"))
+    }
     cwd.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", stub + bootstrap.BOOTSTRAP_CELL]
-    return subprocess.run(command, cwd=cwd, env={**clean, **{k: str(v) for k, v in env.items()}}, capture_output=True, text=True)
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**clean, **{k: str(v) for k, v in env.items()}},
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_cell_is_short_plain_python():
     lines = bootstrap.BOOTSTRAP_CELL.splitlines()
     compile(bootstrap.BOOTSTRAP_CELL, "cell", "exec")
-    assert len(lines) <= 16
-    assert max(map(len, lines)) <= 150
+    assert len(lines) <= 21
+    assert max(map(len, lines)) <= 100
     assert bootstrap.REPOSITORY in bootstrap.BOOTSTRAP_CELL
     assert not any(line.lstrip().startswith(("%", "!")) for line in lines)
 
@@ -62,7 +85,9 @@ def test_colab_recovers_from_a_half_clone_and_keeps_its_files(tmp_path, source):
     course = tmp_path / "course"
     (course / ".git").mkdir(parents=True)
     (course / "mine.txt").write_text("kept")
-    result = run_cell(tmp_path / "empty", colab=True, COURSE_REPO=source.as_uri(), COURSE_DIR=course)
+    result = run_cell(
+        tmp_path / "empty", colab=True, COURSE_REPO=source.as_uri(), COURSE_DIR=course
+    )
     assert f"setup ran from {course}" in result.stdout, result.stderr
     assert [path.read_text() for path in tmp_path.glob("*-old/mine.txt")] == ["kept"]
 
@@ -80,7 +105,9 @@ def test_colab_says_when_it_cannot_clone_and_works_the_next_time(tmp_path, sourc
 def test_outside_of_the_course_it_says_what_to_do(tmp_path):
     result = run_cell(tmp_path / "empty", colab=False)
     assert result.returncode == 1
-    assert result.stderr.strip().endswith("Open this notebook inside the folder of the course, or on Colab.")
+    assert result.stderr.strip().endswith(
+        "open this inside the course's folder or on Colab."
+    )
 
 
 @pytest.mark.parametrize("folder", ["notebooks", "."])
@@ -95,7 +122,9 @@ def notebook(*cells):
 
 def test_stamp_notebook_changes_only_the_tagged_first_code_cell():
     first = nbformat.v4.new_code_cell("old", metadata={"tags": ["bootstrap"]})
-    nb = notebook(nbformat.v4.new_markdown_cell("# Title"), first, nbformat.v4.new_code_cell("1 + 1"))
+    nb = notebook(
+        nbformat.v4.new_markdown_cell("# Title"), first, nbformat.v4.new_code_cell("1 + 1")
+    )
     assert bootstrap.stamp_notebook(nb) is True
     assert [cell.source for cell in nb.cells] == ["# Title", bootstrap.BOOTSTRAP_CELL, "1 + 1"]
     assert bootstrap.stamp_notebook(nb) is False
@@ -112,12 +141,20 @@ def test_stamp_readme_replaces_the_block_and_nothing_else():
     stamped = bootstrap.stamp_readme(text)
     assert stamped.startswith("# Course\n<!-- badges -->\n[![Open the course in Google Colab](")
     assert stamped.endswith("<!-- /badges -->\nrest\n") and "old" not in stamped
-    assert "colab.research.google.com/github/generative-images/course/blob/main/notebooks/00_start_here.ipynb" in stamped
-    assert "mybinder.org/v2/gh/generative-images/course/main?urlpath=lab/tree/notebooks/00_start_here.ipynb" in stamped
+    assert (
+        "colab.research.google.com/github/generative-images/course/blob/main/notebooks/00_start_here.ipynb"
+        in stamped
+    )
+    assert (
+        "mybinder.org/v2/gh/generative-images/course/main?urlpath=lab/tree/notebooks/00_start_here.ipynb"
+        in stamped
+    )
     assert bootstrap.stamp_readme(stamped) == stamped
 
 
-@pytest.mark.parametrize("text", ["no markers", "<!-- badges -->", "<!-- /badges --> <!-- badges -->"])
+@pytest.mark.parametrize(
+    "text", ["no markers", "<!-- badges -->", "<!-- /badges --> <!-- badges -->"]
+)
 def test_stamp_readme_needs_its_markers(text):
     with pytest.raises(CourseError, match="<!-- badges -->"):
         bootstrap.stamp_readme(text)
@@ -131,37 +168,45 @@ def pip_calls(monkeypatch):
         result = subprocess.CompletedProcess([], 0, "", "")
 
     calls = Calls()
-    monkeypatch.setattr(bootstrap.subprocess, "run", lambda command, **_: calls.append(command) or calls.result)
+    monkeypatch.setattr(
+        course_notebook.subprocess,
+        "run",
+        lambda command, **_: calls.append(command) or calls.result,
+    )
     return calls
 
 
 def hide(monkeypatch, *names: str) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in names else found(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in names else found(name)
+    )
 
 
 def test_install_missing_does_nothing_where_all_is_there(pip_calls, capsys):
-    bootstrap.install_missing()
+    course_notebook.install_missing()
     assert pip_calls == [] and capsys.readouterr().out == ""
 
 
 def test_install_missing_names_the_package_and_nothing_else(pip_calls, monkeypatch):
     hide(monkeypatch, "PIL")
-    bootstrap.install_missing()
+    course_notebook.install_missing()
     assert pip_calls == [[sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "pillow"]]
 
 
 def test_install_missing_never_installs_torch_or_numpy(pip_calls, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    bootstrap.install_missing()
+    course_notebook.install_missing()
     assert not {"torch", "torchvision", "numpy"} & set(pip_calls[0])
     assert "numpy, torch, torchvision missing" in capsys.readouterr().out
 
 
 def test_install_missing_offline_is_one_line(pip_calls, monkeypatch, capsys):
     hide(monkeypatch, "tqdm")
-    pip_calls.result = subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: No matching distribution found for tqdm\n")
-    bootstrap.install_missing()
+    pip_calls.result = subprocess.CompletedProcess(
+        [], 1, "", "WARNING: retrying\nERROR: No matching distribution found for tqdm\n"
+    )
+    course_notebook.install_missing()
     out = capsys.readouterr().out
     assert out.count("\n") == 1 and "Could not install tqdm (ERROR: No matching" in out
 
@@ -169,4 +214,8 @@ def test_install_missing_offline_is_one_line(pip_calls, monkeypatch, capsys):
 def test_runtime_packages_are_dependencies_of_the_project():
     declared = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
     brought_along = {"ipython"}  # by ipykernel
-    assert [package for _, package in bootstrap.RUNTIME_PACKAGES if f'"{package}>=' not in declared and package not in brought_along] == []
+    assert [
+        package
+        for _, package in course_notebook.RUNTIME_PACKAGES
+        if f'"{package}>=' not in declared and package not in brought_along
+    ] == []

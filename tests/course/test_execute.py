@@ -1,4 +1,8 @@
-"""Executing notebooks: three real runs in one go (a good one, a failing one, a failing widget), the rest on notebooks made by hand."""
+"""Executing notebooks and their pages.
+
+Three real runs in one go (a good one, a failing one, a failing widget); the rest is on notebooks
+made by hand.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,19 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_utils.base.errors import CourseError
-from tools import notebook_files
-from tools import run_notebooks as execute
-from tools import site as html_site
+from tools import notebook_files, run_notebooks, site
 from tools.bootstrap import BOOTSTRAP_CELL
-from tools.site import latex_to_mathml
+from tools.execute import kernel_env
+from tools.mathml import latex_to_mathml
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+k"
+    "cQAAAABJRU5ErkJggg=="
+)
 GOOD_TEXT = r"""# The mean $\mu$ of a digit
 
 A first paragraph with $x < \tfrac12$ and [the next one](02_fails.ipynb#end).
@@ -39,10 +46,16 @@ It is $z$.
 GOOD_CODE = """\
 import os, sys
 from tqdm.auto import tqdm
-from IPython.display import HTML, display
-print(os.environ["TEST_PYTHON"] == sys.executable, os.environ["PYTHONHASHSEED"], os.environ.get("MPLBACKEND") != "bad")
+from IPython.display import display
+env = os.environ
+print(env["TEST_PYTHON"] == sys.executable, env["PYTHONHASHSEED"], env.get("MPLBACKEND") != "bad")
 print(len(list(tqdm(range(3)))), os.path.join(os.getcwd(), "x.txt"))
-display(HTML(f'<img alt="a small ramp" src="PIXEL">'))""".replace("PIXEL", PIXEL)
+about = {"image/png": {"alt": "a <small> ramp", "width": 60}}
+display({"image/png": "PIXEL", "text/plain": "a <small> ramp"}, metadata=about, raw=True)
+words = '<details class="alt-text"><summary>The picture in words</summary>a ramp</details>'
+display({"text/html": words, "text/plain": "(a ramp)"}, raw=True)""".replace(
+    "PIXEL", PIXEL.split(",")[1]
+)
 WIDGET_CODE = """\
 import ipywidgets
 with ipywidgets.Output():
@@ -50,7 +63,7 @@ with ipywidgets.Output():
 
 
 def make_course(root: Path) -> Path:
-    """Writes a course of three notebooks and a stand-in for its package; returns the folder of the notebooks."""
+    """Writes three notebooks and a stand-in for the package; returns the notebooks' folder."""
     (root / "course_utils").mkdir(parents=True)
     (root / "course_utils" / "notebook.py").write_text("def setup():\n    print('ready')\n")
     folder = root / "notebooks"
@@ -58,9 +71,16 @@ def make_course(root: Path) -> Path:
     first = new_code_cell("old", metadata={"tags": ["bootstrap"]})
     cells = [new_markdown_cell(GOOD_TEXT), first, new_code_cell(GOOD_CODE), new_code_cell("x = 1")]
     nbformat.write(new_notebook(cells=cells), folder / "01_good.ipynb")
-    cells = [new_markdown_cell("# Fails"), first, new_code_cell("1 / 0"), new_code_cell("print('never')")]
+    cells = [
+        new_markdown_cell("# Fails"),
+        first,
+        new_code_cell("1 / 0"),
+        new_code_cell("print('never')"),
+    ]
     nbformat.write(new_notebook(cells=cells), folder / "02_fails.ipynb")
-    nbformat.write(new_notebook(cells=[first, new_code_cell(WIDGET_CODE)]), folder / "03_widget.ipynb")
+    nbformat.write(
+        new_notebook(cells=[first, new_code_cell(WIDGET_CODE)]), folder / "03_widget.ipynb"
+    )
     (folder / "words.md").write_text("# Words")
     (folder / "pixel.png").write_bytes(b"\x89PNG")
     return folder
@@ -68,25 +88,36 @@ def make_course(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The three notebooks, run once with refresh, in a place where the kernel called python3 is somebody else's."""
+    """The three notebooks, run once with refresh, where the kernel "python3" is somebody else's."""
     root = tmp_path_factory.mktemp("course")
     folder = make_course(root)
     before = {path.name: path.read_text() for path in folder.glob("*.ipynb")}
     kernel = root / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True)
-    (kernel / "kernel.json").write_text(json.dumps({"argv": ["false"], "display_name": "other", "language": "python"}))
+    (kernel / "kernel.json").write_text(
+        json.dumps({"argv": ["false"], "display_name": "other", "language": "python"})
+    )
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "TEST_PYTHON": sys.executable, "JUPYTER_PATH": root / "jupyter", "COURSE_CACHE": root / "cache", "COURSE_BUDGET": "smoke",
-            "COURSE_DATASET": "strokes", "MPLBACKEND": "bad",
-        }.items():  # fmt: skip
-            patch.setenv(name, str(value))
-        results = execute.run_notebooks(execute.notebook_paths(folder), root / "site", refresh=True, timeout_seconds=120)
+        patch.setenv("TEST_PYTHON", sys.executable)
+        patch.setenv("JUPYTER_PATH", str(root / "jupyter"))
+        patch.setenv("COURSE_CACHE", str(root / "cache"))
+        patch.setenv("COURSE_BUDGET", "smoke")
+        patch.setenv("COURSE_DATASET", "strokes")
+        patch.setenv("MPLBACKEND", "bad")
+        results = run_notebooks.run_notebooks(
+            run_notebooks.notebook_paths(folder), root / "site", refresh=True
+        )
     return results, folder, root / "site", before
 
 
 def texts(notebook) -> list[str]:
-    return [output.text for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs if output.output_type == "stream"]
+    return [
+        output.text
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "stream"
+    ]
 
 
 def test_results_name_the_cell_and_the_error(run):
@@ -104,9 +135,14 @@ def test_good_notebook_is_refreshed_and_fresh(run):
     notebook = nbformat.read(folder / "01_good.ipynb", as_version=4)
     assert notebook.cells[1].source == BOOTSTRAP_CELL
     assert texts(notebook) == ["ready\n", "True 0 True\n3 x.txt\n"]
-    assert execute.stale_cells(notebook) == []
-    assert notebook.metadata.course.budget == "smoke" and notebook.metadata.course.dataset == "strokes"
-    assert set(notebook.metadata) == {"course", "kernelspec", "language_info"} and "version" not in notebook.metadata.language_info
+    assert notebook_files.stale_cells(notebook) == []
+    assert (
+        notebook.metadata.course.budget == "smoke" and notebook.metadata.course.dataset == "strokes"
+    )
+    assert (
+        set(notebook.metadata) == {"course", "kernelspec", "language_info"}
+        and "version" not in notebook.metadata.language_info
+    )
     assert not any("execution" in cell.metadata for cell in notebook.cells)
     assert str(folder) not in (folder / "01_good.ipynb").read_text()
 
@@ -120,20 +156,63 @@ def test_failing_notebook_is_left_as_it_was(run, name):
 
 def test_failing_copy_keeps_its_error_and_stops_there(run):
     failed = nbformat.read(run[2] / "02_fails.ipynb", as_version=4)
-    assert failed.cells[2].outputs[-1].ename == "ZeroDivisionError" and failed.cells[3].execution_count is None
-    assert execute.stale_cells(failed)[-1].endswith("it was never executed")
+    assert (
+        failed.cells[2].outputs[-1].ename == "ZeroDivisionError"
+        and failed.cells[3].execution_count is None
+    )
+    assert notebook_files.stale_cells(failed)[-1].endswith("it was never executed")
 
 
 def test_page_reads_well_without_a_network(run):
     page = (run[2] / "01_good.html").read_text()
-    assert re.findall(r'<(?:script|link|iframe|img|source)[^>]+(?:src|href)="(?!data:)[^"]*"', page) == []
+    assert (
+        re.findall(r'<(?:script|link|iframe|img|source)[^>]+(?:src|href)="(?!data:)[^"]*"', page)
+        == []
+    )
     assert "<script" not in page and "@import" not in page and "url(" not in page
-    assert page.count("<math") == 4 and "$" not in re.sub(r"<code>.*?</code>|<pre>.*?</pre>", "", page, flags=re.S)
+    assert page.count("<math") == 4 and "$" not in re.sub(
+        r"<code>.*?</code>|<pre>.*?</pre>", "", page, flags=re.S
+    )
     assert '<code>cost = "$5 and $6"</code>' in page
-    assert 'alt="a small ramp"' in page and f'alt="a picture of one pixel" src="{PIXEL[:22]}' in page
+    assert f'alt="a picture of one pixel" src="{PIXEL[:22]}' in page
     assert 'href="02_fails.html#end"' in page and 'href="../notebooks/words.md"' in page
-    assert re.search(r"<details><summary>Answer</summary>\s*<p>It is <math.*?</math>.</p>\s*</details>", page)
+    assert re.search(
+        r"<details><summary>Answer</summary>\s*<p>It is <math.*?</math>.</p>\s*</details>", page
+    )
     assert "<title>The mean μ of a digit</title>" in page and 'name="viewport"' in page
+
+
+def test_pictures_of_a_page_carry_their_text_and_width_once(run):
+    page = BeautifulSoup((run[2] / "01_good.html").read_text(), "html.parser")
+    (picture,) = page.select(".output_area img")
+    assert picture["src"] == PIXEL
+    assert (picture["alt"], picture["width"]) == ("a <small> ramp", "60")
+    assert page.select("details.alt-text") == []
+    assert [len(area.select("img, pre")) for area in page.select(".output_area")] == [1, 1, 1]
+
+
+def test_stored_pictures_keep_their_text_and_width(run):
+    for notebook in (run[1] / "01_good.ipynb", run[2] / "01_good.ipynb"):
+        _, picture, words = nbformat.read(notebook, as_version=4).cells[2].outputs
+        assert picture.metadata == {"image/png": {"alt": "a <small> ramp", "width": 60}}
+        assert (
+            set(picture.data) == {"image/png", "text/plain"}
+            and "details" in words.data["text/html"]
+        )
+
+
+@pytest.mark.parametrize("mime_type", ["image/png", "image/gif", "image/jpeg"])
+@pytest.mark.parametrize("kind", ["display_data", "execute_result"])
+def test_page_embeds_pictures_of_each_kind_with_their_text(mime_type, kind, tmp_path):
+    about = {"alt": 'a "ramp" <in> grey', "width": 60}
+    data = {mime_type: "QUJD", "text/plain": "in words"}
+    output = new_output(kind, data=data, metadata={mime_type: about})
+    cell = new_code_cell("show()", outputs=[output])
+    site.write_page(new_notebook(cells=[cell]), tmp_path, tmp_path / "a.html", {"a"})
+    page = BeautifulSoup((tmp_path / "a.html").read_text(), "html.parser")
+    (picture,) = page.select("img")
+    expected = {"src": f"data:{mime_type};base64,QUJD", "alt": about["alt"], "width": "60"}
+    assert picture.attrs == expected and "in words" not in page.get_text()
 
 
 def test_index_lists_titles_summaries_and_outcomes(run):
@@ -151,14 +230,14 @@ def test_times_are_kept_for_the_next_run(run):
 
 @pytest.fixture
 def no_kernel(monkeypatch, tmp_path):
-    """Lets notebooks "run" at once; `no_kernel.append(function)` adds what happens to a notebook meanwhile."""
+    """Lets notebooks "run" at once; `no_kernel.append(function)` adds what happens meanwhile."""
     actions = []
 
-    def fake(notebook, folder, timeout_seconds, env):
+    def fake(notebook, folder, workers):
         for action in actions:
             action(notebook)
 
-    monkeypatch.setattr(execute, "_execute", fake)
+    monkeypatch.setattr(run_notebooks, "execute", fake)
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
     monkeypatch.setenv("COURSE_DATASET", "strokes")
@@ -166,44 +245,54 @@ def no_kernel(monkeypatch, tmp_path):
 
 
 def write_small(path: Path, *cells) -> Path:
-    nbformat.write(new_notebook(cells=[new_code_cell("old", metadata={"tags": ["bootstrap"]}), *cells]), path)
+    nbformat.write(
+        new_notebook(cells=[new_code_cell("old", metadata={"tags": ["bootstrap"]}), *cells]), path
+    )
     return path
 
 
 def test_a_notebook_that_was_edited_meanwhile_is_not_overwritten(no_kernel, tmp_path):
     path = write_small(tmp_path / "a.ipynb")
     no_kernel.append(lambda notebook: write_small(path, new_code_cell("mine")))
-    (result,) = execute.run_notebooks([path], refresh=True)
+    (result,) = run_notebooks.run_notebooks([path], refresh=True)
     assert "it was edited" in result.error and "mine" in path.read_text()
 
 
 def test_an_output_with_a_private_folder_is_refused(no_kernel, tmp_path):
     path = write_small(tmp_path / "a.ipynb")
     text = f"saved to {Path.home() / 'secret' / 'x.txt'}"
-    no_kernel.append(lambda notebook: notebook.cells[0].update(outputs=[new_output("stream", text=text)]))
-    (result,) = execute.run_notebooks([path], refresh=True)
-    assert result.error.startswith("cell 1: expected an output without folders of this machine, got ") and "old" in path.read_text()
+    no_kernel.append(
+        lambda notebook: notebook.cells[0].update(outputs=[new_output("stream", text=text)])
+    )
+    (result,) = run_notebooks.run_notebooks([path], refresh=True)
+    assert (
+        result.error.startswith("cell 1: expected an output without folders of this machine, got ")
+        and "old" in path.read_text()
+    )
 
 
 @pytest.mark.parametrize("content", ["{half", "[]", "{}"])
 def test_an_unreadable_notebook_is_one_failed_result(no_kernel, tmp_path, content):
     (tmp_path / "broken.ipynb").write_text(content)
     good = write_small(tmp_path / "good.ipynb")
-    broken, fine = execute.run_notebooks([tmp_path / "broken.ipynb", good], tmp_path / "site")
+    broken, fine = run_notebooks.run_notebooks([tmp_path / "broken.ipynb", good], tmp_path / "site")
     assert "Expected a Jupyter notebook" in broken.error and fine.ok
 
 
 def test_a_formula_that_cannot_be_converted_fails_its_notebook(no_kernel, tmp_path):
     path = write_small(tmp_path / "a.ipynb", new_markdown_cell(r"$\nosuchcommand{x}$"))
-    (result,) = execute.run_notebooks([path], tmp_path / "site")
-    assert r"a: expected a formula that latex2mathml can convert, got $\nosuchcommand{x}$ (it does not know \nosuchcommand)" in result.error
+    (result,) = run_notebooks.run_notebooks([path], tmp_path / "site")
+    assert r"a: expected a formula that latex2mathml can convert, got $\nosuch" in result.error
+    assert r"(it does not know \nosuchcommand)" in result.error
 
 
 def test_progress_lines_tell_the_time_left(no_kernel, tmp_path, capsys):
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "notebook_seconds.json").write_text('{"smoke/b": 100.0, "smoke/c": 80.0, "laptop/b": 9999}')
+    (tmp_path / "cache" / "notebook_seconds.json").write_text(
+        '{"smoke/b": 100.0, "smoke/c": 80.0, "laptop/b": 9999}'
+    )
     paths = [write_small(tmp_path / f"{name}.ipynb") for name in "abc"]
-    execute.run_notebooks(paths)
+    run_notebooks.run_notebooks(paths)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "3 notebooks, 1 at a time, about 4 min left"
     assert lines[1] == "[1/3] a: 0.0 s, ok, about 3 min left"
@@ -212,41 +301,47 @@ def test_progress_lines_tell_the_time_left(no_kernel, tmp_path, capsys):
 
 
 def test_two_notebooks_run_at_a_time_and_share_the_cores(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(execute.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     meeting, threads = threading.Barrier(2), []
 
-    def fake(notebook, folder, timeout_seconds, env):
-        threads.append(env.get("OMP_NUM_THREADS"))
+    def fake(notebook, folder, workers):
+        threads.append(kernel_env(workers)["OMP_NUM_THREADS"])
         meeting.wait(timeout=60)  # nobody goes on until two are here
 
-    monkeypatch.setattr(execute, "_execute", fake)
-    results = execute.run_notebooks([write_small(tmp_path / f"{name}.ipynb") for name in "ab"], workers=2)
-    assert [result.path.stem for result in results] == ["a", "b"] and all(result.ok for result in results)
+    monkeypatch.setattr(run_notebooks, "execute", fake)
+    results = run_notebooks.run_notebooks(
+        [write_small(tmp_path / f"{name}.ipynb") for name in "ab"], workers=2
+    )
+    assert [result.path.stem for result in results] == ["a", "b"] and all(
+        result.ok for result in results
+    )
     assert threads == ["3", "3"] and "2 notebooks, 2 at a time" in capsys.readouterr().out
-    assert "OMP_NUM_THREADS" not in execute._kernel_env(1)
+    assert "OMP_NUM_THREADS" not in kernel_env(1)
     with pytest.raises(CourseError, match="workers: expected at least 1, got 0"):
-        execute.run_notebooks([], workers=0)
+        run_notebooks.run_notebooks([], workers=0)
 
 
 def test_broken_record_of_times_is_said(no_kernel, tmp_path, capsys):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "notebook_seconds.json").write_text("{")
-    assert execute.run_notebooks([write_small(tmp_path / "a.ipynb")])[0].ok
+    assert run_notebooks.run_notebooks([write_small(tmp_path / "a.ipynb")])[0].ok
     assert "The times of earlier runs cannot be used" in capsys.readouterr().out
 
 
 def test_notebook_paths_are_ordered_and_required(tmp_path):
     for name in ("10_b", "02_a"):
         write_small(tmp_path / f"{name}.ipynb")
-    assert [path.stem for path in execute.notebook_paths(tmp_path)] == ["02_a", "10_b"]
+    assert [path.stem for path in run_notebooks.notebook_paths(tmp_path)] == ["02_a", "10_b"]
     with pytest.raises(CourseError, match="expected a folder with notebooks"):
-        execute.notebook_paths(tmp_path / "nowhere")
+        run_notebooks.notebook_paths(tmp_path / "nowhere")
 
 
 def executed_cell(source="x", outputs=(), tags=(), count=1):
-    return new_code_cell(source, outputs=list(outputs), metadata={"tags": list(tags)}, execution_count=count)
+    return new_code_cell(
+        source, outputs=list(outputs), metadata={"tags": list(tags)}, execution_count=count
+    )
 
 
 ERROR = new_output("error", ename="E", evalue="e", traceback=["t"])
@@ -276,18 +371,37 @@ def test_stale_cells_sees_an_edit_and_a_missing_record():
     assert len(notebook_files.stale_cells(notebook)) == 2
     notebook_files.record_run(notebook, "laptop", "strokes")
     notebook.cells[1].source = "c"
-    assert notebook_files.stale_cells(notebook) == [f"cell 2 ({notebook.cells[1].id}): its output is older than its source"]
+    assert notebook_files.stale_cells(notebook) == [
+        f"cell 2 ({notebook.cells[1].id}): its output is older than its source"
+    ]
 
 
 def test_normalise_drops_what_differs_from_run_to_run():
-    view = new_output("display_data", data={notebook_files.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "IntSlider()"})
+    view = new_output(
+        "display_data",
+        data={notebook_files.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "IntSlider()"},
+    )
     bar = new_output("stream", name="stderr", text="\r 50%|#####     | 1/2")
     parts = [new_output("stream", name="stdout", text=text) for text in ("one\n", "two\n")]
-    cell = new_code_cell("x", outputs=[parts[0], parts[1], bar, view], metadata={"execution": {"shell.execute_reply": "2026-11-20"}})
-    notebook = new_notebook(cells=[cell], metadata={"widgets": {}, "kernelspec": {"name": "mine", "display_name": "My kernel"}})
+    cell = new_code_cell(
+        "x",
+        outputs=[parts[0], parts[1], bar, view],
+        metadata={"execution": {"shell.execute_reply": "2026-11-20"}},
+    )
+    notebook = new_notebook(
+        cells=[cell],
+        metadata={"widgets": {}, "kernelspec": {"name": "mine", "display_name": "My kernel"}},
+    )
     notebook_files.normalise(notebook)
-    assert [output.get("text") or dict(output.data) for output in notebook.cells[0].outputs] == ["one\ntwo\n", {"text/plain": "IntSlider()"}]
-    assert "widgets" not in notebook.metadata and notebook.metadata.kernelspec.name == "python3" and notebook.cells[0].metadata == {}
+    assert [output.get("text") or dict(output.data) for output in notebook.cells[0].outputs] == [
+        "one\ntwo\n",
+        {"text/plain": "IntSlider()"},
+    ]
+    assert (
+        "widgets" not in notebook.metadata
+        and notebook.metadata.kernelspec.name == "python3"
+        and notebook.cells[0].metadata == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -302,7 +416,9 @@ def test_normalise_drops_what_differs_from_run_to_run():
 def test_relative_paths(text, expected, monkeypatch):
     folder, runs = "/course/notebooks", "/elsewhere/runs"
     monkeypatch.setenv("COURSE_RUNS", runs)
-    result = notebook_files.relative_paths(text.format(folder=folder, runs=runs), Path(folder), "cell 1")
+    result = notebook_files.relative_paths(
+        text.format(folder=folder, runs=runs), Path(folder), "cell 1"
+    )
     assert result == expected.format(folder=folder)
 
 
@@ -319,7 +435,10 @@ def test_base64_of_pictures_is_no_path():
         (r"\log p", '<mi>log</mi><mspace width="0.167em" /><mi>p</mi>'),
         (r"\log_2 p", '</msub><mspace width="0.167em" /><mi>p</mi>'),
         (r"\operatorname{KL}(q)", '<mi>KL</mi><mo stretchy="false">(</mo>'),
-        (r"\lVert x \rVert^2", '<mo stretchy="false">‖</mo><mi>x</mi><msup><mo stretchy="false">‖</mo>'),
+        (
+            r"\lVert x \rVert^2",
+            '<mo stretchy="false">‖</mo><mi>x</mi><msup><mo stretchy="false">‖</mo>',
+        ),
         (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", '<mtd columnalign="left">'),
         (r"a < b", "<mo>&lt;</mo>"),
     ],
@@ -328,19 +447,33 @@ def test_latex_to_mathml(latex, part):
     assert part in latex_to_mathml(latex, "01_x")
 
 
-@pytest.mark.parametrize("latex", [r"\nosuch{x}", r"\frac{1}{2", r"a & b", r"\left( x", "x_", " ", r"\DeclareMathOperator"])
+@pytest.mark.parametrize(
+    "latex",
+    [r"\nosuch{x}", r"\frac{1}{2", r"a & b", r"\left( x", "x_", " ", r"\DeclareMathOperator"],
+)
 def test_latex_that_cannot_be_converted_names_notebook_and_formula(latex):
-    with pytest.raises(CourseError, match=r"^01_x: expected a formula that latex2mathml can convert, got " + re.escape(f"${latex.strip()}$")):
+    with pytest.raises(
+        CourseError,
+        match=r"^01_x: expected a formula that latex2mathml can convert, got "
+        + re.escape(f"${latex.strip()}$"),
+    ):
         latex_to_mathml(latex, "01_x")
 
 
 @pytest.mark.parametrize(
     "markdown",
-    ["![x](https://example.org/a.png)", "<script src='//a.org/a.js'></script>", "<iframe src='http://a.org'></iframe>", "![x](missing.png)"],
+    [
+        "![x](https://example.org/a.png)",
+        "<script src='//a.org/a.js'></script>",
+        "<iframe src='http://a.org'></iframe>",
+        "![x](missing.png)",
+    ],
 )
 def test_page_that_needs_a_network_or_a_missing_picture_is_refused(markdown, tmp_path):
     with pytest.raises(CourseError, match="^a: expected a p"):
-        html_site.write_page(new_notebook(cells=[new_markdown_cell(markdown)]), tmp_path, tmp_path / "a.html", {"a"})
+        site.write_page(
+            new_notebook(cells=[new_markdown_cell(markdown)]), tmp_path, tmp_path / "a.html", {"a"}
+        )
     assert not (tmp_path / "a.html").exists()
 
 
@@ -358,5 +491,5 @@ def test_page_that_needs_a_network_or_a_missing_picture_is_refused(markdown, tmp
 )
 def test_links(href, expected, tmp_path):
     (tmp_path / "README.md").write_text("")
-    folder, site = tmp_path / "notebooks", tmp_path / "site"
-    assert html_site._local_link(href, folder, site, {"a", "b"}) == expected
+    folder, pages = tmp_path / "notebooks", tmp_path / "site"
+    assert site._local_link(href, folder, pages, {"a", "b"}) == expected

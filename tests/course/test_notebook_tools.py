@@ -29,12 +29,17 @@ ALT = "Two rising curves: the loss of the encoder and of the decoder <per image>
 def shown(monkeypatch):
     """The (mime bundle, metadata) pairs that were displayed."""
     displayed = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, metadata=None, raw=False: displayed.append((bundle, metadata)))
+    monkeypatch.setattr(
+        "IPython.display.display",
+        lambda bundle, metadata=None, raw=False: displayed.append((bundle, metadata)),
+    )
     return displayed
 
 
-def image_of(page: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", page).group(1))))
+def picture_in(shown: list, mime_type: str = "image/png") -> tuple[Image.Image, dict]:
+    """The picture that was displayed first, and its metadata."""
+    bundle, metadata = shown[0]
+    return Image.open(io.BytesIO(base64.b64decode(bundle[mime_type]))), metadata[mime_type]
 
 
 def grey_grid() -> Figure:
@@ -63,28 +68,48 @@ def test_show_displays_one_small_closed_figure_with_its_text(make, shown):
     figure = make()
     reference = notebook._render(make())
     notebook.show(figure, ALT)
-    (bundle, metadata), = shown
-    assert bundle["text/plain"] == ALT == metadata["text/html"]["alt"]
-    assert 'alt="Two rising curves: the loss of the encoder and of the decoder &lt;per image&gt;"' in bundle["text/html"]
+    picture, about = picture_in(shown)
+    assert about == {"alt": ALT, "width": round(picture.width / 1.4)}
     assert figure.number not in plt.get_fignums()
-    picture = image_of(bundle["text/html"])
-    assert len(bundle["text/html"]) <= 60_000
-    assert f'width="{round(picture.width / 1.4)}"' in bundle["text/html"]
-    error = numpy.abs(numpy.asarray(picture.convert("RGB"), dtype=float) - numpy.asarray(reference, dtype=float))
+    assert len(shown[0][0]["image/png"]) <= 60_000
+    error = numpy.abs(
+        numpy.asarray(picture.convert("RGB"), dtype=float) - numpy.asarray(reference, dtype=float)
+    )
     assert error.mean() <= 1.0
+
+
+def test_show_says_the_picture_in_words_below_it(shown):
+    notebook.show(numpy.zeros((1, 28, 28), numpy.uint8), ALT)
+    (picture, _), (words, metadata) = shown
+    assert set(picture) == {"image/png", "text/plain"} and picture["text/plain"] == ALT
+    assert words["text/html"].startswith(
+        '<details class="alt-text"><summary>The picture in words</summary>Two rising curves: '
+    )
+    assert (
+        words["text/html"].endswith("&lt;per image&gt;</details>")
+        and ALT in words["text/plain"]
+        and metadata is None
+    )
 
 
 def test_noise_in_colour_keeps_its_colours(shown):
     pixels = numpy.random.default_rng(0).integers(0, 256, (3, 40, 40), dtype=numpy.uint8)
     notebook.show(pixels, ALT)
-    picture = numpy.asarray(image_of(shown[0][0]["text/html"]).convert("RGB"))
-    numpy.testing.assert_array_equal(picture, pixels.transpose(1, 2, 0))
+    picture, _ = picture_in(shown)
+    assert picture.size == (240, 240)  # every pixel is a square of 6 by 6
+    numpy.testing.assert_array_equal(
+        numpy.asarray(picture.convert("RGB"))[::6, ::6], pixels.transpose(1, 2, 0)
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", ["array", "tensor", "pil"])
 def test_show_takes_pixels(channels, kind, shown):
-    pixels = numpy.arange(channels * 28 * 28, dtype=numpy.int64).reshape(channels, 28, 28).astype(numpy.uint8)
+    pixels = (
+        numpy.arange(channels * 28 * 28, dtype=numpy.int64)
+        .reshape(channels, 28, 28)
+        .astype(numpy.uint8)
+    )
     if kind == "tensor":
         import torch
 
@@ -92,17 +117,22 @@ def test_show_takes_pixels(channels, kind, shown):
     else:
         picture = pixels if kind == "array" else notebook._as_image(pixels)
     notebook.show(picture, ALT)
-    page = shown[0][0]["text/html"]
-    assert image_of(page).size == (28, 28) and 'width="224"' in page and "pixelated" in page
+    shown_picture, about = picture_in(shown)
+    assert shown_picture.size == (224, 224) and about["width"] == 224
+    grid = numpy.asarray(shown_picture.convert("RGB")).transpose(2, 0, 1)[:channels]
+    numpy.testing.assert_array_equal(grid, pixels.repeat(8, axis=1).repeat(8, axis=2))
 
 
 @pytest.mark.parametrize("kind", ["png", "gif"])
 def test_show_takes_an_animation_as_it_is(kind, shown):
-    animation = animate([torch.full((1, 6, 6), 60 * index, dtype=torch.uint8) for index in range(4)], kind=kind, scale=10)
+    animation = animate(
+        [torch.full((1, 6, 6), 60 * index, dtype=torch.uint8) for index in range(4)],
+        kind=kind,
+        scale=10,
+    )
     notebook.show(animation, ALT)
-    ((bundle, _),) = shown
-    picture = image_of(bundle["text/html"])
-    assert f'src="data:image/{kind};base64,' in bundle["text/html"] and 'width="60"' in bundle["text/html"]
+    picture, about = picture_in(shown, f"image/{kind}")
+    assert about == {"alt": ALT, "width": 60}
     assert picture.format == kind.upper() and picture.n_frames >= 4
 
 
@@ -121,9 +151,19 @@ def test_show_refuses_the_title_of_an_axes_as_text():
         notebook.show(figure, "The loss of every epoch")
 
 
-@pytest.mark.parametrize("picture", [numpy.zeros((1, 8, 8)), numpy.zeros((8, 8), numpy.uint8), numpy.zeros((4, 8, 8), numpy.uint8), "x.png"])
+@pytest.mark.parametrize(
+    "picture",
+    [
+        numpy.zeros((1, 8, 8)),
+        numpy.zeros((8, 8), numpy.uint8),
+        numpy.zeros((4, 8, 8), numpy.uint8),
+        "x.png",
+    ],
+)
 def test_show_refuses_other_things(picture):
-    with pytest.raises(CourseError, match=r"expected a matplotlib Figure, a PIL image or uint8 pixels"):
+    with pytest.raises(
+        CourseError, match=r"expected a matplotlib Figure, a PIL image or uint8 pixels"
+    ):
         notebook.show(picture, ALT)
 
 
@@ -160,9 +200,17 @@ class Example:
     [
         (Example, "class Example:\n", "        return cls()\n"),
         (Example.method, "@decorated\ndef method(self, x):\n", "    return x + 1  # of <method>\n"),
-        (Example().method, "@decorated\ndef method(self, x):\n", "    return x + 1  # of <method>\n"),
+        (
+            Example().method,
+            "@decorated\ndef method(self, x):\n",
+            "    return x + 1  # of <method>\n",
+        ),
         (Example.value, "@property\ndef value(self):\n", "    return 3\n"),
-        (Example.__dict__["cached"], "@functools.cached_property\ndef cached(self):\n", "    return 4\n"),
+        (
+            Example.__dict__["cached"],
+            "@functools.cached_property\ndef cached(self):\n",
+            "    return 4\n",
+        ),
         (Example.build, "@classmethod\ndef build(cls):\n", "    return cls()\n"),
         (functools.partial(decorated, None), "def decorated(function):\n", "    return wrapper\n"),
         (lambda x: x, "        (lambda x: x", "\n"),
@@ -172,14 +220,25 @@ def test_show_source_shows_dedented_source(obj, start, end, shown):
     notebook.show_source(obj)
     bundle = shown[0][0]
     assert bundle["text/plain"].startswith(start.strip(" ")) and bundle["text/plain"].endswith(end)
-    assert "tests/test_notebook_tools.py, line " in bundle["text/html"]
+    assert "tests/course/test_notebook_tools.py, line " in bundle["text/html"]
     assert "http" not in bundle["text/html"] and "<of" not in bundle["text/html"]
+
+
+def test_show_source_breaks_no_lines(shown):
+    notebook.show_source(Example)
+    (style_of_source,) = re.findall(r'<pre style="([^"]*)"', shown[0][0]["text/html"])
+    assert (
+        "white-space:pre;" in style_of_source.replace(" ", "")
+        and "word-break:normal" in style_of_source
+    )
 
 
 def test_show_source_colours_are_readable_on_their_background(shown):
     notebook.show_source(Example)
     page = shown[0][0]["text/html"]
-    background, *colours = re.findall(r"background:#(\w{6})", page) + re.findall(r"(?<!-)color: ?#(\w{6})", page)
+    background, *colours = re.findall(r"background:#(\w{6})", page) + re.findall(
+        r"(?<!-)color: ?#(\w{6})", page
+    )
     assert len(set(colours)) >= 3
     assert min(contrast(colour, background) for colour in colours) >= 4.5
 
@@ -189,7 +248,10 @@ def contrast(first: str, second: str) -> float:
 
     def luminance(colour: str) -> float:
         channels = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-        linear = [value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+        linear = [
+            value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4
+            for value in channels
+        ]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     dark, light = sorted((luminance(first), luminance(second)))
@@ -205,7 +267,9 @@ def test_show_source_says_when_there_is_none(obj):
 @pytest.fixture
 def course_stubs(monkeypatch):
     """Stands in for the modules that look at the machine and at the data."""
-    device = types.SimpleNamespace(budget=lambda: "laptop", describe_device=lambda: "cpu, 2 threads")
+    device = types.SimpleNamespace(
+        budget=lambda: "laptop", describe_device=lambda: "cpu, 2 threads"
+    )
     data = types.SimpleNamespace(describe_dataset=lambda: "strokes (embedded)")
     monkeypatch.setitem(sys.modules, "course_utils.base.device", device)
     monkeypatch.setitem(sys.modules, "course_utils.data", data)
@@ -220,7 +284,11 @@ def test_setup_reports_seeds_and_styles(course_stubs, capsys):
         draws.append((random.random(), numpy.random.rand(), torch.rand(1).item()))
     lines = capsys.readouterr().out.splitlines()
     assert draws[0] == draws[1] and all(a != b for a, b in zip(draws[1], draws[2], strict=True))
-    assert lines[2:5] == ["device:  cpu, 2 threads", "dataset: strokes (embedded)", "budget:  laptop"]
+    assert lines[2:5] == [
+        "device:  cpu, 2 threads",
+        "dataset: strokes (embedded)",
+        "budget:  laptop",
+    ]
     assert len(lines) == 15 and torch.__version__ in lines[1]
     assert not plt.isinteractive() and plt.rcParams["image.cmap"] == "gray"
     assert plt.rcParams["axes.prop_cycle"].by_key()["color"] == list(style.OKABE_ITO)

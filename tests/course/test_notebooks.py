@@ -13,11 +13,13 @@ import nbformat
 import pytest
 
 from tools.bootstrap import BOOTSTRAP_CELL, BOOTSTRAP_TAG
-from tools.run_notebooks import stale_cells
+from tools.notebook_files import stale_cells
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 1_000_000
+PICTURES = {"image/png", "image/gif"}
+MAX_IMPORT_LINES = 8
 
 
 @pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
@@ -63,14 +65,15 @@ def test_size(notebook, path):
     assert 25 <= len(text) <= 45, f"{len(text)} markdown cells"
     assert 20 <= len(code_cells(notebook)) <= 35, f"{len(code_cells(notebook))} code cells"
     assert 2000 <= sum(map(words, text)) <= 3000, f"{sum(map(words, text))} words"
-    assert 150 <= lines <= 400, f"{lines} lines of code"
+    assert 150 <= lines <= 620, f"{lines} lines of code"
     assert path.stat().st_size <= MAX_BYTES
 
 
 def test_cells_are_short(notebook):
     sizes = [num_lines(cell) for cell in own_cells(notebook)]
-    assert median(sizes) <= 8
-    assert max(sizes) <= 30
+    assert median(sizes) <= 19
+    assert max(sizes) <= 45
+    assert max(len(line) for cell in code_cells(notebook) for line in cell.source.splitlines()) <= 100
 
 
 def test_first_picture_comes_early(notebook):
@@ -78,9 +81,16 @@ def test_first_picture_comes_early(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             count += words(cell.source)
-        elif any("<img" in output.get("data", {}).get("text/html", "") for output in cell.outputs):
+        elif any(set(output.get("data", {})) & PICTURES for output in cell.outputs):
             break
     assert count <= 250, f"{count} words before the first computed picture"
+
+
+def test_names_come_through_the_doors(notebook):
+    """The library's names are had in at most eight lines, in the first cell that imports any."""
+    sources = [cell.source.splitlines() for cell in own_cells(notebook)]
+    imports = [[line for line in lines if re.match(r"(from|import) course_utils", line)] for lines in sources]
+    assert max(map(len, imports)) <= MAX_IMPORT_LINES
 
 
 def test_a_fifth_of_the_cells_are_exercises(notebook):
@@ -115,7 +125,9 @@ def test_figures_go_through_show_with_an_alt_text(notebook):
         for output in cell.outputs:
             for tag in re.findall(r"<img[^>]*>", output.get("data", {}).get("text/html", "")):
                 assert re.search(r'alt="[^"]{15,}"', tag)
-            assert "image/png" not in output.get("data", {}), f"a figure that show() did not make: {cell.source}"
+            for kind in set(output.get("data", {})) & PICTURES:
+                alt = output.metadata.get(kind, {}).get("alt", "")
+                assert len(alt) >= 15, f"a figure that show() did not make: {cell.source}"
 
 
 def test_headings_do_not_skip_a_level(notebook):
@@ -156,7 +168,7 @@ def test_functions_read_only_their_arguments(notebook):
 def test_notebook_does_not_define_what_the_package_owns(notebook):
     owned = set()
     for module in (ROOT / "course_utils").rglob("*.py"):
-        if "checks" not in module.parts:
+        if "exercises" not in module.parts:
             owned |= {node.name for node in ast.parse(module.read_text()).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     tree = ast.parse("\n".join(cell.source for cell in own_cells(notebook)))
     defined = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}

@@ -33,8 +33,8 @@ OF_AN_EXTRA = {"dask"}  # imported only where its backend is asked for
 # Imported although not declared, because a declared package cannot do without them: {package: the one that brings it}.
 COMES_WITH_OTHERS = {
     "ipython": "ipykernel",
-    "jinja2": "nbconvert",
-    "beautifulsoup4": "nbconvert",
+    "pydantic-core": "pydantic",
+    "typing-extensions": "pydantic",
     "jupyter-client": "nbclient",
 }
 
@@ -115,13 +115,14 @@ def imported_packages(folder: str) -> set[str]:
                 roots |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 roots.add(node.module.split(".")[0])
-    local = {"course_utils", "google", "conftest"} | {path.stem for path in (PROJECT / folder).glob("*.py")}
+    local = {"course", "course_utils", "tools", "atoms", "google", "conftest", "_typeshed"} | {path.stem for path in (PROJECT / folder).rglob("*.py")}
     return {canonicalize_name(PACKAGES.get(root, root)) for root in roots - set(sys.stdlib_module_names) - local}
 
 
 def test_every_import_of_the_package_is_declared():
     assert set(WITH_EXTRAS) >= OF_AN_EXTRA
-    undeclared = imported_packages("course_utils") - set(DECLARED) - set(COMES_WITH_OTHERS) - OF_AN_EXTRA
+    found = imported_packages("course_utils") | imported_packages("tools")
+    undeclared = found - set(DECLARED) - set(COMES_WITH_OTHERS) - OF_AN_EXTRA
     assert undeclared == set()
 
 
@@ -136,7 +137,8 @@ def test_every_import_of_the_tests_is_declared():
 
 
 def test_every_dependency_is_imported():
-    assert set(DECLARED) - imported_packages("course_utils") - NOT_IMPORTED == set()
+    found = imported_packages("course_utils") | imported_packages("tools")
+    assert set(DECLARED) - found - NOT_IMPORTED == set()
 
 
 def test_makefile_has_the_documented_targets():

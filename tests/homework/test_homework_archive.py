@@ -12,11 +12,12 @@ import pytest
 from hostile_zips import GOOD, HOSTILE, MODE, Part, deflate_zeros, pack, with_sample
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from submissions import png, results_dict, write_one
 
 from course_utils.base.errors import CourseError
 from course_utils.homework import archive
-from course_utils.homework.archive import check_png, parse_submission, read_submission, write_submission
+from course_utils.homework.archive import clean_png, parse_submission, read_submission, write_submission
 from course_utils.homework.schema import check_results
 
 MAX_SECONDS, MAX_MEMORY = 5, 60_000_000
@@ -28,7 +29,7 @@ def test_what_is_written_is_read(tmp_path):
     path = write_submission(tmp_path / "submission.zip", results, samples, "<p>é</p>")
     submission = read_submission(path)
     assert (submission.source, submission.results) == ("submission.zip", results)
-    assert submission.samples == samples
+    assert submission.samples == {name: clean_png(data, name) for name, data in samples.items()}
     with zipfile.ZipFile(path) as judge:  # Python's own reader finds the same
         assert judge.testzip() is None
         assert sorted(judge.namelist()) == ["report.html", "results.json", "samples/a.b_c.png", "samples/vae-baseline.png"]
@@ -150,14 +151,22 @@ def test_writing_never_leaves_half_a_file(tmp_path, monkeypatch):
     assert target.read_bytes() == before and os.listdir(tmp_path) == ["s.zip"]
 
 
-def test_png_of_every_colour_type_agrees_with_pillow():
-    from PIL import Image
+def pixels_of(data: bytes):
+    return Image.open(io.BytesIO(data)).convert("RGBA").tobytes()
 
-    for mode in ("1", "L", "P", "LA", "RGB", "RGBA", "I;16"):
-        stream = io.BytesIO()
-        Image.new(mode, (37, 11)).save(stream, "PNG")
-        assert check_png(stream.getvalue(), "x.png") == (37, 11)
-        parse_submission(with_sample(stream.getvalue()), "x.zip")
+
+TRANSPARENCY = {"1": 1, "L": 130, "P": 3, "LA": None, "RGB": (128, 128, 128), "RGBA": None, "I;16": 700}
+
+
+@pytest.mark.parametrize("mode", TRANSPARENCY)
+def test_pictures_of_every_colour_type_are_kept(mode):
+    stream, noise = io.BytesIO(), Image.effect_noise((37, 11), 90)
+    transparency = {} if TRANSPARENCY[mode] is None else {"transparency": TRANSPARENCY[mode]}
+    noise.convert(mode).save(stream, "PNG", **transparency)
+    clean = clean_png(stream.getvalue(), "x.png")
+    assert pixels_of(clean) == pixels_of(stream.getvalue())
+    assert clean_png(clean, "x.png") == clean
+    assert parse_submission(with_sample(stream.getvalue()), "x.zip").samples == {"vae-baseline.png": clean}
 
 
 def test_pictures_of_matplotlib_pass():
@@ -166,7 +175,23 @@ def test_pictures_of_matplotlib_pass():
     stream, figure = io.BytesIO(), new_figure(2)
     figure.subplots().plot([1, 2])
     figure.savefig(stream, format="png")
-    assert check_png(stream.getvalue(), "x.png") == (700, 200)
+    clean = clean_png(stream.getvalue(), "x.png")
+    assert Image.open(io.BytesIO(clean)).size == (700, 200) and pixels_of(clean) == pixels_of(stream.getvalue())
+
+
+def test_a_picture_is_written_anew():
+    """Text that stands in a picture's file, where a browser could be led to read it, is gone."""
+    hidden = b"<script>alert(1)</script>"
+    data = png(extra=((b"tEXt", b"Comment\0" + hidden), (b"tIME", bytes([7, 230, 1, 1, 0, 0, 0]))))
+    clean = clean_png(data, "x.png")
+    assert hidden in data and hidden not in clean and b"tEXt" not in clean and b"tIME" not in clean
+    assert pixels_of(clean) == pixels_of(data)
+
+
+def test_a_picture_that_grows_when_it_is_written_anew_is_refused(monkeypatch):
+    monkeypatch.setattr(archive, "MAX_CLEAN_BYTES", 50)
+    with pytest.raises(CourseError, match="x.png: expected at most 50 bytes written anew, got "):
+        clean_png(png(), "x.png")
 
 
 def returns_or_refuses(read, *arguments) -> None:
@@ -198,7 +223,7 @@ def test_no_edit_of_an_archive_brings_the_reader_down(changes):
 @FUZZ
 @given(edits)
 def test_no_edit_of_a_picture_brings_the_reader_down(changes):
-    returns_or_refuses(check_png, edited(png(), changes), "x.png")
+    returns_or_refuses(clean_png, edited(png(), changes), "x.png")
 
 
 names = st.one_of(st.text(max_size=20), st.sampled_from(["results.json", "report.html", "samples/a.png", "../a", "/a", "a\\b"]))

@@ -14,7 +14,7 @@ from submissions import png, prose, results_dict, write_class, write_one
 
 from course_utils.base.errors import CourseError
 from course_utils.homework import classroom as collecting
-from course_utils.homework.archive import write_submission
+from course_utils.homework.archive import clean_png, write_submission
 from course_utils.homework.classroom import class_csv, class_page, collect, defused, read_class
 from course_utils.homework.rule import check_rule, near_equal, words_of
 from course_utils.homework.schema import check_results
@@ -137,7 +137,7 @@ def test_harmless_cells_stay_as_they_are():
 def test_pictures_are_left_out_where_they_would_fill_the_page(tmp_path, monkeypatch):
     for seed in range(3):
         write_one(tmp_path / f"{seed}.zip", seed=seed)  # four pictures each
-    monkeypatch.setattr(collecting, "MAX_PICTURE_BYTES", 9 * len(png()))
+    monkeypatch.setattr(collecting, "MAX_PICTURE_BYTES", 9 * len(clean_png(png(), "x")))
     school_class = read_class(tmp_path, check_rule)
     assert [len(one.submission.samples) for one in school_class.judged] == [4, 4, 0] and school_class.judged[2].num_pictures == 4
     page = class_page(school_class)

@@ -86,14 +86,17 @@ DAMAGE = {
     "half a row": ("vae/rows.jsonl", '{"kind": "base', "vae/rows.jsonl, line 1: expected JSON"),
     "NaN": ("vae/rows.jsonl", '{"kind": NaN}', "vae/rows.jsonl, line 1: expected finite numbers"),
     "picture": ("vae/samples/x.png", "GIF89a", "samples/vae-x.png: expected a PNG picture"),
-    "name of a picture": ("vae/samples/my picture.png", "x", "samples/NAME.png only, got 'samples/vae-my picture.png'"),
+    "name of a picture": ("vae/samples/my picture.png", png(), "samples/NAME.png only, got 'samples/vae-my picture.png'"),
 }
 
 
 @pytest.mark.parametrize("trouble", DAMAGE)
 def test_damage_is_named_and_nothing_is_written(folder, trouble):
     name, content, message = DAMAGE[trouble]
-    (folder / name).write_text(content) if content is not None else (folder / name).unlink()
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CourseError) as refusal:
         hand_in(folder, check, meaning, sha256_of)
     assert message in str(refusal.value)

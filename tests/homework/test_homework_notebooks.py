@@ -6,7 +6,7 @@ import re
 
 import nbformat
 import pytest
-from test_notebooks import (
+from course.test_notebooks import (
     ROOT,
     code_cells,
     num_lines,

@@ -10,16 +10,16 @@ from types import SimpleNamespace
 
 import pytest
 from browsers import needs_browser, screenshot, title_after_opening
+from jinja2 import UndefinedError
 from submissions import png, results_dict
 
 from course_utils.base.errors import CourseError
 from course_utils.homework.archive import Submission
 from course_utils.homework.classroom import Broken, Judged, SchoolClass, class_page
 from course_utils.homework.measure import effects, judgement
-from course_utils.homework.report import EMPTY, SECURITY, SELF_REPORTED, Html, page, paragraphs, report_page, show_moment, tag
+from course_utils.homework.report import SECURITY, TEMPLATES, render, report_page, show_moment
 from course_utils.homework.rule import Pair
 from course_utils.homework.schema import check_results
-from course_utils.studies.significance import student_quantile
 
 RUN = "document.title='RUN'"
 ATTACKS = {
@@ -78,14 +78,10 @@ def results_with(text: str):
     return check_results(values)
 
 
-QUANTILE = functools.cache(student_quantile)
-
-
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
-    """Figures hold text of students only as pixels, so one small picture stands for all of them; equal quantiles are computed once."""
+    """Figures hold text of students only as pixels, so one small picture stands for all of them."""
     monkeypatch.setattr("course_utils.homework.report.report_png", lambda _: png())
-    monkeypatch.setattr("course_utils.studies.significance.student_quantile", QUANTILE)
 
 
 def report_with(text: str) -> str:
@@ -148,7 +144,7 @@ def test_report_tells_everything():
             assert part in text
         for name in study.changes:
             assert f"all but {name}" in text
-    assert SELF_REPORTED in text and results.student in text and results.dataset.sha256[:12] in text
+    assert "The numbers in this report are self-reported" in text and results.student in text and results.dataset.sha256[:12] in text
     assert "The rule is met." in text and "✓ met three changes: two models" in text
 
 
@@ -157,7 +153,7 @@ def test_report_of_a_folder_where_nothing_ran_yet():
     for study in values["experiments"]:
         study |= {"rows": [], "observation": "", "explanation": " "}
     text = "".join(Outline(report_page(check_results(values), {}, verdict_of("nothing ran"))).text)
-    assert text.count(EMPTY) == 4 and "Not measured yet" in text and "The rule is not met yet." in text
+    assert text.count("Nothing written yet.") == 4 and "Not measured yet" in text and "The rule is not met yet." in text
     text = "".join(Outline(report_page(check_results(results_dict(experiments=[])), {}, verdict_of("no plan"))).text)
     assert "No model was planned yet." in text
 
@@ -184,7 +180,10 @@ def test_effects_of_whatever_was_handed_in():
 
 
 def test_paragraphs_and_line_breaks():
-    assert paragraphs("one\ntwo\r\n\n \n<three>") == '<p dir="auto">one<br>two</p><p dir="auto">&lt;three&gt;</p>'
+    values = results_dict(families=("vae",))
+    values["experiments"][0]["prediction"] = "one\ntwo\r\n\n \n<three>"
+    page = report_page(check_results(values), {}, verdict_of(""))
+    assert '<p dir="auto">one<br>two</p><p dir="auto">&lt;three&gt;</p></blockquote>' in page
 
 
 def test_dates_are_written_for_people():
@@ -196,14 +195,33 @@ def test_dates_are_written_for_people():
     )
 
 
-@pytest.mark.parametrize("wrong", [lambda: tag("script"), lambda: tag("p x"), lambda: tag("p", onclick="x"), lambda: tag("p", **{"a b": 1})])
-def test_the_builder_refuses_what_would_run(wrong):
-    with pytest.raises(CourseError, match="runs nothing"):
-        wrong()
+def test_the_templates_escape_everything_and_name_no_address():
+    """No template marks a value as safe, writes one into a style, a script or a link, or loads anything."""
+    for path in TEMPLATES.iterdir():
+        source = path.read_text(encoding="utf-8")
+        assert not re.search(r"\|\s*safe\b|Markup|autoescape|<script|javascript:|https?:|url\(|@import|\son\w+\s*=", source), path.name
+        assert not re.search(r"=\s*{[{%]|=[^\s\"'>{]+{{", source), f"{path.name}: an attribute without quotes"
+        assert set(re.findall(r'(?:href|src)="([^"]*)', source)) <= {"#student-{{ index }}", "data:image/png;base64,{{ picture.png | base64 }}"}
 
 
-def test_text_is_escaped_unless_it_is_html():
-    assert tag("p", "<b>", Html("<i>"), None, 3, title='a"b', class_=None) == '<p title="a&quot;b">&lt;b&gt;<i>3</p>'
+def test_a_name_that_the_template_does_not_know_is_an_error():
+    with pytest.raises(UndefinedError):
+        render("report.html", title="x")
+
+
+def test_a_broken_picture_is_named():
+    with pytest.raises(CourseError, match="samples/vae-x.png: expected a PNG picture"):
+        report_page(check_results(results_dict()), {"vae-x.png": b"<svg onload=alert(1)>" + bytes(100)}, verdict_of(""))
+
+
+def titled(page: str) -> str:
+    return re.sub(r"<title>.*?</title>", "<title>safe</title>", page, flags=re.DOTALL)
+
+
+def without_policy(page: str) -> str:
+    page, count = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    assert count == 1
+    return page
 
 
 @needs_browser
@@ -213,8 +231,8 @@ def test_no_script_of_a_student_runs_in_chromium(name, tmp_path):
     everything = " ".join(ATTACKS[name] for name in ("script", "handler", "svg", "out of a style", "out of an attribute"))
     pages = {
         "bare": f"<title>safe</title><p>{everything}",
-        "escaped": re.sub(r"<title>.*?</title>", "<title>safe</title>", PAGES[name](everything), flags=re.DOTALL).replace(SECURITY, ""),
-        "policy": page("safe", tag("p", Html(everything))),
+        "escaped": without_policy(titled(PAGES[name](everything))),
+        "policy": titled(PAGES[name]("plain")).replace("</main>", f"<p>{everything}</main>"),
     }
     titles = {}
     for kind, source in pages.items():

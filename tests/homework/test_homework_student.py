@@ -270,9 +270,9 @@ def test_pictures_of_the_other_families(family, few_strokes, tmp_path):
 
 
 def study_run(experiment, dataset):
-    from course_utils.studies.sweep import find_or_train
+    from course_utils.training.runs import find_or_train
 
-    return find_or_train(experiment.fitted_to(dataset), dataset)
+    return find_or_train(experiment.fitted_to(dataset), dataset).run
 
 
 def test_the_module_of_the_runs_is_the_one_that_was_patched():
