@@ -7,4 +7,6 @@ os.environ["COURSE_BUDGET"] = "smoke"
 os.environ["COURSE_PROGRESS"] = "off"
 os.environ["TQDM_DISABLE"] = "1"
 os.environ.setdefault("COURSE_DATASET", "strokes")
-os.environ.pop("MPLBACKEND", None)  # Jupyter exports its own, which kernels of this environment would inherit
+os.environ.pop(
+    "MPLBACKEND", None
+)  # Jupyter exports its own, which kernels of this environment would inherit

@@ -1,7 +1,9 @@
-"""How good is the course's DCGAN after three minutes? Against the plain recipe of the paper after the same wall-clock time, over several seeds.
+"""How good is the course's DCGAN after three minutes? Against the plain recipe of the paper after
+the same wall-clock time, over several seeds.
 
-Both train in this process, one after the other. The plain recipe (`course train dcgan-plain`) stops at the end of the first epoch after ours was
-done, so it never has less time. A seed that is finished is not run again: rows are appended to --out as they come.
+Both train in this process, one after the other. The plain recipe (`course train dcgan-plain`) stops
+at the end of the first epoch after ours was done, so it never has less time. A seed that is
+finished is not run again: rows are appended to --out as they come.
 
     COURSE_DATA=../shared/data python benchmarks/dcgan_quality.py --out build/dcgan_quality.jsonl
 """
@@ -39,12 +41,23 @@ def sampled(model: Model, n: int, seed: int, labels: Tensor | None = None) -> Te
     """Returns `n` images, uint8; labels are given to the model in order."""
     model.eval()
     rng, chunks = make_rng(seed, 5), range(0, n, CHUNK)
-    labelled = [{} if labels is None else {"labels": labels[start : start + CHUNK]} for start in chunks]
-    return torch.cat([signed_to_uint8(model.sample(min(CHUNK, n - start), rng=rng, **given)) for start, given in zip(chunks, labelled)])
+    labelled = [
+        {} if labels is None else {"labels": labels[start : start + CHUNK]} for start in chunks
+    ]
+    return torch.cat(
+        [
+            signed_to_uint8(model.sample(min(CHUNK, n - start), rng=rng, **given))
+            for start, given in zip(chunks, labelled)
+        ]
+    )
 
 
-def train_for(experiment: Experiment, dataset: Dataset, min_seconds: float | None = None) -> tuple[Model, float]:
-    """Returns a trained model and its training seconds; with `min_seconds`, the training that ends with the first epoch after that time."""
+def train_for(
+    experiment: Experiment, dataset: Dataset, min_seconds: float | None = None
+) -> tuple[Model, float]:
+    """Returns a trained model and its training seconds; with `min_seconds`, the training that ends
+    with the first epoch after that time.
+    """
     if min_seconds is not None:
         experiment = override(experiment, {"train.num_epochs": 1000})
     model = build(experiment.model, experiment.seed)
@@ -57,7 +70,9 @@ def train_for(experiment: Experiment, dataset: Dataset, min_seconds: float | Non
 
 
 def measured(images: Tensor, dataset: Dataset, judge: Model) -> dict[str, tuple[float, float]]:
-    """Returns value and standard error of each metric; "confident" is the share that `judge` gives a class 90 % or more."""
+    """Returns value and standard error of each metric; "confident" is the share that `judge` gives
+    a class 90 % or more.
+    """
     rows = evaluate_images(images, dataset, metrics=METRICS).rows
     values = {row.measured.name: (row.measured.value, row.measured.error) for row in rows}
     share = (class_probabilities(judge, images).amax(1) >= CONFIDENT).double()
@@ -66,35 +81,65 @@ def measured(images: Tensor, dataset: Dataset, judge: Model) -> dict[str, tuple[
 
 def main() -> None:
     """Appends one row a seed; prints the ratio of the FIDs at the end."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--synthetic-seeds", type=int, default=1, help="how many of them train a classifier on samples (default: 1)")
+    parser.add_argument(
+        "--synthetic-seeds",
+        type=int,
+        default=1,
+        help="how many of them train a classifier on samples (default: 1)",
+    )
     parser.add_argument("--out", type=Path, default=Path("build/dcgan_quality.jsonl"))
     options = parser.parse_args()
     dataset = load_dataset(options.dataset)
-    classifier = override(preset("classifier", "laptop"), {"train.num_validation_images": 0}).fitted_to(dataset)
-    # The shipped classifier was trained with smoothed labels, which keep its confidence below 0.95; this one was not.
+    classifier = override(
+        preset("classifier", "laptop"), {"train.num_validation_images": 0}
+    ).fitted_to(dataset)
+    # The shipped classifier was trained with smoothed labels, which keep its confidence below 0.95;
+    # this one was not.
     judge = run(override(classifier, {"model.label_smoothing": 0.0}), dataset).model
-    real = measured(dataset.train_images[torch.randperm(len(dataset.train_images), generator=make_rng(0))[:NUM_IMAGES]], dataset, judge)
+    real = measured(
+        dataset.train_images[
+            torch.randperm(len(dataset.train_images), generator=make_rng(0))[:NUM_IMAGES]
+        ],
+        dataset,
+        judge,
+    )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    rows = (
+        [json.loads(line) for line in options.out.read_text().splitlines()]
+        if options.out.exists()
+        else []
+    )
     for seed in range(len(rows), options.seeds):
         row = {"seed": seed, "machine": machine(), "real": real}
         seconds = None
         for name in ("dcgan", "dcgan-plain"):
-            experiment = replace(override(preset(name, "laptop"), {"train.num_validation_images": 0}), seed=seed).fitted_to(dataset)
+            experiment = replace(
+                override(preset(name, "laptop"), {"train.num_validation_images": 0}), seed=seed
+            ).fitted_to(dataset)
             model, took = train_for(experiment, dataset, seconds)
             seconds = seconds or took
-            row[name] = {"seconds": took, **measured(sampled(model, NUM_IMAGES, seed), dataset, judge)}
+            row[name] = {
+                "seconds": took,
+                **measured(sampled(model, NUM_IMAGES, seed), dataset, judge),
+            }
             if name == "dcgan" and seed < options.synthetic_seeds:
-                row[name]["synthetic_accuracy"] = synthetic_accuracy(model, dataset, classifier, seed=seed).value
+                row[name]["synthetic_accuracy"] = synthetic_accuracy(
+                    model, dataset, classifier, seed=seed
+                ).value
             print(f"seed {seed}, {name}: {json.dumps(row[name])}", flush=True)
         rows.append(row)
         with options.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     ratios = [row["dcgan-plain"]["FID"][0] / row["dcgan"]["FID"][0] for row in rows]
-    print(f"real images: {json.dumps(real)}\nplain FID / our FID: {', '.join(f'{ratio:.1f}' for ratio in ratios)}")
+    print(
+        f"real images: {json.dumps(real)}\nplain FID / our FID:"
+        f" {', '.join(f'{ratio:.1f}' for ratio in ratios)}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,21 @@
-"""How good is a diffusion model after four minutes on a laptop? The course's `laptop` preset against denoising-diffusion-pytorch, trained as long.
+"""How good is a diffusion model after four minutes on a laptop? The course's `laptop` preset
+against denoising-diffusion-pytorch, trained as long.
 
-For each seed both train in this process, one after the other: first the course, then the peer for as many seconds. Peer: its `Unet` of dim 32 with
-multipliers 1, 2, 4 at 32 x 32 (digits with 2 black pixels around), its `GaussianDiffusion` (v-prediction, sigmoid schedule) and the settings of its
-`Trainer`: batch 16, Adam 1e-4 with betas 0.9 and 0.99, gradients cut at 1, moving average 0.995 every 10 steps. Two things are changed in its favour:
-its images lie in memory instead of PNG files behind a DataLoader, and none is mirrored (its Trainer mirrors half of them). Sampling: DDIM, 20 steps.
+For each seed both train in this process, one after the other: first the course, then the peer for
+as many seconds. Peer: its `Unet` of dim 32 with multipliers 1, 2, 4 at 32 x 32 (digits with 2 black
+pixels around), its `GaussianDiffusion` (v-prediction, sigmoid schedule) and the settings of its
+`Trainer`: batch 16, Adam 1e-4 with betas 0.9 and 0.99, gradients cut at 1, moving average 0.995
+every 10 steps. Two things are changed in its favour: its images lie in memory instead of PNG files
+behind a DataLoader, and none is mirrored (its Trainer mirrors half of them). Sampling: DDIM, 20
+steps.
 
-Measured: FID, precision and recall of the course's classifier features against as many test images; the share of conditional samples that the
-classifier calls by their label; seconds for 100 images. The peer is unconditional. One JSON row a seed and model is written as it comes; a second
-call with the same --out goes on where the first was cut off.
+Measured: FID, precision and recall of the course's classifier features against as many test images;
+the share of conditional samples that the classifier calls by their label; seconds for 100 images.
+The peer is unconditional. One JSON row a seed and model is written as it comes; a second call with
+the same --out goes on where the first was cut off.
 
-    pip install '.[peers]'
-    COURSE_DATA=../shared/data python benchmarks/diffusion_speed.py --seeds 3 --out runs/diffusion_speed.jsonl
+    pip install '.[peers]' COURSE_DATA=../shared/data python benchmarks/diffusion_speed.py --seeds 3
+    --out runs/diffusion_speed.jsonl
 """
 
 from __future__ import annotations
@@ -55,20 +60,35 @@ def main() -> None:
             if model == "course":
                 row = run_course(dataset, options, seed)
             else:
-                row = run_peer(dataset, options, seed, options.seconds or done["course", seed]["train_seconds"])
-            done[model, seed] = {"model": model, "seed": seed, "machine": machine(), "dataset": dataset.name, **row}
+                row = run_peer(
+                    dataset, options, seed, options.seconds or done["course", seed]["train_seconds"]
+                )
+            done[model, seed] = {
+                "model": model,
+                "seed": seed,
+                "machine": machine(),
+                "dataset": dataset.name,
+                **row,
+            }
             print(json.dumps(done[model, seed]), flush=True)
             with options.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(done[model, seed]) + "\n")
     for seed in range(options.seeds):
         if ("peer", seed) in done:
-            print(f"seed {seed}: FID of the peer is {done['peer', seed]['fid'] / done['course', seed]['fid']:.0f} times the course's")
+            print(
+                f"seed {seed}: FID of the peer is"
+                f" {done['peer', seed]['fid'] / done['course', seed]['fid']:.0f} times the course's"
+            )
 
 
 def run_course(dataset: Dataset, options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Returns what the course's preset reaches, with labels and calls of the network as its settings say."""
+    """Returns what the course's preset reaches, with labels and calls of the network as its
+    settings say.
+    """
     settings = [*options.settings, "train.num_validation_images=0"]
-    experiment = override(preset("diffusion", "laptop"), parse_assignments(settings)).fitted_to(dataset)
+    experiment = override(preset("diffusion", "laptop"), parse_assignments(settings)).fitted_to(
+        dataset
+    )
     model = build(experiment.model, seed)
     history = fit(model, dataset, experiment.train, seed=seed)
     model.eval()
@@ -89,7 +109,9 @@ def run_course(dataset: Dataset, options: argparse.Namespace, seed: int) -> dict
     }
 
 
-def run_peer(dataset: Dataset, options: argparse.Namespace, seed: int, seconds: float) -> dict[str, Any]:
+def run_peer(
+    dataset: Dataset, options: argparse.Namespace, seed: int, seconds: float
+) -> dict[str, Any]:
     """Returns what the peer reaches in so many seconds of training."""
     from denoising_diffusion_pytorch import GaussianDiffusion, Unet
     from ema_pytorch import EMA
@@ -97,7 +119,9 @@ def run_peer(dataset: Dataset, options: argparse.Namespace, seed: int, seconds: 
     torch.manual_seed(seed)
     device = pick_device()
     network = Unet(dim=32, dim_mults=(1, 2, 4), channels=dataset.image_shape[0])
-    model = GaussianDiffusion(network, image_size=PEER_SIZE, sampling_timesteps=PEER_STEPS).to(device)
+    model = GaussianDiffusion(network, image_size=PEER_SIZE, sampling_timesteps=PEER_STEPS).to(
+        device
+    )
     average = EMA(model, beta=0.995, update_every=10)
     optimizer = torch.optim.Adam(model.parameters(), lr=options.peer_rate, betas=(0.9, 0.99))
     border = (PEER_SIZE - dataset.image_shape[1]) // 2
@@ -136,14 +160,23 @@ def run_peer(dataset: Dataset, options: argparse.Namespace, seed: int, seconds: 
 
 
 def measure(images: Tensor, dataset: Dataset, labels: Tensor | None) -> dict[str, Any]:
-    """Returns FID, precision and recall against as many test images, agreement with the labels, and the floor of FID, each with its error."""
+    """Returns FID, precision and recall against as many test images, agreement with the labels, and
+    the floor of FID, each with its error.
+    """
     classifier = pretrained("classifier", dataset.name).model
     extractor = classifier_extractor(classifier)
     num = min(len(images), len(dataset.test_images))
     real = dataset.subset(num_train=num, num_test=num, seed=0)
-    fake, test, train = (extract(extractor, part) for part in (images[:num], real.test_images, real.train_images))
+    fake, test, train = (
+        extract(extractor, part) for part in (images[:num], real.test_images, real.train_images)
+    )
     precision, recall = precision_recall(test, fake)
-    found = {"fid": fid(fake, test), "precision": precision, "recall": recall, "fid_floor": fid(train, test)}
+    found = {
+        "fid": fid(fake, test),
+        "precision": precision,
+        "recall": recall,
+        "fid_floor": fid(train, test),
+    }
     result = {"num_images": num}
     for name, value in found.items():
         result |= {name: value.value, f"{name}_error": value.error}
@@ -166,25 +199,59 @@ def _pieces(sample: Callable[[int], Tensor], num: int) -> Iterator[Tensor]:
     start = time.perf_counter()
     for done in range(0, num, IMAGES_PER_CALL):
         yield sample(IMAGES_PER_CALL)
-        print(f"  peer: {done + IMAGES_PER_CALL} of {num} images, {time.perf_counter() - start:.0f} s", flush=True)
+        print(
+            f"  peer: {done + IMAGES_PER_CALL} of {num} images,"
+            f" {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.exists()
+        else []
+    )
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--set", dest="settings", nargs="*", default=[], help="settings of the course's preset, such as model.num_steps=5")
-    parser.add_argument("--num", type=int, default=10_000, help="images of the course to measure (default: 10000)")
-    parser.add_argument("--peer-num", type=int, help="images of the peer to measure (default: as many); fewer make its FID larger, by its bias")
-    parser.add_argument("--seconds", type=float, help="training of the peer (default: what the course took with the same seed)")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        nargs="*",
+        default=[],
+        help="settings of the course's preset, such as model.num_steps=5",
+    )
+    parser.add_argument(
+        "--num", type=int, default=10_000, help="images of the course to measure (default: 10000)"
+    )
+    parser.add_argument(
+        "--peer-num",
+        type=int,
+        help=(
+            "images of the peer to measure (default: as many); fewer make its FID larger, by its"
+            " bias"
+        ),
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help="training of the peer (default: what the course took with the same seed)",
+    )
     parser.add_argument("--peer-batch", type=int, default=PEER_BATCH)
     parser.add_argument("--peer-rate", type=float, default=PEER_RATE, help="its learning rate")
     parser.add_argument("--no-peer", action="store_true", help="only the course")
-    parser.add_argument("--out", type=Path, default=Path("runs/diffusion_speed.jsonl"), help="rows are added to this file")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/diffusion_speed.jsonl"),
+        help="rows are added to this file",
+    )
     options = parser.parse_args()
     options.peer_num = options.peer_num or options.num
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""Draws the README's picture: test digits, what the three families make of them or draw anew, and a digit on its way out of the noise.
+"""Draws the README's picture: test digits, what the three families make of them or draw anew, and a
+digit on its way out of the noise.
 
 All weights are those that ship with the course; nothing is chosen by hand.
 
@@ -26,29 +27,46 @@ DIGIT = 8  # of the film
 
 @torch.no_grad()
 def vae_rows(vae: VAE, real: Tensor) -> list[Tensor]:
-    """Returns reconstructions, samples and a walk between the first two images, signed, a row each."""
+    """Returns reconstructions, samples and a walk between the first two images, signed, a row
+    each.
+    """
     images = uint8_to_signed(real).to(vae.device)
     mu, _ = vae.encode(images[:2])
     share = torch.linspace(0, 1, NUM_COLUMNS, device=vae.device)[:, None]
-    return [vae.reconstruct(images), vae.sample(NUM_COLUMNS, rng=make_rng(0)), vae.decode(torch.lerp(mu[:1], mu[1:2], share))]
+    return [
+        vae.reconstruct(images),
+        vae.sample(NUM_COLUMNS, rng=make_rng(0)),
+        vae.decode(torch.lerp(mu[:1], mu[1:2], share)),
+    ]
 
 
 def film_row(diffusion: Diffusion) -> Tensor:
-    """Returns one digit at evenly spread times from noise to image, signed; noise beyond the range is black or white."""
+    """Returns one digit at evenly spread times from noise to image, signed; noise beyond the range
+    is black or white.
+    """
     film = diffusion.trace(1, NUM_COLUMNS - 1, labels=torch.tensor([DIGIT]), rng=make_rng(0))
     return torch.cat(film.xts).clamp(-1, 1)
 
 
 def main() -> None:
     """Writes the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("gallery.png"))
     options = parser.parse_args()
-    vae, dcgan, diffusion = (pretrained(family, "strokes").model for family in ("vae", "dcgan", "diffusion"))
+    vae, dcgan, diffusion = (
+        pretrained(family, "strokes").model for family in ("vae", "dcgan", "diffusion")
+    )
     real = load_dataset("strokes").subset(num_test=NUM_COLUMNS).test_images
     drawn = [model.sample(2 * NUM_COLUMNS, rng=make_rng(0)) for model in (dcgan, diffusion)]
     rows = [*vae_rows(vae, real), *drawn, film_row(diffusion)]
-    save_png(torch.cat([real, *(signed_to_uint8(row).cpu() for row in rows)]), options.out, num_columns=NUM_COLUMNS, scale=2)
+    save_png(
+        torch.cat([real, *(signed_to_uint8(row).cpu() for row in rows)]),
+        options.out,
+        num_columns=NUM_COLUMNS,
+        scale=2,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""How long does a slider take to answer? The median and the slowest of 30 moves of every explorer, through the plain function that it calls.
+"""How long does a slider take to answer? The median and the slowest of 30 moves of every explorer,
+through the plain function that it calls.
 
 For explorers that draw a figure, a second line includes the picture that is sent to the notebook.
 
@@ -37,7 +38,8 @@ from course_utils.widgets import (
 from course_utils.widgets.controls import figure_png, places_of
 
 NUM_MOVES, LIMIT_MS = 30, 100
-FIRST_TIME, FIRST_TIME_LIMIT_MS = "first time", 500  # of a drawing that is remembered: coming back to it costs nothing
+# of a drawing that is remembered: coming back to it costs nothing
+FIRST_TIME, FIRST_TIME_LIMIT_MS = "first time", 500
 
 
 def moves() -> dict[str, Callable[[float], object]]:
@@ -48,7 +50,9 @@ def moves() -> dict[str, Callable[[float], object]]:
     sheet = manifold_sheet(flat.decode, ticks)
     return {
         "latent explorer": lambda place: png_bytes(latent_image(vae.decode, z[0] + place)),
-        "latent pad": lambda place: png_bytes(pad_image(sheet, ticks, torch.tensor([place, -place])), scale=1),
+        "latent pad": lambda place: png_bytes(
+            pad_image(sheet, ticks, torch.tensor([place, -place])), scale=1
+        ),
         "walk": lambda place: png_bytes(walk_image(vae.decode, z, place)),
         "temperature": lambda place: png_bytes(temperature_image(vae.decode, z, place), scale=3),
         **diffusion_moves(),
@@ -59,7 +63,9 @@ def moves() -> dict[str, Callable[[float], object]]:
 
 
 def diffusion_moves() -> dict[str, Callable[[float], object]]:
-    """Returns the moves of the explorers of diffusion. The last two are taken at their dearest: nothing is remembered."""
+    """Returns the moves of the explorers of diffusion. The last two are taken at their dearest:
+    nothing is remembered.
+    """
     model, dataset = pretrained("diffusion", "strokes").model, load_dataset("strokes")
     image, labels = uint8_to_signed(dataset.test_images[:1])[0].to(model.device), torch.arange(8)
     eps = torch.randn(image.shape, generator=make_rng(0)).to(model.device)
@@ -67,15 +73,23 @@ def diffusion_moves() -> dict[str, Callable[[float], object]]:
     trajectory, draw = model.trace(8, labels=labels, rng=make_rng(0)), label_draws(model)
     last = len(trajectory.x0s)
     return {
-        "noise level": lambda place: png_bytes(noise_level_image(denoise, model.schedule, image, eps, place), scale=5),
+        "noise level": lambda place: png_bytes(
+            noise_level_image(denoise, model.schedule, image, eps, place), scale=5
+        ),
         "steps": lambda place: png_bytes(step_image(trajectory, round(place * last)), scale=3),
-        f"draw a digit, {FIRST_TIME}": lambda place: png_bytes(label_image(draw, 3, round(100 * place)), scale=3),
-        f"guidance, {FIRST_TIME}": lambda place: png_bytes(label_image(draw, 3, 0, 2.0 + place), scale=3),
+        f"draw a digit, {FIRST_TIME}": lambda place: png_bytes(
+            label_image(draw, 3, round(100 * place)), scale=3
+        ),
+        f"guidance, {FIRST_TIME}": lambda place: png_bytes(
+            label_image(draw, 3, 0, 2.0 + place), scale=3
+        ),
     }
 
 
 def figures(name: str, draw: Callable[[float], Figure]) -> dict[str, Callable[[float], object]]:
-    """Returns the plain function, and what `figure_explorer` does after its first picture: draw, with the axes where they stood before."""
+    """Returns the plain function, and what `figure_explorer` does after its first picture: draw,
+    with the axes where they stood before.
+    """
     first = draw(0.5)
     figure_png(first)
     places = places_of(first)
@@ -92,7 +106,10 @@ def main() -> None:
             move(step / (NUM_MOVES - 1))
             times.append(1000 * (time.perf_counter() - start))
         limit = FIRST_TIME_LIMIT_MS if FIRST_TIME in name else LIMIT_MS
-        print(f"{name:26} median {statistics.median(times):6.1f} ms, slowest {max(times):6.1f} ms, limit {limit} ms")
+        print(
+            f"{name:26} median {statistics.median(times):6.1f} ms, slowest {max(times):6.1f} ms,"
+            f" limit {limit} ms"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What every notebook calls: `setup()` first, `show()` for each figure, `show_source()` for the library's own code."""
+"""What every notebook calls: `setup()` first, `show()` for each figure, `show_source()` for the
+library's own code.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,14 @@ from course_utils.base.files import course_root
 
 MIN_ALT_CHARACTERS = 15
 PIXEL_IMAGE_WIDTH_PX = 224  # small pixel images are enlarged to about this width, in whole steps
-# Source stands on a light background of its own, on which every colour of the style reaches a contrast of 4.5: dark themes cannot break it.
+# Source stands on a light background of its own, on which every colour of the style reaches a
+# contrast of 4.5: dark themes cannot break it.
 SOURCE_STYLE = "xcode"
 SOURCE_CSS = (
-    "background:#f6f8fa;color:#24292f;padding:0.8em 1em;margin:0;line-height:1.4;overflow-x:auto;border-radius:6px;"
-    "white-space:pre;word-break:normal;overflow-wrap:normal"  # JupyterLab breaks lines, and words, in every <pre> otherwise
+    "background:#f6f8fa;color:#24292f;padding:0.8em"
+    " 1em;margin:0;line-height:1.4;overflow-x:auto;border-radius:6px;"
+    # JupyterLab breaks lines, and words, in every <pre> otherwise
+    "white-space:pre;word-break:normal;overflow-wrap:normal"
 )
 
 # Import name -> package name of what the notebooks need at run time.
@@ -42,15 +47,18 @@ RUNTIME_PACKAGES = (
     ("sklearn", "scikit-learn"),
     ("tqdm", "tqdm"),
 )
-# Never installed from here: another build of one of these breaks everything that was compiled against it.
+# Never installed from here: another build of one of these breaks everything that was compiled
+# against it.
 GIVEN_PACKAGES = ("numpy", "torch", "torchvision")
 
 
 def setup(seed: int = 0) -> None:
-    """Prepares a notebook: installs what Colab lacks, sets the figure style, seeds the global generators, prints where the notebook runs.
+    """Prepares a notebook: installs what Colab lacks, sets the figure style, seeds the global
+    generators, prints where the notebook runs.
 
     Args:
-        seed: seed of Python's, NumPy's and torch's global generators. Course code draws from generators of its own.
+        seed: seed of Python's, NumPy's and torch's global generators. Course code draws from
+            generators of its own.
     """
     if on_colab():
         install_missing()
@@ -62,8 +70,11 @@ def setup(seed: int = 0) -> None:
     from course_utils.data import describe_dataset
     from course_utils.plotting.canvas import apply_style
 
-    plt.switch_backend(plt.get_backend())  # the inline backend turns interactive mode on when it loads, so load it first
-    plt.ioff()  # otherwise a figure would appear twice: once by itself at the end of its cell, once through show()
+    # the inline backend turns interactive mode on when it loads, so load it first
+    plt.switch_backend(plt.get_backend())
+    # otherwise a figure would appear twice: once by itself at the end of its cell, once through
+    # show()
+    plt.ioff()
     apply_style()
     random.seed(seed)
     numpy.random.seed(seed)
@@ -81,34 +92,46 @@ def on_colab() -> bool:
 
 
 def install_missing() -> None:
-    """Installs the runtime packages that are missing, and only those, without touching any that is there.
+    """Installs the runtime packages that are missing, and only those, without touching any that is
+    there.
 
-    A package that cannot be installed (no network) and a missing torch are said in one line; nothing is raised.
+    A package that cannot be installed (no network) and a missing torch are said in one line;
+    nothing is raised.
     """
     given = [name for name in GIVEN_PACKAGES if importlib.util.find_spec(name) is None]
     if given:
-        print(f"{', '.join(given)} missing: this runtime cannot run the course. Choose a standard Colab runtime, which brings them.")
-    packages = [package for name, package in RUNTIME_PACKAGES if importlib.util.find_spec(name) is None]
+        print(
+            f"{', '.join(given)} missing: this runtime cannot run the course. Choose a standard"
+            " Colab runtime, which brings them."
+        )
+    packages = [
+        package for name, package in RUNTIME_PACKAGES if importlib.util.find_spec(name) is None
+    ]
     if not packages:
         return
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *packages]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-        print(f"Could not install {', '.join(packages)} ({reason}). Check the internet connection and run this cell again.")
+        print(
+            f"Could not install {', '.join(packages)} ({reason}). Check the internet connection and"
+            " run this cell again."
+        )
     importlib.invalidate_caches()
 
 
 def show(figure: Any, alt: str) -> None:
     """Displays a picture once, with a text for those who cannot see it, and closes it.
 
-    The picture is `image/png` (or `image/gif`), which every front end shows, restricted modes and repository pages included. Its alt text
-    stands in the metadata, where page builders look for it, and below the picture behind a disclosure, because JupyterLab and Colab drop
-    the metadata.
+    The picture is `image/png` (or `image/gif`), which every front end shows, restricted modes and
+    repository pages included. Its alt text stands in the metadata, where page builders look for it,
+    and below the picture behind a disclosure, because JupyterLab and Colab drop the metadata.
 
     Args:
-        figure: a matplotlib Figure, a PIL image, a uint8 array or tensor [C, H, W] with 1 or 3 channels, or an `Animation`.
-        alt: what the picture shows (type, axes, trend), at least 15 characters, and not just its title.
+        figure: a matplotlib Figure, a PIL image, a uint8 array or tensor [C, H, W] with 1 or 3
+            channels, or an `Animation`.
+        alt: what the picture shows (type, axes, trend), at least 15 characters, and not just its
+            title.
 
     Raises:
         CourseError: `alt` is missing, too short or only the title; `figure` is something else.
@@ -128,12 +151,17 @@ def show(figure: Any, alt: str) -> None:
         width = round(image.width * FIGURE_DPI / SAVED_DPI) if is_figure else image.width
     picture = {mime_type: base64.b64encode(data).decode("ascii"), "text/plain": alt}
     display(picture, metadata={mime_type: {"alt": alt, "width": width}}, raw=True)
-    in_words = f'<details class="alt-text"><summary>The picture in words</summary>{html.escape(alt)}</details>'
+    in_words = (
+        '<details class="alt-text"><summary>The picture in'
+        f" words</summary>{html.escape(alt)}</details>"
+    )
     display({"text/html": in_words, "text/plain": f"(The picture in words: {alt})"}, raw=True)
 
 
 def _enlarged(image: Any) -> Any:
-    """Returns a small pixel image with every pixel as a square of whole screen pixels, so that no browser blurs it."""
+    """Returns a small pixel image with every pixel as a square of whole screen pixels, so that no
+    browser blurs it.
+    """
     from PIL import Image
 
     scale = max(1, round(PIXEL_IMAGE_WIDTH_PX / image.width))
@@ -152,40 +180,72 @@ def show_source(obj: Any) -> None:
     from pygments.lexers import PythonLexer
 
     source, place = read_source(obj)
-    formatter = HtmlFormatter(noclasses=True, style=SOURCE_STYLE, prestyles=SOURCE_CSS, cssstyles="background:none;margin:0")
+    formatter = HtmlFormatter(
+        noclasses=True,
+        style=SOURCE_STYLE,
+        prestyles=SOURCE_CSS,
+        cssstyles="background:none;margin:0",
+    )
     caption = f'<div style="font-size:0.85em;opacity:0.8">{html.escape(place)}</div>'
-    display({"text/html": caption + highlight(source, PythonLexer(), formatter), "text/plain": source}, raw=True)
+    display(
+        {"text/html": caption + highlight(source, PythonLexer(), formatter), "text/plain": source},
+        raw=True,
+    )
 
 
 def read_source(obj: Any) -> tuple[str, str]:
-    """Returns the dedented source of `obj` and the place it stands, such as "course_utils/models/vae.py, line 42".
+    """Returns the dedented source of `obj` and the place it stands, such as
+    "course_utils/models/vae.py, line 42".
 
     Raises:
         CourseError: `obj` has no Python source.
     """
-    target = obj.fget if isinstance(obj, property) else obj.func if isinstance(obj, (functools.partial, functools.cached_property)) else obj
+    target = (
+        obj.fget
+        if isinstance(obj, property)
+        else obj.func
+        if isinstance(obj, (functools.partial, functools.cached_property))
+        else obj
+    )
     target = inspect.unwrap(cast(Any, target))  # None is refused below
     try:
         lines, first_line = inspect.getsourcelines(target)
         file = Path(inspect.getsourcefile(target) or "?")
     except (TypeError, OSError) as error:
-        raise CourseError(f"expected a function, method or class written in Python, got {obj!r}; it has no source to show ({error}).") from error
+        raise CourseError(
+            f"expected a function, method or class written in Python, got {obj!r}; it has no source"
+            f" to show ({error})."
+        ) from error
     package = Path(__file__).resolve().parent.parent
-    root = next((root for root in (package, course_root()) if file.is_relative_to(root)), file.parent)
-    name = file.relative_to(root).as_posix() if file.suffix == ".py" and file.is_file() else "this notebook"
+    root = next(
+        (root for root in (package, course_root()) if file.is_relative_to(root)), file.parent
+    )
+    name = (
+        file.relative_to(root).as_posix()
+        if file.suffix == ".py" and file.is_file()
+        else "this notebook"
+    )
     return textwrap.dedent("".join(lines)), f"{name}, line {max(first_line, 1)}"
 
 
 def _titles(figure: Any) -> tuple[str, ...]:
-    return (figure.get_suptitle(), *(axes.get_title(loc=side) for axes in figure.axes for side in ("left", "center", "right")))
+    return (
+        figure.get_suptitle(),
+        *(axes.get_title(loc=side) for axes in figure.axes for side in ("left", "center", "right")),
+    )
 
 
 def _require_alt(alt: str, titles: tuple[str, ...]) -> None:
     advice = "say in a sentence what the picture shows"
     if not isinstance(alt, str) or len(alt.strip()) < MIN_ALT_CHARACTERS:
-        raise CourseError(f"expected an alt text of at least {MIN_ALT_CHARACTERS} characters, got {alt!r}; {advice}.")
+        raise CourseError(
+            f"expected an alt text of at least {MIN_ALT_CHARACTERS} characters, got {alt!r};"
+            f" {advice}."
+        )
     if alt.strip().casefold() in {title.strip().casefold() for title in titles}:
-        raise CourseError(f"expected an alt text that says more than the title, got {alt!r}; {advice}.")
+        raise CourseError(
+            f"expected an alt text that says more than the title, got {alt!r}; {advice}."
+        )
 
 
 def _render(figure: Any) -> Any:
@@ -213,12 +273,17 @@ def _as_image(picture: Any) -> Any:
     array = numpy.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
     if array.dtype != numpy.uint8 or array.ndim != 3 or array.shape[0] not in (1, 3):
         got = f"{type(picture).__name__} of {array.dtype} with shape {list(array.shape)}"
-        raise CourseError(f"expected a matplotlib Figure, a PIL image or uint8 pixels [C, H, W] with C = 1 or 3, got {got}; convert it first.")
+        raise CourseError(
+            "expected a matplotlib Figure, a PIL image or uint8 pixels [C, H, W] with C = 1 or 3,"
+            f" got {got}; convert it first."
+        )
     return Image.fromarray(array[0] if array.shape[0] == 1 else array.transpose(1, 2, 0))
 
 
 def _small_png(image: Any) -> bytes:
-    """Returns PNG bytes: grey where the image is grey, a palette where nobody can see the difference, else as it is."""
+    """Returns PNG bytes: grey where the image is grey, a palette where nobody can see the
+    difference, else as it is.
+    """
     import numpy
     from PIL import Image
 
@@ -227,9 +292,12 @@ def _small_png(image: Any) -> bytes:
         image = image.convert("L")
     versions = [image]
     for num_colors in (256, 64):
-        palette = image.quantize(num_colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        palette = image.quantize(
+            num_colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+        )
         error = numpy.abs(numpy.asarray(palette.convert("RGB")).astype(numpy.int16) - pixels)
-        if error.mean() <= 1.0 and numpy.quantile(error, 0.999) <= 12:  # of 255 grey levels: below what one sees
+        # of 255 grey levels: below what one sees
+        if error.mean() <= 1.0 and numpy.quantile(error, 0.999) <= 12:
             versions.append(palette)
     return min((_png_bytes(version) for version in versions), key=len)
 

@@ -1,4 +1,6 @@
-"""A headless Chromium, where this machine has one: what a page does when it is opened, and what it looks like."""
+"""A headless Chromium, where this machine has one: what a page does when it is opened, and what it
+looks like.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,19 @@ import pytest
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = os.environ.get("COURSE_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--virtual-time-budget=3000")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--virtual-time-budget=3000",
+)
 
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium-headless-shell, or name one in COURSE_BROWSER")
+needs_browser = pytest.mark.skipif(
+    BROWSER is None,
+    reason="needs Chromium: apt-get install chromium-headless-shell, or name one in COURSE_BROWSER",
+)
 
 
 def _browse(folder: Path, page: Path, *flags: str) -> str:

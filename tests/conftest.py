@@ -1,4 +1,6 @@
-"""Fixtures that all tests share. The environment of the whole session, notebooks included, is set in the conftest.py above this folder."""
+"""Fixtures that all tests share. The environment of the whole session, notebooks included, is set
+in the conftest.py above this folder.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from materials import make_dataset, write_idx_files
 
 @pytest.fixture(autouse=True)
 def own_folders(request, monkeypatch, tmp_path):
-    """Each test reads and writes in folders of its own, on the CPU, whatever the user's environment says."""
+    """Each test reads and writes in folders of its own, on the CPU, whatever the user's environment
+    says.
+    """
     for name in ("COURSE_DATA", "COURSE_DATASET", "COURSE_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     if request.node.get_closest_marker("gpu") is None:
@@ -36,7 +40,9 @@ def dataset():
 
 @pytest.fixture
 def tiny_vae():
-    """An experiment that trains in a tenth of a second: a VAE of 4 latents, 3 epochs of 4 steps on the blobs."""
+    """An experiment that trains in a tenth of a second: a VAE of 4 latents, 3 epochs of 4 steps on
+    the blobs.
+    """
     from course_utils.models.vae import VAEConfig
     from course_utils.training.config import TrainConfig
     from course_utils.training.presets import Experiment
@@ -53,12 +59,16 @@ def tiny_classifier(tiny_vae):
     from course_utils.models.classifier import ClassifierConfig
 
     model = ClassifierConfig(num_classes=4, channels=(4, 4, 4), feature_dim=8)
-    return replace(tiny_vae, family="classifier", model=model, train=replace(tiny_vae.train, ema_decay=0.9))
+    return replace(
+        tiny_vae, family="classifier", model=model, train=replace(tiny_vae.train, ema_decay=0.9)
+    )
 
 
 @pytest.fixture
 def idx_folder(tmp_path, monkeypatch):
-    """A data folder with 200 train and 50 test digits in MNIST's layout; `COURSE_DATA` points to it."""
+    """A data folder with 200 train and 50 test digits in MNIST's layout; `COURSE_DATA` points to
+    it.
+    """
     folder = tmp_path / "data"
     write_idx_files(folder / "MNIST" / "raw", num_train=200, num_test=50)
     monkeypatch.setenv("COURSE_DATA", str(folder))

@@ -1,4 +1,6 @@
-"""What the tests are made of: small images, files in MNIST's layout, and a comparison of weights."""
+"""What the tests are made of: small images, files in MNIST's layout, and a comparison of
+weights.
+"""
 
 from __future__ import annotations
 
@@ -27,22 +29,37 @@ RECORD_VALUES = {
 
 
 def blobs(num_images: int, image_shape: tuple[int, int, int], seed: int):
-    """Returns images of one bright blob each and the quadrant that it lies in: small, easy to learn, and nothing like noise."""
+    """Returns images of one bright blob each and the quadrant that it lies in: small, easy to
+    learn, and nothing like noise.
+    """
     channels, height, width = image_shape
     rng = torch.Generator().manual_seed(seed)
     centre = 0.2 + 0.6 * torch.rand(num_images, 2, generator=rng)
     radius = 0.1 + 0.1 * torch.rand(num_images, 1, 1, generator=rng)
     y, x = ((torch.arange(size) + 0.5) / size for size in (height, width))
-    squared = (y[None, :, None] - centre[:, 0, None, None]) ** 2 + (x[None, None, :] - centre[:, 1, None, None]) ** 2
+    squared = (y[None, :, None] - centre[:, 0, None, None]) ** 2 + (
+        x[None, None, :] - centre[:, 1, None, None]
+    ) ** 2
     tint = 1 - 0.5 * torch.rand(num_images, channels, 1, 1, generator=rng)
     images = (255 * tint * torch.exp(-squared / radius**2)[:, None]).to(torch.uint8)
     return images, (2 * (centre[:, 0] > 0.5) + (centre[:, 1] > 0.5)).long()
 
 
-def make_dataset(image_shape: tuple[int, int, int] = (1, 28, 28), num_train: int = NUM_TRAIN, num_test: int = NUM_TEST, name: str = "blobs"):
+def make_dataset(
+    image_shape: tuple[int, int, int] = (1, 28, 28),
+    num_train: int = NUM_TRAIN,
+    num_test: int = NUM_TEST,
+    name: str = "blobs",
+):
     """Returns a dataset of blobs with four classes."""
     train, test = blobs(num_train, image_shape, 1), blobs(num_test, image_shape, 2)
-    return Dataset(name, *train, *test, ("top left", "top right", "bottom left", "bottom right"), "made by the tests")
+    return Dataset(
+        name,
+        *train,
+        *test,
+        ("top left", "top right", "bottom left", "bottom right"),
+        "made by the tests",
+    )
 
 
 def write_idx_files(raw: Path, num_train: int, num_test: int) -> None:
@@ -68,7 +85,10 @@ def same_weights(first, second) -> bool:
 
 def run_python(code: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
     """Runs code in a fresh interpreter, with this folder and the project on its path."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "tests")]),
+    }
     command = [sys.executable, "-c", code, *map(str, arguments)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert not check or result.returncode == 0, result.stderr

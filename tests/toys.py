@@ -1,4 +1,6 @@
-"""Toy models that show or break one property of the training loop each, and short ways to train them."""
+"""Toy models that show or break one property of the training loop each, and short ways to train
+them.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,18 @@ class Toy(Model):
 
 
 class ToyGAN(Model):
-    """Two parts with losses of their own: the loop must serve them without knowing that they are a GAN."""
+    """Two parts with losses of their own: the loop must serve them without knowing that they are a
+    GAN.
+    """
 
     family = "toy-gan"
 
     def __init__(self) -> None:
         super().__init__(ToyConfig())
-        self.generator, self.discriminator = nn.Linear(2, 28 * 28), nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 1))
+        self.generator, self.discriminator = (
+            nn.Linear(2, 28 * 28),
+            nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 1)),
+        )
         self.order: list[str] = []
 
     def trainable_parts(self):
@@ -57,8 +64,13 @@ class ToyGAN(Model):
         fake = self.sample(len(batch.images), rng=rng)
         if part == "generator":
             return {"loss": nn.functional.softplus(-self.discriminator(fake)).squeeze(1)}
-        real, made = (self.discriminator(images).squeeze(1) for images in (batch.images, fake.detach()))
-        return {"loss": nn.functional.softplus(-real) + nn.functional.softplus(made), "real": real.detach()}
+        real, made = (
+            self.discriminator(images).squeeze(1) for images in (batch.images, fake.detach())
+        )
+        return {
+            "loss": nn.functional.softplus(-real) + nn.functional.softplus(made),
+            "real": real.detach(),
+        }
 
 
 CONFIG = TrainConfig(num_epochs=2, batch_size=64, learning_rate=0.01, num_validation_images=32)

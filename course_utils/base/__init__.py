@@ -1,1 +1,3 @@
-"""Base: errors, files, configs, device and random generators, the pixel contract. It knows nothing of the rest of the course."""
+"""Base: errors, files, configs, device and random generators, the pixel contract. It knows nothing
+of the rest of the course.
+"""

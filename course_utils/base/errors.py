@@ -1,4 +1,6 @@
-"""The one error type for things that a user can put right. It knows nothing of the rest of the package."""
+"""The one error type for things that a user can put right. It knows nothing of the rest of the
+package.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from difflib import get_close_matches
 
 
 class CourseError(ValueError):
-    """What was expected, what was got and what to do about it. The command line prints it as one line, without a traceback."""
+    """What was expected, what was got and what to do about it. The command line prints it as one
+    line, without a traceback.
+    """
 
 
 def unknown(kind: str, got: object, valid: Iterable[str]) -> CourseError:

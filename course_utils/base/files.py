@@ -1,4 +1,6 @@
-"""Where the course keeps files, and how it writes them: beside the target first, then renamed, so none is ever half written."""
+"""Where the course keeps files, and how it writes them: beside the target first, then renamed, so
+none is ever half written.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,28 @@ from course_utils.base.errors import CourseError
 if TYPE_CHECKING:
     from torch import Tensor
 
+
 def course_root() -> Path:
-    """Returns the folder of the course: the checkout, or `~/generative-images-course` where only the package is installed."""
+    """Returns the folder of the course: the checkout, or `~/generative-images-course` where only
+    the package is installed.
+    """
     checkout = Path(__file__).resolve().parent.parent.parent
-    return checkout if (checkout / "notebooks").is_dir() else Path.home() / "generative-images-course"
+    return (
+        checkout if (checkout / "notebooks").is_dir() else Path.home() / "generative-images-course"
+    )
 
 
 def data_root() -> Path:
-    """Returns the folder that datasets are read from (torchvision's layout): `COURSE_DATA`, else `data/`."""
+    """Returns the folder that datasets are read from (torchvision's layout): `COURSE_DATA`, else
+    `data/`.
+    """
     return Path(os.environ.get("COURSE_DATA") or course_root() / "data").expanduser()
 
 
 def cache_root() -> Path:
-    """Returns the folder that the course may write caches to: `COURSE_CACHE`, else `data/cache/`. Safe to delete."""
+    """Returns the folder that the course may write caches to: `COURSE_CACHE`, else `data/cache/`.
+    Safe to delete.
+    """
     return Path(os.environ.get("COURSE_CACHE") or course_root() / "data" / "cache").expanduser()
 
 
@@ -40,21 +51,25 @@ def runs_root() -> Path:
 
 @contextmanager
 def atomic_path(target: Path | str) -> Iterator[Path]:
-    """Yields a path beside `target` to write to; it becomes `target` when the block ends well and is removed when it does not.
+    """Yields a path beside `target` to write to; it becomes `target` when the block ends well and
+    is removed when it does not.
 
     Raises:
-        CourseError: the folder cannot be written or the disk is full; an older `target` is left as it was.
+        CourseError: the folder cannot be written or the disk is full; an older `target` is left as
+            it was.
     """
     target = Path(target)
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        partial.chmod(0o644)  # safetensors writes files that only their owner can read; runs are shared
+        # safetensors writes files that only their owner can read; runs are shared
+        partial.chmod(0o644)
         os.replace(partial, target)
     except OSError as error:
         raise CourseError(
-            f"cannot write {target}: {error.strerror or error}; nothing was changed. Free some disk space or choose a folder that you may write to."
+            f"cannot write {target}: {error.strerror or error}; nothing was changed. Free some disk"
+            " space or choose a folder that you may write to."
         ) from error
     finally:
         if partial.is_dir():
@@ -70,18 +85,28 @@ def write_text(target: Path | str, text: str) -> None:
 
 
 def write_json(target: Path | str, value: object) -> None:
-    """Writes `value` as indented JSON to `target` in one step. NaN is refused, since no JSON reader has to accept it."""
+    """Writes `value` as indented JSON to `target` in one step. NaN is refused, since no JSON reader
+    has to accept it.
+    """
     write_text(target, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def save_tensors(target: Path | str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Writes named tensors as a safetensors file in one step, from the CPU and without gradients."""
+def save_tensors(
+    target: Path | str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Writes named tensors as a safetensors file in one step, from the CPU and without
+    gradients.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with atomic_path(target) as partial:
         try:
-            save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial, metadata=metadata)
+            save_file(
+                {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+                partial,
+                metadata=metadata,
+            )
         except SafetensorError as error:  # a full disk is one of these and no OSError
             raise OSError(str(error)) from error
 
@@ -90,23 +115,33 @@ def read_json(path: Path | str) -> dict:
     """Returns the JSON object in `path`.
 
     Raises:
-        CourseError: the file is missing, cannot be read, or holds something else than a JSON object.
+        CourseError: the file is missing, cannot be read, or holds something else than a JSON
+            object.
     """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CourseError(f"cannot read {path}: {error}. Expected a JSON file written by this course.") from error
+        raise CourseError(
+            f"cannot read {path}: {error}. Expected a JSON file written by this course."
+        ) from error
     if not isinstance(value, dict):
-        raise CourseError(f"{path}: expected a JSON object, got {type(value).__name__}. Expected a file written by this course.")
+        raise CourseError(
+            f"{path}: expected a JSON object, got {type(value).__name__}. Expected a file written"
+            " by this course."
+        )
     return value
 
 
 def write_jsonl(target: Path | str, rows: Iterable[Mapping[str, object]]) -> None:
     """Writes one JSON object a line, all in one step. NaN is refused with a ValueError."""
-    write_text(target, "".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows))
+    write_text(
+        target, "".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows)
+    )
 
 
-def read_jsonl(path: Path | str, remedy: str = "expected a file written by this course") -> list[dict]:
+def read_jsonl(
+    path: Path | str, remedy: str = "expected a file written by this course"
+) -> list[dict]:
     """Returns the objects of a file with one JSON object a line.
 
     Args:
@@ -116,9 +151,12 @@ def read_jsonl(path: Path | str, remedy: str = "expected a file written by this 
         CourseError: the file is missing or cannot be read, or a line of it is no JSON object.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")  # and not splitlines: texts may hold U+2028
+        # and not splitlines: texts may hold U+2028
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise CourseError(f"cannot read {path}: {error}. Expected one JSON object a line.") from error
+        raise CourseError(
+            f"cannot read {path}: {error}. Expected one JSON object a line."
+        ) from error
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -126,9 +164,15 @@ def read_jsonl(path: Path | str, remedy: str = "expected a file written by this 
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise CourseError(f"{path}, line {number}: expected a JSON object, got {line[:40]!r} ({error.msg}); {remedy}.") from error
+            raise CourseError(
+                f"{path}, line {number}: expected a JSON object, got {line[:40]!r} ({error.msg});"
+                f" {remedy}."
+            ) from error
         if not isinstance(row, dict):
-            raise CourseError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}; {remedy}.")
+            raise CourseError(
+                f"{path}, line {number}: expected a JSON object, got {type(row).__name__};"
+                f" {remedy}."
+            )
         rows.append(row)
     return rows
 

@@ -1,4 +1,6 @@
-"""Lazy doors: a package offers names from its modules without importing any of them before one is used."""
+"""Lazy doors: a package offers names from its modules without importing any of them before one is
+used.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def lazy_door(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Returns the functions `__getattr__` and `__dir__` of a package that offers `names`, and its own modules, on demand.
+def lazy_door(
+    package: str, names: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Returns the functions `__getattr__` and `__dir__` of a package that offers `names`, and its
+    own modules, on demand.
 
     Importing torch costs seconds, so `import course_utils` and `course --help` must not pay for it.
 
     Args:
         package: its dotted name, `__name__`.
-        names: what it offers, by the module that defines it: `{"course_utils.data": ["load_dataset"]}`.
+        names: what it offers, by the module that defines it: `{"course_utils.data":
+            ["load_dataset"]}`.
 
     Source: PEP 562, module `__getattr__`.
     """

@@ -1,4 +1,6 @@
-"""`course doctor`: what this machine has, and for each problem what to do about it. Each probe returns one `Finding` and changes nothing."""
+"""`course doctor`: what this machine has, and for each problem what to do about it. Each probe
+returns one `Finding` and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,18 @@ from course_utils.base.files import cache_root, data_root, runs_root
 MIN_PYTHON = (3, 10)
 MIN_FREE_MEMORY_GIB = 2.0
 MIN_FREE_DISK_GIB = 1.0
-PACKAGES = ("torch", "torchvision", "accelerate", "safetensors", "matplotlib", "ipywidgets", "jupyterlab", "nbclient", "pandas", "tqdm")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "accelerate",
+    "safetensors",
+    "matplotlib",
+    "ipywidgets",
+    "jupyterlab",
+    "nbclient",
+    "pandas",
+    "tqdm",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,19 @@ class Probe:
 
 def examine() -> list[Probe]:
     """Prints all findings and returns those that are problems."""
-    findings = [probe() for probe in (python, packages, torch_device, memory, disk, dataset, budget_name, write_access)]
+    findings = [
+        probe()
+        for probe in (
+            python,
+            packages,
+            torch_device,
+            memory,
+            disk,
+            dataset,
+            budget_name,
+            write_access,
+        )
+    ]
     for finding in findings:
         mark = "problem" if finding.remedy else "ok"
         print(f"{mark:8} {finding.name:12} {finding.value}")
@@ -53,7 +78,11 @@ def packages() -> Probe:
     """Returns which of the packages that the course imports are missing."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        return Probe("packages", f"missing: {', '.join(missing)}", "Run `make setup`, and start Python from .venv.")
+        return Probe(
+            "packages",
+            f"missing: {', '.join(missing)}",
+            "Run `make setup`, and start Python from .venv.",
+        )
     return Probe("packages", f"all {len(PACKAGES)} are there")
 
 
@@ -68,7 +97,9 @@ def torch_device() -> Probe:
     try:
         return Probe("torch", f"{torch.__version__}, {describe_device()}")
     except CourseError as error:
-        return Probe("torch", torch.__version__, f"{error} Unset COURSE_DEVICE or set it to one of these.")
+        return Probe(
+            "torch", torch.__version__, f"{error} Unset COURSE_DEVICE or set it to one of these."
+        )
 
 
 def memory() -> Probe:
@@ -78,7 +109,11 @@ def memory() -> Probe:
     import psutil
 
     free = psutil.virtual_memory().available / 2**30
-    remedy = f"Close other programs and notebooks: trainings need {MIN_FREE_MEMORY_GIB:g} GiB." if free < MIN_FREE_MEMORY_GIB else ""
+    remedy = (
+        f"Close other programs and notebooks: trainings need {MIN_FREE_MEMORY_GIB:g} GiB."
+        if free < MIN_FREE_MEMORY_GIB
+        else ""
+    )
     return Probe("memory", f"{free:.1f} GiB free", remedy)
 
 
@@ -86,7 +121,12 @@ def disk() -> Probe:
     """Returns the free space where runs and caches are written."""
     folder = _existing(runs_root())
     free = shutil.disk_usage(folder).free / 2**30
-    remedy = "Free some space (runs/ and data/cache/ may be deleted), or set COURSE_RUNS to another disk." if free < MIN_FREE_DISK_GIB else ""
+    remedy = (
+        "Free some space (runs/ and data/cache/ may be deleted), or set COURSE_RUNS to another"
+        " disk."
+        if free < MIN_FREE_DISK_GIB
+        else ""
+    )
     return Probe("disk", f"{free:.1f} GiB free in {folder}", remedy)
 
 
@@ -101,7 +141,9 @@ def dataset() -> Probe:
     try:
         check_name(name)
     except CourseError as error:
-        return Probe("dataset", f"COURSE_DATASET={name}", f"{error} Unset COURSE_DATASET or correct it.")
+        return Probe(
+            "dataset", f"COURSE_DATASET={name}", f"{error} Unset COURSE_DATASET or correct it."
+        )
     if name in ("mnist", "fashion") and on_disk(name):
         try:
             read_folder(name, raw_folder(name))
@@ -119,7 +161,11 @@ def budget_name() -> Probe:
     try:
         return Probe("budget", budget())
     except CourseError as error:
-        return Probe("budget", str(os.environ.get("COURSE_BUDGET")), f"{error} Unset COURSE_BUDGET or set it to one of {', '.join(BUDGETS)}.")
+        return Probe(
+            "budget",
+            str(os.environ.get("COURSE_BUDGET")),
+            f"{error} Unset COURSE_BUDGET or set it to one of {', '.join(BUDGETS)}.",
+        )
 
 
 def write_access() -> Probe:
@@ -132,8 +178,15 @@ def write_access() -> Probe:
         except OSError as error:
             blocked.append(f"{folder} ({error.strerror})")
     if blocked:
-        return Probe("write access", f"none to {', '.join(blocked)}", "Set COURSE_CACHE and COURSE_RUNS to folders that you may write to.")
-    return Probe("write access", f"caches {cache_root()}, runs {runs_root()} (data is read from {data_root()})")
+        return Probe(
+            "write access",
+            f"none to {', '.join(blocked)}",
+            "Set COURSE_CACHE and COURSE_RUNS to folders that you may write to.",
+        )
+    return Probe(
+        "write access",
+        f"caches {cache_root()}, runs {runs_root()} (data is read from {data_root()})",
+    )
 
 
 def _existing(folder: Path) -> Path:

@@ -1,4 +1,6 @@
-"""The commands of the homework: new, run, check, report, collect. Heavy imports happen inside the commands."""
+"""The commands of the homework: new, run, check, report, collect. Heavy imports happen inside the
+commands.
+"""
 
 from __future__ import annotations
 
@@ -10,41 +12,114 @@ from course_utils.base.errors import CourseError
 FAMILIES = ("vae", "dcgan", "diffusion")
 
 
-def add_commands(commands: argparse._SubParsersAction, parser_class: type[argparse.ArgumentParser]) -> None:
+def add_commands(
+    commands: argparse._SubParsersAction, parser_class: type[argparse.ArgumentParser]
+) -> None:
     """Adds `course homework ...` to the commands of `course`."""
-    homework = commands.add_parser("homework", help="the homework: new, run, check, report; for instructors collect")
-    verbs = homework.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=parser_class)
+    homework = commands.add_parser(
+        "homework", help="the homework: new, run, check, report; for instructors collect"
+    )
+    verbs = homework.add_subparsers(
+        dest="verb", required=True, metavar="VERB", parser_class=parser_class
+    )
 
     verb = verbs.add_parser("new", help="make a folder with the notebooks of the homework")
     verb.add_argument("folder", type=Path, metavar="DIR")
     verb.add_argument("--name", help="yours, for the report (default: the folder's name)")
-    verb.add_argument("--dataset", default="auto", help="mnist, fashion, strokes or folder:PATH (default: auto)")
-    verb.add_argument("--budget", help="smoke, laptop or gpu (default: by the device, or COURSE_BUDGET)")
-    verb.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="of all trainings (default: 0 1 2)")
+    verb.add_argument(
+        "--dataset", default="auto", help="mnist, fashion, strokes or folder:PATH (default: auto)"
+    )
+    verb.add_argument(
+        "--budget", help="smoke, laptop or gpu (default: by the device, or COURSE_BUDGET)"
+    )
+    verb.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        metavar="N",
+        help="of all trainings (default: 0 1 2)",
+    )
     verb.set_defaults(run=_new)
 
-    verb = verbs.add_parser("run", help="run what is planned and has not run yet; call it again after any interruption")
-    verb.add_argument("folder", type=Path, nargs="?", default=Path("."), metavar="DIR", help="of the homework (default: here)")
-    verb.add_argument("--family", choices=FAMILIES, help="only this model (default: all that are planned)")
-    verb.add_argument("--ablate", action="store_true", help="also all changes but one, for each change")
-    verb.add_argument("--workers", type=int, default=1, metavar="N", help="processes that train at the same time (default: 1)")
-    verb.add_argument("--backend", choices=("loky", "dask"), default="loky", help="processes of this machine, or a dask cluster (default: loky)")
-    verb.add_argument("--scheduler", metavar="ADDRESS", help="of dask, such as tcp://10.0.0.1:8786 (default: workers on this machine)")
+    verb = verbs.add_parser(
+        "run", help="run what is planned and has not run yet; call it again after any interruption"
+    )
+    verb.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path("."),
+        metavar="DIR",
+        help="of the homework (default: here)",
+    )
+    verb.add_argument(
+        "--family", choices=FAMILIES, help="only this model (default: all that are planned)"
+    )
+    verb.add_argument(
+        "--ablate", action="store_true", help="also all changes but one, for each change"
+    )
+    verb.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that train at the same time (default: 1)",
+    )
+    verb.add_argument(
+        "--backend",
+        choices=("loky", "dask"),
+        default="loky",
+        help="processes of this machine, or a dask cluster (default: loky)",
+    )
+    verb.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of dask, such as tcp://10.0.0.1:8786 (default: workers on this machine)",
+    )
     verb.set_defaults(run=_run)
 
     verb = verbs.add_parser("check", help="say point by point whether the assignment's rule is met")
-    verb.add_argument("path", type=Path, nargs="?", default=Path("."), metavar="DIR|SUBMISSION.zip", help="(default: here)")
+    verb.add_argument(
+        "path",
+        type=Path,
+        nargs="?",
+        default=Path("."),
+        metavar="DIR|SUBMISSION.zip",
+        help="(default: here)",
+    )
     verb.set_defaults(run=_check)
 
     verb = verbs.add_parser("report", help="write report.html and submission.zip")
-    verb.add_argument("path", type=Path, nargs="?", default=Path("."), metavar="DIR|SUBMISSION.zip", help="(default: here)")
-    verb.add_argument("--out", type=Path, metavar="FILE.html", help="of a submission: where its report is written anew")
+    verb.add_argument(
+        "path",
+        type=Path,
+        nargs="?",
+        default=Path("."),
+        metavar="DIR|SUBMISSION.zip",
+        help="(default: here)",
+    )
+    verb.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.html",
+        help="of a submission: where its report is written anew",
+    )
     verb.set_defaults(run=_report)
 
-    verb = verbs.add_parser("collect", help="read a class's submissions and write a page and a table")
+    verb = verbs.add_parser(
+        "collect", help="read a class's submissions and write a page and a table"
+    )
     verb.add_argument("folder", type=Path, metavar="DIR")
-    verb.add_argument("--out", type=Path, metavar="DIR", help="for class.html and class.csv (default: the same folder)")
-    verb.add_argument("--rerun", metavar="ID", help="train one run again, from its settings alone, and compare")
+    verb.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="for class.html and class.csv (default: the same folder)",
+    )
+    verb.add_argument(
+        "--rerun", metavar="ID", help="train one run again, from its settings alone, and compare"
+    )
     verb.set_defaults(run=_collect)
 
 
@@ -56,10 +131,17 @@ def _new(options: argparse.Namespace) -> int:
     check_name(options.dataset)
     name = options.name if options.name is not None else options.folder.resolve().name
     dataset = load_dataset(options.dataset)
-    copied = new_homework(options.folder, name, dataset.name, options.budget or budget(), options.seeds)
-    notebooks = ", ".join(path.name for path in copied) or "no notebooks; this installation has none"
+    copied = new_homework(
+        options.folder, name, dataset.name, options.budget or budget(), options.seeds
+    )
+    notebooks = (
+        ", ".join(path.name for path in copied) or "no notebooks; this installation has none"
+    )
     print(f"{options.folder}: {notebooks}")
-    print(f"next: open {options.folder}, plan in the notebook of a model, then `course homework run {options.folder}`")
+    print(
+        f"next: open {options.folder}, plan in the notebook of a model, then `course homework run"
+        f" {options.folder}`"
+    )
     return 0
 
 
@@ -68,14 +150,25 @@ def _run(options: argparse.Namespace) -> int:
     from course_utils.homework.student import Homework
     from course_utils.homework.study import run_study, study_folder
 
-    families = [options.family] if options.family else [name for name in FAMILIES if study_folder(options.folder, name).plan_path.exists()]
+    families = (
+        [options.family]
+        if options.family
+        else [name for name in FAMILIES if study_folder(options.folder, name).plan_path.exists()]
+    )
     if not families:
-        raise CourseError(f"{options.folder}: nothing is planned yet; open the notebook of a model, choose changes and write a prediction.")
+        raise CourseError(
+            f"{options.folder}: nothing is planned yet; open the notebook of a model, choose"
+            " changes and write a prediction."
+        )
     places = [study_folder(options.folder, name) for name in families]
     dataset = load_dataset(places[0].dataset_name, verbose=False)
     for place in places:
         print(f"{place.family}:", flush=True)
-        how = {"workers": options.workers, "backend": options.backend, "scheduler": options.scheduler}
+        how = {
+            "workers": options.workers,
+            "backend": options.backend,
+            "scheduler": options.scheduler,
+        }
         run_study(place, dataset, ablate=options.ablate, **how)
         paths = Homework(place).save_pictures()
         print(f"  {len(paths)} pictures in {place.samples_path}")

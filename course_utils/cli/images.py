@@ -1,4 +1,6 @@
-"""The commands that draw or judge images: sample, reconstruct, evaluate. Imported when one of them runs."""
+"""The commands that draw or judge images: sample, reconstruct, evaluate. Imported when one of them
+runs.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def sample_command(options: argparse.Namespace) -> int:
     if options.seed < 0:
         raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")
     model = resolve(options.source).model
-    images = draw(model, options.num, rng=make_rng(options.seed), images_per_call=max(1, options.num))
+    images = draw(
+        model, options.num, rng=make_rng(options.seed), images_per_call=max(1, options.num)
+    )
     if options.out.suffix == ".png":
         save_png(images, options.out)
     else:
@@ -55,14 +59,25 @@ def sample_command(options: argparse.Namespace) -> int:
 def reconstruct_command(options: argparse.Namespace) -> int:
     """Writes test images and what a VAE makes of them."""
     run = resolve(options.source, family="vae")
-    dataset = load_dataset(options.dataset or run.experiment.dataset, image_size=run.experiment.model.image_size)
+    dataset = load_dataset(
+        options.dataset or run.experiment.dataset, image_size=run.experiment.model.image_size
+    )
     images = dataset.subset(num_test=min(50, len(dataset.test_images))).test_images
     with torch.no_grad():
         model = cast("VAE", run.model)
-        recovered = signed_to_uint8(model.reconstruct(uint8_to_signed(images).to(model.device))).cpu()
-    rows = [pair for start in range(0, len(images), 10) for pair in (images[start : start + 10], recovered[start : start + 10])]
+        recovered = signed_to_uint8(
+            model.reconstruct(uint8_to_signed(images).to(model.device))
+        ).cpu()
+    rows = [
+        pair
+        for start in range(0, len(images), 10)
+        for pair in (images[start : start + 10], recovered[start : start + 10])
+    ]
     save_png(torch.cat(rows), options.out)
-    print(f"{options.out}: rows alternate between test images of {dataset.name} and their reconstructions")
+    print(
+        f"{options.out}: rows alternate between test images of {dataset.name} and their"
+        " reconstructions"
+    )
     return 0
 
 
@@ -83,8 +98,12 @@ def evaluate_command(options: argparse.Namespace) -> int:
     result = _evaluate_images(options, dataset, of_images) if of_images != [] else None
     if judged is not None:
         num_draws = NUM_DRAWS if options.k is None else options.k
-        measured = negative_log_likelihood(judged, dataset, num_draws=num_draws, num_images=options.num, seed=options.seed)
-        result = result or Evaluation(options.source, f"{dataset.name} test", "", measured.num_images, ())
+        measured = negative_log_likelihood(
+            judged, dataset, num_draws=num_draws, num_images=options.num, seed=options.seed
+        )
+        result = result or Evaluation(
+            options.source, f"{dataset.name} test", "", measured.num_images, ()
+        )
         result = replace(result, rows=(*result.rows, MetricRow(measured)))
     assert result is not None  # images were measured, or else the model was
     print(result)
@@ -96,17 +115,36 @@ def evaluate_command(options: argparse.Namespace) -> int:
 def _model_with_likelihood(source: str) -> Model:
     """Returns the model of a source whose likelihood is asked for."""
     if source.endswith(".npz"):
-        raise CourseError(f"nll: expected a model, got the images of {source}; give its run directory, or pretrained:FAMILY/DATASET.")
+        raise CourseError(
+            f"nll: expected a model, got the images of {source}; give its run directory, or"
+            " pretrained:FAMILY/DATASET."
+        )
     model = resolve(source).model
     check_likelihood(model)
     return model
 
 
-def _evaluate_images(options: argparse.Namespace, dataset: Dataset, metrics: list[str] | None) -> Evaluation:
+def _evaluate_images(
+    options: argparse.Namespace, dataset: Dataset, metrics: list[str] | None
+) -> Evaluation:
     """Returns the metrics of the images of a source."""
-    num_images = options.num if options.num is not None else min(MAX_IMAGES, len(dataset.train_images), len(dataset.test_images))
+    num_images = (
+        options.num
+        if options.num is not None
+        else min(MAX_IMAGES, len(dataset.train_images), len(dataset.test_images))
+    )
     check_num_images(num_images, dataset)
     images = collect_images(options.source, num_images, options.seed, dataset.image_shape[1])
     if options.num is not None and len(images) < options.num:
-        raise CourseError(f"--num: expected at most the {len(images):,} images of {options.source}, got {options.num:,}.")
-    return evaluate_images(images, dataset, metrics=metrics, features=options.features, source=options.source, seed=options.seed)
+        raise CourseError(
+            f"--num: expected at most the {len(images):,} images of {options.source}, got"
+            f" {options.num:,}."
+        )
+    return evaluate_images(
+        images,
+        dataset,
+        metrics=metrics,
+        features=options.features,
+        source=options.source,
+        seed=options.seed,
+    )

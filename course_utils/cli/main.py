@@ -1,6 +1,8 @@
-"""The `course` command. Heavy imports happen inside the commands, so that `course --help` answers at once.
+"""The `course` command. Heavy imports happen inside the commands, so that `course --help` answers
+at once.
 
-Exit codes: 0 done, 1 a notebook or a check failed, 2 something in the command was wrong (one line says what), 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a notebook or a check failed, 2 something in the command was wrong (one line
+says what), 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -42,11 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="course", description="Generative models for images: train, sample and run the course.")
+    parser = _Parser(
+        prog="course", description="Generative models for images: train, sample and run the course."
+    )
     parser.add_argument("--version", action="version", version=f"course {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
+    )
 
-    command = commands.add_parser("doctor", help="report what this machine has, and what to do about each problem")
+    command = commands.add_parser(
+        "doctor", help="report what this machine has, and what to do about each problem"
+    )
     command.set_defaults(run=_doctor)
 
     command = commands.add_parser("lab", help="open the course in JupyterLab")
@@ -58,11 +66,26 @@ def _parser() -> argparse.ArgumentParser:
     studies.add_compare(commands)
     homework.add_commands(commands, _Parser)
 
-    command = commands.add_parser("run-notebooks", help="execute the notebooks in order and write browsable copies")
+    command = commands.add_parser(
+        "run-notebooks", help="execute the notebooks in order and write browsable copies"
+    )
     command.add_argument("names", nargs="*", metavar="NAME", help="such as 04; default: all")
-    command.add_argument("--out", type=Path, default=Path("build/course"), metavar="DIR", help="for the copies (default: build/course)")
-    command.add_argument("--refresh", action="store_true", help="write the outputs back into notebooks/ as well")
-    command.add_argument("--workers", type=int, metavar="N", help="notebooks at a time (default: 2; with --refresh 1, so that their times compare)")
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("build/course"),
+        metavar="DIR",
+        help="for the copies (default: build/course)",
+    )
+    command.add_argument(
+        "--refresh", action="store_true", help="write the outputs back into notebooks/ as well"
+    )
+    command.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="notebooks at a time (default: 2; with --refresh 1, so that their times compare)",
+    )
     command.set_defaults(run=_run_notebooks)
     return parser
 
@@ -70,27 +93,70 @@ def _parser() -> argparse.ArgumentParser:
 def _add_image_commands(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("sample", help="draw new images from a trained model")
     command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
-    command.add_argument("--num", type=int, default=100, metavar="N", help="how many images (default: 100)")
+    command.add_argument(
+        "--num", type=int, default=100, metavar="N", help="how many images (default: 100)"
+    )
     command.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     command.add_argument("--out", type=Path, required=True, metavar="FILE.npz|FILE.png")
     command.set_defaults(run=_images("sample"))
 
-    command = commands.add_parser("reconstruct", help="test images and what the model makes of them, row by row")
+    command = commands.add_parser(
+        "reconstruct", help="test images and what the model makes of them, row by row"
+    )
     command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
     command.add_argument("--dataset", help="default: the one it was trained on")
     command.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     command.set_defaults(run=_images("reconstruct"))
 
-    command = commands.add_parser("evaluate", help="measure images against a dataset, with error bars and the values of real images")
+    command = commands.add_parser(
+        "evaluate",
+        help="measure images against a dataset, with error bars and the values of real images",
+    )
     command.add_argument("source", metavar="DIR|FILE.npz|pretrained:FAMILY/DATASET")
-    command.add_argument("--against", required=True, metavar="DATASET", help="mnist, fashion, strokes or folder:PATH")
-    command.add_argument("--metrics", metavar="NAME,NAME", help="such as fid,kid; an unknown name lists all (default: all but nll)")
-    command.add_argument("--num", type=int, metavar="N", help="images of each set (default: 10000, or as many as there are)")
-    command.add_argument("--k", type=int, metavar="N", help="of nll: importance samples for each test image (default: 5000)")
-    command.add_argument("--features", default="classifier", help="classifier, pixels, inception, or a classifier's DIR (default: classifier)")
-    command.add_argument("--image-size", type=int, default=28, metavar="PIXELS", help="side of the images of folder:PATH (default: 28)")
-    command.add_argument("--seed", type=int, default=0, help="of the samples and of the choice of real images (default: 0)")
-    command.add_argument("--out", type=Path, metavar="FILE.json", help="also write the numbers there, and to FILE.csv")
+    command.add_argument(
+        "--against", required=True, metavar="DATASET", help="mnist, fashion, strokes or folder:PATH"
+    )
+    command.add_argument(
+        "--metrics",
+        metavar="NAME,NAME",
+        help="such as fid,kid; an unknown name lists all (default: all but nll)",
+    )
+    command.add_argument(
+        "--num",
+        type=int,
+        metavar="N",
+        help="images of each set (default: 10000, or as many as there are)",
+    )
+    command.add_argument(
+        "--k",
+        type=int,
+        metavar="N",
+        help="of nll: importance samples for each test image (default: 5000)",
+    )
+    command.add_argument(
+        "--features",
+        default="classifier",
+        help="classifier, pixels, inception, or a classifier's DIR (default: classifier)",
+    )
+    command.add_argument(
+        "--image-size",
+        type=int,
+        default=28,
+        metavar="PIXELS",
+        help="side of the images of folder:PATH (default: 28)",
+    )
+    command.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the samples and of the choice of real images (default: 0)",
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.json",
+        help="also write the numbers there, and to FILE.csv",
+    )
     command.set_defaults(run=_images("evaluate"))
 
 
@@ -124,16 +190,23 @@ def _lab(options: argparse.Namespace) -> int:
 
 
 def _run_notebooks(options: argparse.Namespace) -> int:
-    """Running the notebooks is the work of `tools/`, which a checkout has and an installed package has not."""
+    """Running the notebooks is the work of `tools/`, which a checkout has and an installed package
+    has not.
+    """
     import importlib
 
     from course_utils.base.files import course_root
 
     if not (course_root() / "tools").is_dir():
-        raise CourseError(f"expected a checkout of the course, got {course_root()}; run `course run-notebooks` from a checkout.")
+        raise CourseError(
+            f"expected a checkout of the course, got {course_root()}; run `course run-notebooks`"
+            " from a checkout."
+        )
     sys.path.insert(0, str(course_root()))
     tool = importlib.import_module("tools.run_notebooks")
-    return tool.run_course(options.names, options.out, refresh=options.refresh, workers=options.workers)
+    return tool.run_course(
+        options.names, options.out, refresh=options.refresh, workers=options.workers
+    )
 
 
 if __name__ == "__main__":

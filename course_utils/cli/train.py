@@ -1,4 +1,6 @@
-"""The command `course train`. Heavy imports happen when it runs, so that `course --help` answers at once."""
+"""The command `course train`. Heavy imports happen when it runs, so that `course --help` answers at
+once.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,31 @@ if TYPE_CHECKING:
 
 def add_train(commands: argparse._SubParsersAction) -> None:
     """Adds `course train` to the commands of `course`."""
-    command = commands.add_parser("train", help="train a model family", description="Train a family and save the run directory.")
-    command.add_argument("family", metavar="FAMILY", help="vae, classifier, ..., or a variant such as vae-binary; an unknown name lists all")
-    command.add_argument("--dataset", default="auto", help="auto, mnist, fashion, strokes or folder:PATH (default: auto)")
-    command.add_argument("--image-size", type=int, default=28, metavar="PIXELS", help="side of the images of folder:PATH (default: 28)")
-    command.add_argument("--budget", help="smoke, laptop or gpu (default: by the device, or COURSE_BUDGET)")
+    command = commands.add_parser(
+        "train",
+        help="train a model family",
+        description="Train a family and save the run directory.",
+    )
+    command.add_argument(
+        "family",
+        metavar="FAMILY",
+        help="vae, classifier, ..., or a variant such as vae-binary; an unknown name lists all",
+    )
+    command.add_argument(
+        "--dataset",
+        default="auto",
+        help="auto, mnist, fashion, strokes or folder:PATH (default: auto)",
+    )
+    command.add_argument(
+        "--image-size",
+        type=int,
+        default=28,
+        metavar="PIXELS",
+        help="side of the images of folder:PATH (default: 28)",
+    )
+    command.add_argument(
+        "--budget", help="smoke, laptop or gpu (default: by the device, or COURSE_BUDGET)"
+    )
     command.add_argument(
         "--set",
         dest="changes",
@@ -30,10 +52,19 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         help="a setting, such as model.latent_dim=8; --settings lists all",
     )
     command.add_argument("--seed", type=int, help="seed of weights, order and noise (default: 0)")
-    command.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: one under runs/ named by the settings)")
-    command.add_argument("--resume", action="store_true", help="go on with a training that was cut off")
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="run directory (default: one under runs/ named by the settings)",
+    )
+    command.add_argument(
+        "--resume", action="store_true", help="go on with a training that was cut off"
+    )
     command.add_argument("--half", action="store_true", help="store the weights as float16")
-    command.add_argument("--dry-run", action="store_true", help="print the resolved experiment as JSON and stop")
+    command.add_argument(
+        "--dry-run", action="store_true", help="print the resolved experiment as JSON and stop"
+    )
     command.add_argument(
         "--settings",
         action="store_true",
@@ -65,14 +96,30 @@ def _train(options: argparse.Namespace) -> int:
     dataset = load_dataset(options.dataset, image_size=options.image_size)
     folder = options.out or default_folder(experiment.fitted_to(dataset), dataset)
     if (folder / STATE).exists() and not options.resume:
-        raise CourseError(f"{folder}: holds a training that was cut off; add --resume to go on with it, or choose another --out.")
-    result = run(experiment, dataset, folder, resume=options.resume, half=options.half, command=_command_line(options))
+        raise CourseError(
+            f"{folder}: holds a training that was cut off; add --resume to go on with it, or choose"
+            " another --out."
+        )
+    result = run(
+        experiment,
+        dataset,
+        folder,
+        resume=options.resume,
+        half=options.half,
+        command=_command_line(options),
+    )
     if not result.record["finished"]:
         print(f"not finished: go on with the same command and --resume ({folder})")
         return 130
-    print(f"{folder}: {result.history.num_epochs} epochs in {result.record['training_seconds']:.1f} s of training")
+    print(
+        f"{folder}: {result.history.num_epochs} epochs in {result.record['training_seconds']:.1f} s"
+        " of training"
+    )
     for name, metric in result.record["metrics"].items():
-        print(f"  test {name}: {metric['value']:.4f} ± {metric['standard_error']:.4f} (standard error, {metric['num_images']:,} images)")
+        print(
+            f"  test {name}: {metric['value']:.4f} ± {metric['standard_error']:.4f} (standard"
+            f" error, {metric['num_images']:,} images)"
+        )
     return 0
 
 

@@ -1,10 +1,13 @@
-"""Datasets by name. `load_dataset()` is the only door; the files beside this one know how each dataset is made or read.
+"""Datasets by name. `load_dataset()` is the only door; the files beside this one know how each
+dataset is made or read.
 
 - `mnist`, `fashion`: from the data folder, else downloaded by torchvision.
 - `strokes`: digits written by a program, drawn on this machine in seconds; needs no network.
-- `strokes-colour`: the same digits in ink and paper of random colours, 3 channels, for colourisation.
+- `strokes-colour`: the same digits in ink and paper of random colours, 3 channels, for
+  colourisation.
 - `folder:PATH`: the learner's own images.
-- `auto`: `COURSE_DATASET` where it is set; else MNIST where it lies on disk, else a download, else strokes. It says which and why.
+- `auto`: `COURSE_DATASET` where it is set; else MNIST where it lies on disk, else a download, else
+  strokes. It says which and why.
 """
 
 from __future__ import annotations
@@ -30,11 +33,15 @@ def load_dataset(name: str = "auto", *, image_size: int = 28, verbose: bool = Tr
         verbose: print one line that says what was loaded from where.
 
     Raises:
-        CourseError: an unknown name, or data that is missing or broken. A dataset asked for by name is never swapped for another.
+        CourseError: an unknown name, or data that is missing or broken. A dataset asked for by name
+            is never swapped for another.
     """
     chosen, reason = resolve_auto() if name == "auto" else (name, "")
     if not chosen.startswith("folder:") and image_size != 28:
-        raise CourseError(f"image_size: {chosen} has 28 by 28 pixels, got {image_size}; only folder:PATH can be resized.")
+        raise CourseError(
+            f"image_size: {chosen} has 28 by 28 pixels, got {image_size}; only folder:PATH can be"
+            " resized."
+        )
     check_name(chosen)
     try:
         dataset = _load(chosen, image_size)
@@ -44,7 +51,10 @@ def load_dataset(name: str = "auto", *, image_size: int = 28, verbose: bool = Tr
         dataset, reason = load_strokes(), f"MNIST is not on disk and cannot be had: {error}"
     if verbose:
         why = f" ({reason})" if reason else ""
-        print(f"{dataset.name}: {len(dataset.train_images):,} train and {len(dataset.test_images):,} test images, {dataset.source}{why}")
+        print(
+            f"{dataset.name}: {len(dataset.train_images):,} train and {len(dataset.test_images):,}"
+            f" test images, {dataset.source}{why}"
+        )
     return dataset
 
 
@@ -54,18 +64,25 @@ def _load(name: str, image_size: int) -> Dataset:
     if name == "strokes":
         return load_strokes()
     if name == "strokes-colour":
-        return coloured(load_strokes())  # painting takes a second, so only the strokes themselves are cached
+        # painting takes a second, so only the strokes themselves are cached
+        return coloured(load_strokes())
     return load_folder(name.removeprefix("folder:"), image_size)
 
 
 def check_name(name: str) -> None:
-    """Raises CourseError unless `name` is one that `load_dataset` takes; the message says where a wrong one comes from."""
+    """Raises CourseError unless `name` is one that `load_dataset` takes; the message says where a
+    wrong one comes from.
+    """
     if name not in NAMES and not name.startswith("folder:"):
-        raise unknown("dataset (from COURSE_DATASET)" if name == wanted_name() else "dataset", name, NAMES)
+        raise unknown(
+            "dataset (from COURSE_DATASET)" if name == wanted_name() else "dataset", name, NAMES
+        )
 
 
 def wanted_name() -> str | None:
-    """Returns the dataset that `COURSE_DATASET` names, or None where it is unset, empty or "auto"."""
+    """Returns the dataset that `COURSE_DATASET` names, or None where it is unset, empty or
+    "auto".
+    """
     name = os.environ.get("COURSE_DATASET")
     return None if name in (None, "", "auto") else name
 
@@ -79,7 +96,10 @@ def resolve_auto() -> tuple[str, str]:
     if os.environ.get("COURSE_OFFLINE") == "1":
         return "strokes", "MNIST is not on disk and COURSE_OFFLINE=1"
     if download_failed_lately("mnist"):
-        return "strokes", "MNIST could not be downloaded within the last day; load_dataset('mnist') tries again"
+        return (
+            "strokes",
+            "MNIST could not be downloaded within the last day; load_dataset('mnist') tries again",
+        )
     return "mnist", "downloaded"
 
 
@@ -87,7 +107,10 @@ def describe_dataset() -> str:
     """Returns in words what `auto` will give, without loading or downloading anything."""
     name, reason = resolve_auto()
     if name == "mnist" and not on_disk("mnist"):
-        return f"mnist (will be downloaded, 12 MB{'; strokes where that fails' if wanted_name() is None else ''})"
+        return (
+            "mnist (will be downloaded, 12"
+            f" MB{'; strokes where that fails' if wanted_name() is None else ''})"
+        )
     if name == "strokes" and not strokes_cached():
         reason += "; will be drawn once"
     return f"{name} ({reason})"

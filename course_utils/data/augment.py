@@ -18,11 +18,14 @@ MAX_SHIFT = 0.08  # of the image's side: 2.2 pixels of 28
 
 
 def augment(images: Tensor, kind: Augmentation, rng: torch.Generator) -> Tensor:
-    """Returns augmented copies of signed images `[B, C, H, W]`, same shape and range; "none" returns them as they are.
+    """Returns augmented copies of signed images `[B, C, H, W]`, same shape and range; "none"
+    returns them as they are.
 
     Args:
-        images: in [-1, 1]; what an affine map moves in from outside is -1, the background of digits.
-        kind: "affine" rotates, scales, shears and shifts at random; "flip" mirrors half of the images left to right.
+        images: in [-1, 1]; what an affine map moves in from outside is -1, the background of
+            digits.
+        kind: "affine" rotates, scales, shears and shifts at random; "flip" mirrors half of the
+            images left to right.
         rng: source of the randomness, on the images' device.
     """
     if kind == "none":
@@ -30,7 +33,8 @@ def augment(images: Tensor, kind: Augmentation, rng: torch.Generator) -> Tensor:
     if kind == "flip":
         mirrored = torch.rand(len(images), 1, 1, 1, generator=rng, device=images.device) < 0.5
         return torch.where(mirrored, images.flip(3), images)
-    u = 2 * torch.rand(6, len(images), generator=rng, device=images.device) - 1  # uniform in [-1, 1]
+    # uniform in [-1, 1]
+    u = 2 * torch.rand(6, len(images), generator=rng, device=images.device) - 1
     angle = u[0] * math.radians(MAX_ROTATION_DEGREES)
     scale_x, scale_y = 1 + MAX_SCALE * u[1], 1 + MAX_SCALE * u[2]
     cos, sin, shear = angle.cos(), angle.sin(), MAX_SHEAR * u[3]

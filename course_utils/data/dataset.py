@@ -1,4 +1,6 @@
-"""The frozen `Dataset` that every part of the course reads: uint8 tensors, labels and where they came from."""
+"""The frozen `Dataset` that every part of the course reads: uint8 tensors, labels and where they
+came from.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class Dataset:
         train_labels, test_labels: int64, `[N]`, values from 0 to `num_classes - 1`.
         class_names: one name a class.
         source: where the data came from, in words.
-        train_factors, test_factors: known factors of variation, `{name: [N]}`; empty where nobody knows them.
+        train_factors, test_factors: known factors of variation, `{name: [N]}`; empty where nobody
+            knows them.
 
     Raises:
         CourseError: shapes, types or labels that do not fit together.
@@ -48,16 +51,32 @@ class Dataset:
         for split, images, labels in self._splits():
             check_uint8(images)
             if len(images) < SMALLEST[split]:
-                raise CourseError(f"{self.name}: the {split} set has {len(images)} images; expected at least {SMALLEST[split]}.")
+                raise CourseError(
+                    f"{self.name}: the {split} set has {len(images)} images; expected at least"
+                    f" {SMALLEST[split]}."
+                )
             if len(images) != len(labels):
-                raise CourseError(f"{self.name}: {len(images)} {split} images but {len(labels)} labels; the files do not belong together.")
+                raise CourseError(
+                    f"{self.name}: {len(images)} {split} images but {len(labels)} labels; the files"
+                    " do not belong together."
+                )
             if labels.min() < 0 or labels.max() >= len(self.class_names):
-                raise CourseError(f"{self.name}: {split} labels go up to {labels.max()}, expected 0 to {len(self.class_names) - 1}.")
+                raise CourseError(
+                    f"{self.name}: {split} labels go up to {labels.max()}, expected 0 to"
+                    f" {len(self.class_names) - 1}."
+                )
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise CourseError(f"{self.name}: train images are {list(self.image_shape)}, test images {list(self.test_images.shape[1:])}.")
+            raise CourseError(
+                f"{self.name}: train images are {list(self.image_shape)}, test images"
+                f" {list(self.test_images.shape[1:])}."
+            )
 
     def _splits(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
-        return ("train", self.train_images, self.train_labels), ("test", self.test_images, self.test_labels)
+        return ("train", self.train_images, self.train_labels), (
+            "test",
+            self.test_images,
+            self.test_labels,
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -71,25 +90,37 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 over all images and labels: equal data, equal digits, wherever the files came from."""
+        """SHA-256 over all images and labels: equal data, equal digits, wherever the files came
+        from.
+        """
         digest = hashlib.sha256()
         for _, images, labels in self._splits():
             digest.update(images.contiguous().numpy().data)
             digest.update(labels.contiguous().numpy().data)
         return digest.hexdigest()
 
-    def subset(self, num_train: int | None = None, num_test: int | None = None, seed: int = 0) -> Dataset:
+    def subset(
+        self, num_train: int | None = None, num_test: int | None = None, seed: int = 0
+    ) -> Dataset:
         """Returns a random subset (None keeps a split whole).
 
-        Never take the first half or every second image instead: MNIST's files join two groups of writers, so such halves differ.
+        Never take the first half or every second image instead: MNIST's files join two groups of
+        writers, so such halves differ.
         """
         changes: dict[str, object] = {}
-        for index, (split, images, labels), num in ((0, self._splits()[0], num_train), (1, self._splits()[1], num_test)):
+        for index, (split, images, labels), num in (
+            (0, self._splits()[0], num_train),
+            (1, self._splits()[1], num_test),
+        ):
             if num is None:
                 continue
             if not SMALLEST[split] <= num <= len(images):
-                raise CourseError(f"num_{split}: expected {SMALLEST[split]} to {len(images)}, got {num}.")
-            chosen = torch.randperm(len(images), generator=make_rng(seed, index))[:num].sort().values
+                raise CourseError(
+                    f"num_{split}: expected {SMALLEST[split]} to {len(images)}, got {num}."
+                )
+            chosen = (
+                torch.randperm(len(images), generator=make_rng(seed, index))[:num].sort().values
+            )
             factors = getattr(self, f"{split}_factors")
             changes |= {f"{split}_images": images[chosen], f"{split}_labels": labels[chosen]}
             changes[f"{split}_factors"] = {name: values[chosen] for name, values in factors.items()}

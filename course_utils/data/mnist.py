@@ -1,9 +1,11 @@
-"""MNIST and Fashion-MNIST: downloaded by torchvision, kept in its layout, and checked before a single pixel is used.
+"""MNIST and Fashion-MNIST: downloaded by torchvision, kept in its layout, and checked before a
+single pixel is used.
 
-Reading is done here because torchvision's reader does not name the file that is broken, and because importing torchvision
-takes longer than everything else that a notebook imports.
+Reading is done here because torchvision's reader does not name the file that is broken, and because
+importing torchvision takes longer than everything else that a notebook imports.
 
-Source: Y. LeCun, C. Cortes, C. Burges, the MNIST database; H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST (arXiv:1708.07747).
+Source: Y. LeCun, C. Cortes, C. Burges, the MNIST database; H. Xiao, K. Rasul, R. Vollgraf,
+Fashion-MNIST (arXiv:1708.07747).
 """
 
 from __future__ import annotations
@@ -26,9 +28,25 @@ from course_utils.data.dataset import DIGIT_NAMES, Dataset
 FOLDERS = {"mnist": "MNIST", "fashion": "FashionMNIST"}
 CLASS_NAMES = {
     "mnist": DIGIT_NAMES,
-    "fashion": ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    "fashion": (
+        "T-shirt",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
 }
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 DOWNLOAD_TIMEOUT_SECONDS = 10
 RETRY_AFTER_SECONDS = 24 * 3600
 
@@ -39,7 +57,9 @@ def raw_folder(name: str) -> Path:
 
 
 def on_disk(name: str) -> bool:
-    """Returns whether any of the four files is there; a half set counts, so that it is reported and not replaced in silence."""
+    """Returns whether any of the four files is there; a half set counts, so that it is reported and
+    not replaced in silence.
+    """
     return any((raw_folder(name) / file).exists() for file in FILES)
 
 
@@ -47,7 +67,8 @@ def read_idx(path: Path, num_dims: int) -> Tensor:
     """Returns the uint8 tensor in an IDX file.
 
     Raises:
-        CourseError: the file is missing, unreadable, of another kind, truncated or too long; the message names it and the remedy.
+        CourseError: the file is missing, unreadable, of another kind, truncated or too long; the
+            message names it and the remedy.
     """
     remedy = f"Delete {path.parent} and load the dataset again, or copy a good file there."
     try:
@@ -57,24 +78,36 @@ def read_idx(path: Path, num_dims: int) -> Tensor:
     header_size = 4 + 4 * num_dims
     expected_magic = bytes([0, 0, 8, num_dims])  # 8: unsigned bytes
     if content[:4] != expected_magic:
-        raise CourseError(f"{path}: expected the magic number {expected_magic.hex()}, got {content[:4].hex() or 'an empty file'}. {remedy}")
+        raise CourseError(
+            f"{path}: expected the magic number {expected_magic.hex()}, got"
+            f" {content[:4].hex() or 'an empty file'}. {remedy}"
+        )
     if len(content) < header_size:
         raise CourseError(f"{path}: the header is cut off after {len(content)} bytes. {remedy}")
     shape = np.frombuffer(content, ">i4", num_dims, offset=4).tolist()
     expected_size = header_size + int(np.prod(shape, dtype=np.int64))
     if min(shape) < 0 or len(content) != expected_size:
-        raise CourseError(f"{path}: expected {expected_size} bytes for shape {shape}, got {len(content)}. {remedy}")
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header_size).reshape(shape).copy())
+        raise CourseError(
+            f"{path}: expected {expected_size} bytes for shape {shape}, got {len(content)}."
+            f" {remedy}"
+        )
+    return torch.from_numpy(
+        np.frombuffer(content, np.uint8, offset=header_size).reshape(shape).copy()
+    )
 
 
 def read_folder(name: str, folder: Path) -> Dataset:
     """Returns the dataset from its four files in `folder`, all checked."""
     images, labels, test_images, test_labels = (
-        read_idx(folder / file, num_dims) for file, num_dims in zip(FILES, (3, 1, 3, 1), strict=True)
+        read_idx(folder / file, num_dims)
+        for file, num_dims in zip(FILES, (3, 1, 3, 1), strict=True)
     )
     for file, tensor in ((FILES[0], images), (FILES[2], test_images)):
         if tensor.shape[1:] != (28, 28):
-            raise CourseError(f"{folder / file}: expected images of 28 by 28 pixels, got {list(tensor.shape[1:])}. Another dataset's file?")
+            raise CourseError(
+                f"{folder / file}: expected images of 28 by 28 pixels, got"
+                f" {list(tensor.shape[1:])}. Another dataset's file?"
+            )
     return Dataset(
         name=name,
         train_images=images[:, None],
@@ -87,7 +120,8 @@ def read_folder(name: str, folder: Path) -> Dataset:
 
 
 def load_idx(name: str) -> Dataset:
-    """Returns `mnist` or `fashion` from the data folder, downloading it first where it is not there.
+    """Returns `mnist` or `fashion` from the data folder, downloading it first where it is not
+    there.
 
     Raises:
         CourseError: broken files, or no files and no way to get them.
@@ -98,7 +132,9 @@ def load_idx(name: str) -> Dataset:
 
 
 def failure_note(name: str) -> Path:
-    """Returns the small file that remembers a failed download, so that `auto` does not wait for a dead network at each start."""
+    """Returns the small file that remembers a failed download, so that `auto` does not wait for a
+    dead network at each start.
+    """
     return cache_root() / f"{name}-download-failed.txt"
 
 
@@ -109,20 +145,30 @@ def download_failed_lately(name: str) -> bool:
 
 
 def download(name: str) -> None:
-    """Fetches the four files through torchvision (with its checksums) beside their folder, checks them, then moves them in place.
+    """Fetches the four files through torchvision (with its checksums) beside their folder, checks
+    them, then moves them in place.
 
     Raises:
-        CourseError: no network, `COURSE_OFFLINE` is set, or what came is not the dataset. Nothing half-downloaded stays.
+        CourseError: no network, `COURSE_OFFLINE` is set, or what came is not the dataset. Nothing
+            half-downloaded stays.
     """
     target = raw_folder(name)
-    by_hand = f"Copy its four files to {target}, set COURSE_DATA to a folder that has them, or use dataset 'strokes', which needs no download."
+    by_hand = (
+        f"Copy its four files to {target}, set COURSE_DATA to a folder that has them, or use"
+        " dataset 'strokes', which needs no download."
+    )
     if os.environ.get("COURSE_OFFLINE") == "1":
-        raise CourseError(f"{name} is not in {target} and COURSE_OFFLINE=1 forbids downloads. {by_hand}")
+        raise CourseError(
+            f"{name} is not in {target} and COURSE_OFFLINE=1 forbids downloads. {by_hand}"
+        )
     try:
         data_root().mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{name}-", suffix=".partial", dir=data_root()))
     except OSError as error:
-        raise CourseError(f"cannot write to {data_root()}: {error.strerror}. Set COURSE_DATA to a folder that you may write to.") from error
+        raise CourseError(
+            f"cannot write to {data_root()}: {error.strerror}. Set COURSE_DATA to a folder that you"
+            " may write to."
+        ) from error
     old_timeout = socket.getdefaulttimeout()
     try:
         socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
@@ -138,7 +184,10 @@ def download(name: str) -> None:
     except (OSError, RuntimeError) as error:
         write_text(failure_note(name), f"{error}\n")
         reason = str(error).splitlines()[0].rstrip(":")
-        raise CourseError(f"{name} could not be downloaded ({reason}; all of it in {failure_note(name)}). {by_hand}") from error
+        raise CourseError(
+            f"{name} could not be downloaded ({reason}; all of it in {failure_note(name)})."
+            f" {by_hand}"
+        ) from error
     finally:
         socket.setdefaulttimeout(old_timeout)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,8 @@
-"""What a learner calls: `check`, `hint`, `solution`, `progress`; and what an author imports: `Exercise`, `Mistake`, `Wrong`.
+"""What a learner calls: `check`, `hint`, `solution`, `progress`; and what an author imports:
+`Exercise`, `Mistake`, `Wrong`.
 
-The exercises of notebook NN stand in `course_utils/exercises/nbNN.py` as `EXERCISES`; the module is imported when one of them is asked for.
+The exercises of notebook NN stand in `course_utils/exercises/nbNN.py` as `EXERCISES`; the module is
+imported when one of them is asked for.
 """
 
 from __future__ import annotations
@@ -19,13 +21,26 @@ from course_utils.base.errors import CourseError, unknown
 from course_utils.base.files import read_json, runs_root, write_json
 from course_utils.exercises.judge import NOT_ATTEMPTED, PASSED, Exercise, Mistake, Wrong, judge
 
-__all__ = ["Exercise", "Mistake", "Wrong", "check", "exercise_modules", "exercises", "find", "hint", "progress", "solution"]
+__all__ = [
+    "Exercise",
+    "Mistake",
+    "Wrong",
+    "check",
+    "exercise_modules",
+    "exercises",
+    "find",
+    "hint",
+    "progress",
+    "solution",
+]
 
-_hints_given: Counter[str] = Counter()  # how far each exercise's hints have been shown in this session
+# how far each exercise's hints have been shown in this session
+_hints_given: Counter[str] = Counter()
 
 
 def check(exercise_id: str, answer: Any) -> None:
-    """Prints whether an answer is right and, where it is not, what went wrong. A passed exercise is remembered.
+    """Prints whether an answer is right and, where it is not, what went wrong. A passed exercise is
+    remembered.
 
     Args:
         exercise_id: the exercise, such as "04.kl".
@@ -38,7 +53,9 @@ def check(exercise_id: str, answer: Any) -> None:
     verdict = judge(exercise, answer)
     if verdict.status == NOT_ATTEMPTED:
         more = f' Stuck? hint("{exercise.id}") helps.' if exercise.hints else ""
-        print(f"– {exercise.id}: not attempted yet. Replace each `...` and run this cell again.{more}")
+        print(
+            f"– {exercise.id}: not attempted yet. Replace each `...` and run this cell again.{more}"
+        )
     elif verdict.status == PASSED:
         print(f"✓ {exercise.id}: passed. {verdict.message}")
         _remember(exercise.id)
@@ -55,14 +72,18 @@ def hint(exercise_id: str) -> None:
     exercise = find(exercise_id)
     given, total = _hints_given[exercise.id], len(exercise.hints)
     if given >= total:
-        print(f'{exercise.id}: no {"more " if total else ""}hints. solution("{exercise.id}") shows the solution.')
+        print(
+            f'{exercise.id}: no {"more " if total else ""}hints. solution("{exercise.id}") shows'
+            " the solution."
+        )
         return
     _hints_given[exercise.id] += 1
     print(f"{exercise.id}, hint {given + 1} of {total}: {exercise.hints[given]}")
 
 
 def solution(exercise_id: str) -> None:
-    """Displays the solution of an exercise: the source of a function, else the value; then the explanation.
+    """Displays the solution of an exercise: the source of a function, else the value; then the
+    explanation.
 
     Raises:
         CourseError: there is no such exercise.
@@ -90,7 +111,13 @@ def progress() -> None:
 
 def exercise_modules() -> tuple[str, ...]:
     """Returns the names of the modules that hold exercises, in order: "nb00", "nb01", ..."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(course_utils.exercises.__path__) if re.fullmatch(r"nb\d\d", module.name)))
+    return tuple(
+        sorted(
+            module.name
+            for module in pkgutil.iter_modules(course_utils.exercises.__path__)
+            if re.fullmatch(r"nb\d\d", module.name)
+        )
+    )
 
 
 @functools.cache
@@ -104,7 +131,10 @@ def exercises(module_name: str) -> tuple[Exercise, ...]:
     ids = [exercise.id for exercise in found]
     bad = [i for i in ids if ids.count(i) > 1 or not i.startswith(f"{module_name[2:]}.")]
     if bad:
-        raise CourseError(f"{module_name}: expected unique ids that begin with {module_name[2:]!r} and a dot, got {', '.join(bad)}; rename them.")
+        raise CourseError(
+            f"{module_name}: expected unique ids that begin with {module_name[2:]!r} and a dot, got"
+            f" {', '.join(bad)}; rename them."
+        )
     return tuple(found)
 
 
@@ -124,11 +154,17 @@ def find(exercise_id: str) -> Exercise:
 
 def _progress_file() -> Path | None:
     """Returns where progress is kept, or None where `COURSE_PROGRESS=off`."""
-    return None if os.environ.get("COURSE_PROGRESS", "").lower() == "off" else runs_root() / "progress.json"
+    return (
+        None
+        if os.environ.get("COURSE_PROGRESS", "").lower() == "off"
+        else runs_root() / "progress.json"
+    )
 
 
 def _passed() -> set[str]:
-    """Returns the ids of the passed exercises. A file that cannot be used is reported and counts as empty."""
+    """Returns the ids of the passed exercises. A file that cannot be used is reported and counts as
+    empty.
+    """
     path = _progress_file()
     if path is None or not path.exists():
         return set()

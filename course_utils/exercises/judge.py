@@ -1,4 +1,6 @@
-"""What an exercise is, and how an answer to it is judged: not attempted, passed, or wrong with the reason."""
+"""What an exercise is, and how an answer to it is judged: not attempted, passed, or wrong with the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,10 @@ class Exercise:
         question: the task, in one sentence.
         solution: the right value or function. `solution()` shows it; the checks compare with it.
         why: one sentence that says why it matters; printed when the answer passes.
-        cases: returns the argument tuples that functions are run on; called anew for each run, so that generators start equal. Needed by
-            functions, unless `check` runs them itself.
-        check: for answers that cannot be compared with `solution`: returns None where the answer is right, else raises `Wrong`.
+        cases: returns the argument tuples that functions are run on; called anew for each run, so
+            that generators start equal. Needed by functions, unless `check` runs them itself.
+        check: for answers that cannot be compared with `solution`: returns None where the answer is
+            right, else raises `Wrong`.
         mistakes: known wrong answers; each has its own message.
         hints: graded, the weakest first.
         explanation: printed with the solution.
@@ -66,24 +69,39 @@ class Exercise:
 
     def __post_init__(self) -> None:
         if inspect.isfunction(self.solution) and self.cases is None and self.check is None:
-            raise CourseError(f"exercise {self.id!r}: expected cases or a check, since its solution is a function, got neither; add cases.")
+            raise CourseError(
+                f"exercise {self.id!r}: expected cases or a check, since its solution is a"
+                " function, got neither; add cases."
+            )
 
 
 def same(given: Any, right: Any, rtol: float, atol: float) -> bool:
-    """Returns whether two answers agree: numbers and tensors within the tolerance, texts without regard to case, containers item by item."""
+    """Returns whether two answers agree: numbers and tensors within the tolerance, texts without
+    regard to case, containers item by item.
+    """
     if isinstance(right, str) or isinstance(given, str):
-        return isinstance(right, str) and isinstance(given, str) and _plain_text(given) == _plain_text(right)
+        return (
+            isinstance(right, str)
+            and isinstance(given, str)
+            and _plain_text(given) == _plain_text(right)
+        )
     if isinstance(right, bool) or isinstance(given, bool):
         return isinstance(right, bool) and isinstance(given, bool) and given == right
     if _is_numeric(right) and _is_numeric(given):
         import numpy
 
         first, second = to_array(given), to_array(right)
-        return first.shape == second.shape and bool(numpy.allclose(first, second, rtol=rtol, atol=atol, equal_nan=True))
+        return first.shape == second.shape and bool(
+            numpy.allclose(first, second, rtol=rtol, atol=atol, equal_nan=True)
+        )
     if isinstance(right, Mapping) and isinstance(given, Mapping):
-        return right.keys() == given.keys() and all(same(given[key], right[key], rtol, atol) for key in right)
+        return right.keys() == given.keys() and all(
+            same(given[key], right[key], rtol, atol) for key in right
+        )
     if isinstance(right, (list, tuple)) and isinstance(given, (list, tuple)):
-        return len(right) == len(given) and all(same(*pair, rtol, atol) for pair in zip(given, right, strict=True))
+        return len(right) == len(given) and all(
+            same(*pair, rtol, atol) for pair in zip(given, right, strict=True)
+        )
     if isinstance(right, Set) and isinstance(given, Set):
         return {_plain_text(item) for item in given} == {_plain_text(item) for item in right}
     return type(right) is type(given) and bool(right == given)
@@ -99,22 +117,34 @@ def has_ellipsis(value: Any) -> bool:
 
 
 def describe_difference(given: Any, right: Any, rtol: float, atol: float) -> str:
-    """Returns how a wrong answer differs from the right one: its kind, its shape, its sign, its scale, or only that it does."""
+    """Returns how a wrong answer differs from the right one: its kind, its shape, its sign, its
+    scale, or only that it does.
+    """
     if kind_of(given) != kind_of(right):
         return f"expected {kind_of(right)}, got {kind_of(given)}"
     if isinstance(right, Mapping):
         key = next(key for key in right if not same(given[key], right[key], rtol, atol))
         return f"item {key!r}: {describe_difference(given[key], right[key], rtol, atol)}"
     if isinstance(right, (list, tuple)) and not _is_numeric(right):
-        index = next(index for index, pair in enumerate(zip(given, right, strict=True)) if not same(*pair, rtol, atol))
+        index = next(
+            index
+            for index, pair in enumerate(zip(given, right, strict=True))
+            if not same(*pair, rtol, atol)
+        )
         return f"item {index}: {describe_difference(given[index], right[index], rtol, atol)}"
     if _is_numeric(right) and not isinstance(right, bool):
         return _numeric_difference(to_array(given), to_array(right), rtol, atol)
-    return f"{given!r} is not right" if isinstance(right, (str, bool)) else f"this is not the {type(right).__name__} that was asked for"
+    return (
+        f"{given!r} is not right"
+        if isinstance(right, (str, bool))
+        else f"this is not the {type(right).__name__} that was asked for"
+    )
 
 
 def kind_of(value: Any) -> str:
-    """Returns the kind of a value in words: "a number", "a tensor of shape [2, 3]", "a text", ..."""
+    """Returns the kind of a value in words: "a number", "a tensor of shape [2, 3]", "a text",
+    ...
+    """
     if isinstance(value, bool):
         return "True or False"
     if isinstance(value, str):
@@ -130,7 +160,9 @@ def kind_of(value: Any) -> str:
 
 
 def to_array(value: Any):
-    """Returns a number, array, tensor or flat list of numbers as a float64 (or complex) NumPy array."""
+    """Returns a number, array, tensor or flat list of numbers as a float64 (or complex) NumPy
+    array.
+    """
     import numpy
 
     if hasattr(value, "detach"):
@@ -142,7 +174,9 @@ def to_array(value: Any):
 
 def _is_numeric(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
-        return len(value) > 0 and all(isinstance(item, Number) and not isinstance(item, bool) for item in value)
+        return len(value) > 0 and all(
+            isinstance(item, Number) and not isinstance(item, bool) for item in value
+        )
     if isinstance(value, Number) or hasattr(value, "detach"):
         return True
     return getattr(getattr(value, "dtype", None), "kind", "") in tuple("biufc")
@@ -156,10 +190,17 @@ def _numeric_difference(given: Any, right: Any, rtol: float, atol: float) -> str
     if numpy.allclose(given, -right, rtol=rtol, atol=atol):
         return "the sign is the wrong way round"
     if right.size == 1:
-        return f"your {_short(given.item())} is too {'large' if given.item() > right.item() else 'small'}"
+        return (
+            f"your {_short(given.item())} is too"
+            f" {'large' if given.item() > right.item() else 'small'}"
+        )
     nonzero = numpy.abs(right) > atol
     ratios = given[nonzero] / right[nonzero]
-    if ratios.size > 1 and numpy.allclose(ratios, ratios[0], rtol=1e-3) and numpy.allclose(given[~nonzero], 0, atol=atol):
+    if (
+        ratios.size > 1
+        and numpy.allclose(ratios, ratios[0], rtol=1e-3)
+        and numpy.allclose(given[~nonzero], 0, atol=atol)
+    ):
         return f"every value is {_short(ratios[0])} times what it should be"
     offsets = given - right
     if numpy.allclose(offsets, offsets.flat[0], rtol=1e-3, atol=atol):
@@ -194,18 +235,25 @@ class Raised(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How an answer was judged: `status` is NOT_ATTEMPTED, PASSED or WRONG, `message` the reason."""
+    """How an answer was judged: `status` is NOT_ATTEMPTED, PASSED or WRONG, `message` the
+    reason.
+    """
 
     status: str
     message: str = ""
 
 
 def judge(exercise: Exercise, answer: Any) -> Verdict:
-    """Returns the verdict on an answer. A learner's exception becomes part of it; an error in the solution is raised."""
+    """Returns the verdict on an answer. A learner's exception becomes part of it; an error in the
+    solution is raised.
+    """
     try:
         _require_attempt(answer)
         if inspect.isfunction(exercise.solution) and not callable(answer):
-            raise Wrong(f"Expected a function, got {kind_of(answer)}. Pass the function itself, without calling it.")
+            raise Wrong(
+                f"Expected a function, got {kind_of(answer)}. Pass the function itself, without"
+                " calling it."
+            )
         if exercise.check is None:
             _compare_with_solution(exercise, answer)
         else:
@@ -221,7 +269,10 @@ def _compare_with_solution(exercise: Exercise, answer: Any) -> None:
     expected, got = _results(exercise, exercise.solution), _results(exercise, answer)
     for case, (right, given) in enumerate(zip(expected, got, strict=True), start=1):
         if isinstance(right, Raised):
-            raise CourseError(f"exercise {exercise.id!r}: its own solution raised {right}; this is an error in the course, please report it.")
+            raise CourseError(
+                f"exercise {exercise.id!r}: its own solution raised {right}; this is an error in"
+                " the course, please report it."
+            )
         if isinstance(given, Raised):
             raise Wrong(f"Your function raised {given}.")
         if not same(given, right, exercise.rtol, exercise.atol):
@@ -242,7 +293,9 @@ def _run_check(exercise: Exercise, answer: Any) -> None:
         raise Wrong(f"Your function raised {raised}.") from raised
     except CourseError as error:
         raise Wrong(str(error)) from error
-    except Exception as error:  # the answer has a form that the check cannot work with: say so, with the place
+    except (
+        Exception
+    ) as error:  # the answer has a form that the check cannot work with: say so, with the place
         raise Wrong(f"Checking your answer raised {Raised(error, None)}.") from error
 
 
@@ -254,15 +307,22 @@ def _known_mistake(exercise: Exercise, answer: Any) -> str | None:
     for mistake in exercise.mistakes:
         if callable(mistake.answer) != callable(answer):
             continue
-        if all(_equal_results(*pair, exercise) for pair in zip(got, _results(exercise, mistake.answer), strict=True)):
+        if all(
+            _equal_results(*pair, exercise)
+            for pair in zip(got, _results(exercise, mistake.answer), strict=True)
+        ):
             raised = next((result for result in got if isinstance(result, Raised)), None)
-            return f"{mistake.message} (Your function raised {raised}.)" if raised else mistake.message
+            return (
+                f"{mistake.message} (Your function raised {raised}.)" if raised else mistake.message
+            )
     return None
 
 
 def _equal_results(first: Any, second: Any, exercise: Exercise) -> bool:
     if isinstance(first, Raised) or isinstance(second, Raised):
-        return isinstance(first, Raised) and isinstance(second, Raised) and first.kind == second.kind
+        return (
+            isinstance(first, Raised) and isinstance(second, Raised) and first.kind == second.kind
+        )
     return same(first, second, exercise.rtol, exercise.atol)
 
 
@@ -281,7 +341,9 @@ def _results(exercise: Exercise, answer: Any) -> list:
 
 
 def _guarded(function: Callable) -> Callable:
-    """Returns the function with two more outcomes: NotAttempted for a stub, Raised for any exception of its own."""
+    """Returns the function with two more outcomes: NotAttempted for a stub, Raised for any
+    exception of its own.
+    """
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -304,7 +366,9 @@ def _require_attempt(value: Any) -> None:
 
 @contextmanager
 def _fixed_torch_seed() -> Iterator[None]:
-    """Seeds torch's global CPU generator inside the block, so that two functions that draw from it draw the same."""
+    """Seeds torch's global CPU generator inside the block, so that two functions that draw from it
+    draw the same.
+    """
     torch = sys.modules.get("torch")
     with torch.random.fork_rng(devices=[]) if torch else nullcontext():
         if torch:
@@ -313,8 +377,12 @@ def _fixed_torch_seed() -> Iterator[None]:
 
 
 def _place(error: BaseException, function: Callable | None) -> str:
-    """Returns " at line N: `code`" for the innermost line of the learner's own code, or of the call where there is none."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    """Returns " at line N: `code`" for the innermost line of the learner's own code, or of the call
+    where there is none.
+    """
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__
+    ]
     own = getattr(getattr(function, "__code__", None), "co_filename", None)
     frame = next((frame for frame in reversed(frames) if own in (None, frame.filename)), None)
     if frame is None or frame.lineno is None:

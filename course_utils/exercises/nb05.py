@@ -33,30 +33,50 @@ def _sample_cases() -> list[tuple]:
 
 SAMPLE = Exercise(
     id="05.sample",
-    question="Return a reconstruction of x from one draw of q(z | x), with encode(x) -> mu, logvar and decode(z).",
+    question=(
+        "Return a reconstruction of x from one draw of q(z | x), with encode(x) -> mu, logvar and"
+        " decode(z)."
+    ),
     solution=_reconstruct,
     cases=_sample_cases,
-    why="The draw uses the encoder's own mean and noise, so the picture says how sure the encoder is of this image.",
+    why=(
+        "The draw uses the encoder's own mean and noise, so the picture says how sure the encoder"
+        " is of this image."
+    ),
     mistakes=(
         Mistake(
-            lambda encode, decode, x, rng: _reconstruct_from(encode, decode, x, lambda mu, logvar: mu),
+            lambda encode, decode, x, rng: _reconstruct_from(
+                encode, decode, x, lambda mu, logvar: mu
+            ),
             "You decoded the mean. That is the faithful reconstruction, but a draw was asked for.",
         ),
         Mistake(
-            lambda encode, decode, x, rng: _reconstruct_from(encode, decode, x, lambda mu, logvar: _noise(mu, rng)),
-            "You drew from the prior. This image knows nothing of x: it is a new drawing, not a reconstruction.",
+            lambda encode, decode, x, rng: _reconstruct_from(
+                encode, decode, x, lambda mu, logvar: _noise(mu, rng)
+            ),
+            "You drew from the prior. This image knows nothing of x: it is a new drawing, not a"
+            " reconstruction.",
         ),
         Mistake(
-            lambda encode, decode, x, rng: _reconstruct_from(encode, decode, x, lambda mu, logvar: mu + logvar.exp() * _noise(mu, rng)),
-            "You multiplied the noise by the variance exp(logvar). Noise is scaled by the standard deviation, its root.",
+            lambda encode, decode, x, rng: _reconstruct_from(
+                encode, decode, x, lambda mu, logvar: mu + logvar.exp() * _noise(mu, rng)
+            ),
+            "You multiplied the noise by the variance exp(logvar). Noise is scaled by the standard"
+            " deviation, its root.",
         ),
         Mistake(
-            lambda encode, decode, x, rng: _reconstruct_from(encode, decode, x, lambda mu, logvar: mu + logvar * _noise(mu, rng)),
-            "You used logvar itself as the standard deviation. It is the log of the variance, and often negative.",
+            lambda encode, decode, x, rng: _reconstruct_from(
+                encode, decode, x, lambda mu, logvar: mu + logvar * _noise(mu, rng)
+            ),
+            "You used logvar itself as the standard deviation. It is the log of the variance, and"
+            " often negative.",
         ),
         Mistake(
-            lambda encode, decode, x, rng: _reconstruct_from(encode, decode, x, lambda mu, logvar: mu + _noise(mu, rng)),
-            "You added noise of the prior's width. The encoder says how wide it has to be: use logvar.",
+            lambda encode, decode, x, rng: _reconstruct_from(
+                encode, decode, x, lambda mu, logvar: mu + _noise(mu, rng)
+            ),
+            "You added noise of the prior's width. The encoder says how wide it has to be: use"
+            " logvar.",
         ),
     ),
     hints=("First z = mu + sigma * eps, then decode(z).", "sigma = torch.exp(0.5 * logvar)."),
@@ -75,34 +95,50 @@ def _code_cases() -> list[tuple]:
 
 AGGREGATE = Exercise(
     id="05.aggregate",
-    question="Return the variance of the aggregate posterior in each dimension from mu and logvar of N images.",
+    question=(
+        "Return the variance of the aggregate posterior in each dimension from mu and logvar of N"
+        " images."
+    ),
     solution=_aggregate_variance,
     cases=_code_cases,
-    why="The law of total variance: the spread of the means plus the mean of the spreads. For a prior that fits, the sum is 1.",
+    why=(
+        "The law of total variance: the spread of the means plus the mean of the spreads. For a"
+        " prior that fits, the sum is 1."
+    ),
     mistakes=(
         Mistake(
             lambda mu, logvar: mu.var(0, correction=0),
-            "This is the variance of the means alone. Each code is a small cloud, whose own variance has to be added.",
+            "This is the variance of the means alone. Each code is a small cloud, whose own"
+            " variance has to be added.",
         ),
-        Mistake(lambda mu, logvar: logvar.exp().mean(0), "This is the mean variance of single codes. The spread of their means is missing."),
+        Mistake(
+            lambda mu, logvar: logvar.exp().mean(0),
+            "This is the mean variance of single codes. The spread of their means is missing.",
+        ),
         Mistake(
             lambda mu, logvar: mu.var(0, correction=0) + torch.exp(0.5 * logvar).mean(0),
             "You added the mean standard deviation. Variances add up, standard deviations do not.",
         ),
         Mistake(
             lambda mu, logvar: mu.var(0, correction=0) + logvar.mean(0).exp(),
-            "You averaged the logs and took exp afterwards. That is the geometric mean, which is smaller: take exp first.",
+            "You averaged the logs and took exp afterwards. That is the geometric mean, which is"
+            " smaller: take exp first.",
         ),
         Mistake(
             lambda mu, logvar: mu.square().mean(0) + logvar.exp().mean(0),
-            "This is the mean square. Subtract the mean of mu: a dimension that is shifted does not vary more.",
+            "This is the mean square. Subtract the mean of mu: a dimension that is shifted does not"
+            " vary more.",
         ),
         Mistake(
             lambda mu, logvar: mu.var(1, correction=0) + logvar.exp().mean(1),
-            "You went along the dimensions. Images are axis 0; the result has one number for each dimension.",
+            "You went along the dimensions. Images are axis 0; the result has one number for each"
+            " dimension.",
         ),
     ),
-    hints=("Var[z] = Var[E[z | x]] + E[Var[z | x]].", "E[z | x] is mu and Var[z | x] is exp(logvar)."),
+    hints=(
+        "Var[z] = Var[E[z | x]] + E[Var[z | x]].",
+        "E[z | x] is mu and Var[z | x] is exp(logvar).",
+    ),
 )
 
 
@@ -119,11 +155,15 @@ TEMPERATURE = Exercise(
     question="Return n latents from N(0, T^2 I), [n, dim].",
     solution=_latents,
     cases=_temperature_cases,
-    why="T is the standard deviation of the prior that you draw from, so that T = 1 changes nothing and T = 0 gives one image.",
+    why=(
+        "T is the standard deviation of the prior that you draw from, so that T = 1 changes nothing"
+        " and T = 0 gives one image."
+    ),
     mistakes=(
         Mistake(
             lambda n, dim, temperature, rng: temperature**0.5 * torch.randn(n, dim, generator=rng),
-            "Here T is the variance. In N(0, T^2 I) it is the standard deviation, which multiplies the noise.",
+            "Here T is the variance. In N(0, T^2 I) it is the standard deviation, which multiplies"
+            " the noise.",
         ),
         Mistake(
             lambda n, dim, temperature, rng: temperature**2 * torch.randn(n, dim, generator=rng),
@@ -137,7 +177,10 @@ TEMPERATURE = Exercise(
             lambda n, dim, temperature, rng: torch.randn(n, dim, generator=rng) / temperature,
             "You divided: a low temperature has to give less noise.",
         ),
-        Mistake(lambda n, dim, temperature, rng: torch.randn(n, dim, generator=rng), "This is the prior at T = 1: the temperature is missing."),
+        Mistake(
+            lambda n, dim, temperature, rng: torch.randn(n, dim, generator=rng),
+            "This is the prior at T = 1: the temperature is missing.",
+        ),
     ),
     hints=("If eps has variance 1, then c * eps has variance c squared.",),
 )
@@ -155,14 +198,21 @@ def _perturb_cases() -> list[tuple]:
 
 PERTURB = Exercise(
     id="05.perturb",
-    question="Return mu moved by noise that is `scale` times as wide as q(z | x), with one draw for each image.",
+    question=(
+        "Return mu moved by noise that is `scale` times as wide as q(z | x), with one draw for each"
+        " image."
+    ),
     solution=_perturbed,
     cases=_perturb_cases,
-    why="Measured in the encoder's own standard deviations, a step of 1 is one that the decoder met in training all the time.",
+    why=(
+        "Measured in the encoder's own standard deviations, a step of 1 is one that the decoder met"
+        " in training all the time."
+    ),
     mistakes=(
         Mistake(
             lambda mu, logvar, scale, rng: mu + scale * logvar.exp() * _noise(mu, rng),
-            "You scaled by the variance. The width of a Gaussian is its standard deviation, exp(logvar / 2).",
+            "You scaled by the variance. The width of a Gaussian is its standard deviation,"
+            " exp(logvar / 2).",
         ),
         Mistake(
             lambda mu, logvar, scale, rng: mu + scale * _noise(mu, rng),
@@ -170,10 +220,13 @@ PERTURB = Exercise(
         ),
         Mistake(
             lambda mu, logvar, scale, rng: mu + (scale * logvar.exp()).sqrt() * _noise(mu, rng),
-            "You applied the scale to the variance: twice the variance is only 1.4 times the width.",
+            "You applied the scale to the variance: twice the variance is only 1.4 times the"
+            " width.",
         ),
         Mistake(
-            lambda mu, logvar, scale, rng: mu + scale * torch.exp(0.5 * logvar) * torch.randn(mu.shape[1], generator=rng),
+            lambda mu, logvar, scale, rng: (
+                mu + scale * torch.exp(0.5 * logvar) * torch.randn(mu.shape[1], generator=rng)
+            ),
             "All images got the same noise. Draw torch.randn(mu.shape), one row for each image.",
         ),
         Mistake(
@@ -181,21 +234,45 @@ PERTURB = Exercise(
             "The mean is missing: you moved 0 and not mu.",
         ),
     ),
-    hints=("A draw from q(z | x) is mu + sigma * eps. What changes if the noise is twice as wide?",),
+    hints=(
+        "A draw from q(z | x) is mu + sigma * eps. What changes if the noise is twice as wide?",
+    ),
 )
 
 DIAGNOSIS = Exercise(
     id="05.diagnosis",
-    question="Good reconstructions, no gain from optimising codes, all dimensions active, KL of all codes to N(0, I) 40 % of the excess NLL: which cause?",
+    question=(
+        "Good reconstructions, no gain from optimising codes, all dimensions active, KL of all"
+        " codes to N(0, I) 40 % of the excess NLL: which cause?"
+    ),
     solution="prior mismatch",
-    why="Everything between encoder and decoder works; only the prior's draws are not where the codes are, so samples suffer and nothing else.",
+    why=(
+        "Everything between encoder and decoder works; only the prior's draws are not where the"
+        " codes are, so samples suffer and nothing else."
+    ),
     mistakes=(
-        Mistake("collapse", "A collapsed code knows nothing of its image, and reconstructions would all be alike. These are good."),
-        Mistake("capacity", "With too little capacity no z reconstructs well. Here reconstructions are good."),
-        Mistake("amortisation", "Then optimising the codes would save nats. Here it saves nothing."),
+        Mistake(
+            "collapse",
+            "A collapsed code knows nothing of its image, and reconstructions would all be alike."
+            " These are good.",
+        ),
+        Mistake(
+            "capacity",
+            "With too little capacity no z reconstructs well. Here reconstructions are good.",
+        ),
+        Mistake(
+            "amortisation", "Then optimising the codes would save nats. Here it saves nothing."
+        ),
         Mistake("active units", "All dimensions are active, so none is dead."),
-        Mistake("latent noise", "Too much noise would spoil reconstructions from samples. Nothing of the kind is reported."),
-        Mistake("augmentation", "Nothing is said of the training transform; without it that cause cannot be told."),
+        Mistake(
+            "latent noise",
+            "Too much noise would spoil reconstructions from samples. Nothing of the kind is"
+            " reported.",
+        ),
+        Mistake(
+            "augmentation",
+            "Nothing is said of the training transform; without it that cause cannot be told.",
+        ),
     ),
     hints=("Which row of the report compares all codes together with N(0, I)?",),
 )

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from course_utils.studies.significance import SeedComparison
 
 
-
 @dataclass(frozen=True)
 class MetricInfo:
     """How to read a metric of the homework.
@@ -41,7 +40,8 @@ class MetricInfo:
         unit: "" where it has none.
         better: "lower", "higher", or "" where neither is.
         meaning: in a few words.
-        changed_by: settings that change what the number means, so that values before and after do not compare.
+        changed_by: settings that change what the number means, so that values before and after do
+            not compare.
     """
 
     unit: str
@@ -57,17 +57,32 @@ HOMEWORK_METRICS: dict[str, MetricInfo] = {
     "precision": MetricInfo("", "higher", "share of samples that lie among the test images"),
     "recall": MetricInfo("", "higher", "share of test images that lie among the samples"),
     "class KL": MetricInfo("nats", "lower", "how far the classes' frequencies are from the data's"),
-    "class agreement": MetricInfo("", "higher", "share of samples that show the class they were asked for"),
-    "negative ELBO": MetricInfo("nats an image", "lower", "bound of the negative log-likelihood of test images", _PIXEL_MODEL),
-    "reconstruction": MetricInfo("nats an image", "lower", "-log p(x | z) of test images", _PIXEL_MODEL),
+    "class agreement": MetricInfo(
+        "", "higher", "share of samples that show the class they were asked for"
+    ),
+    "negative ELBO": MetricInfo(
+        "nats an image",
+        "lower",
+        "bound of the negative log-likelihood of test images",
+        _PIXEL_MODEL,
+    ),
+    "reconstruction": MetricInfo(
+        "nats an image", "lower", "-log p(x | z) of test images", _PIXEL_MODEL
+    ),
     "KL": MetricInfo("nats an image", "", "what the latents say about an image"),
     "denoising error": MetricInfo(
-        "squared pixels", "lower", "of the test image that the network sees in a noisy one", ("model.time_sampling", "model.schedule")
+        "squared pixels",
+        "lower",
+        "of the test image that the network sees in a noisy one",
+        ("model.time_sampling", "model.schedule"),
     ),
-    "separation": MetricInfo("", "", "share of pairs in which the discriminator scores the real image higher"),
+    "separation": MetricInfo(
+        "", "", "share of pairs in which the discriminator scores the real image higher"
+    ),
     "diversity": MetricInfo("RMS of pixels", "", "distance between two samples"),
 }
-# Terms of a family's own loss on test images that the homework reports: the name in the run's record, and here.
+# Terms of a family's own loss on test images that the homework reports: the name in the run's
+# record, and here.
 LOSS_TERMS: dict[str, dict[str, str]] = {
     "vae": {"negative_elbo": "negative ELBO", "reconstruction": "reconstruction", "kl": "KL"},
     "dcgan": {"discriminator.separation": "separation", "generator.diversity": "diversity"},
@@ -76,21 +91,27 @@ LOSS_TERMS: dict[str, dict[str, str]] = {
 
 
 def incomparable(metric: str, changes: Collection[str]) -> tuple[str, ...]:
-    """Returns the changed settings that change what a metric means; none where values before and after compare."""
+    """Returns the changed settings that change what a metric means; none where values before and
+    after compare.
+    """
     changed_by = HOMEWORK_METRICS[metric].changed_by if metric in HOMEWORK_METRICS else ()
     return tuple(name for name in changed_by if name in changes)
 
 
 def measure_for(budget_name: str) -> Callable[[Run, Dataset], dict[str, Any]]:
-    """Returns what a sweep calls with each finished run: `measured_run` with the number of images of a budget."""
+    """Returns what a sweep calls with each finished run: `measured_run` with the number of images
+    of a budget.
+    """
     return partial(measured_run, num_images=NUM_IMAGES[budget_name])
 
 
 def measured_run(run: Run, dataset: Dataset, num_images: int = 2_000) -> dict[str, Any]:
-    """Returns `metrics`, `{name: {"value", "error", "num_images"}}`, and `sampling_seconds` of a finished run.
+    """Returns `metrics`, `{name: {"value", "error", "num_images"}}`, and `sampling_seconds` of a
+    finished run.
 
-    Samples are drawn from the run's seed and compared with test images, the same for all runs, through the shipped classifier of the dataset; for
-    data that has none, through the pixels, without the metrics of classes.
+    Samples are drawn from the run's seed and compared with test images, the same for all runs,
+    through the shipped classifier of the dataset; for data that has none, through the pixels,
+    without the metrics of classes.
 
     Args:
         run: a finished run of a generative family.
@@ -104,8 +125,15 @@ def measured_run(run: Run, dataset: Dataset, num_images: int = 2_000) -> dict[st
     found = {one.name: _as_metric(one) for one in _of_images(images, labels, dataset)}
     for recorded, name in LOSS_TERMS.get(run.experiment.family, {}).items():
         value, error = run.metric(recorded)
-        found[name] = {"value": value, "error": error, "num_images": run.record["metrics"][recorded]["num_images"]}
-    return {"metrics": {name: found[name] for name in HOMEWORK_METRICS if name in found}, "sampling_seconds": seconds}
+        found[name] = {
+            "value": value,
+            "error": error,
+            "num_images": run.record["metrics"][recorded]["num_images"],
+        }
+    return {
+        "metrics": {name: found[name] for name in HOMEWORK_METRICS if name in found},
+        "sampling_seconds": seconds,
+    }
 
 
 def _as_metric(measured: Measurement) -> Mapping[str, Any]:
@@ -114,9 +142,15 @@ def _as_metric(measured: Measurement) -> Mapping[str, Any]:
 
 
 def drawn_samples(model: Model, num_images: int, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Returns samples, uint8 `[N, C, H, W]` on the CPU, and the classes that were asked for, int64 `[N]`; None where the model was told none."""
+    """Returns samples, uint8 `[N, C, H, W]` on the CPU, and the classes that were asked for, int64
+    `[N]`; None where the model was told none.
+    """
     rng = make_rng(seed, 7)
-    labels = torch.randint(model.config.num_classes, (num_images,), generator=rng) if model.needs_labels else None
+    labels = (
+        torch.randint(model.config.num_classes, (num_images,), generator=rng)
+        if model.needs_labels
+        else None
+    )
     return draw(model, num_images, rng=rng, labels=labels), labels
 
 
@@ -126,36 +160,52 @@ def _of_images(images: Tensor, labels: Tensor | None, dataset: Dataset) -> list[
     extractor, classifier = find_extractor("classifier" if known else "pixels", dataset.name)
     fake, real = extract(extractor, images), extract(extractor, reference)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MetricWarning)  # the smoke budget has few images; both sides have equally few
+        # the smoke budget has few images; both sides have equally few
+        warnings.simplefilter("ignore", MetricWarning)
         found = [fid(fake, real), kid(fake, real), *precision_recall(real, fake)]
     if classifier is not None:
         probabilities = class_probabilities(classifier, images)
-        counts = torch.bincount(dataset.train_labels, minlength=dataset.num_classes) + 0.5  # half an image more: no class is impossible
+        # half an image more: no class is impossible
+        counts = torch.bincount(dataset.train_labels, minlength=dataset.num_classes) + 0.5
         found.append(class_kl(probabilities, counts.double() / counts.sum()))
         found += [class_agreement(probabilities, labels)] if labels is not None else []
     return found
 
 
-def effects(before: Sequence[SubmittedRow], after: Sequence[SubmittedRow]) -> tuple[SeedComparison, ...]:
-    """Returns the comparison of two sets of runs for every metric that all of them have, in the order of the first run.
+def effects(
+    before: Sequence[SubmittedRow], after: Sequence[SubmittedRow]
+) -> tuple[SeedComparison, ...]:
+    """Returns the comparison of two sets of runs for every metric that all of them have, in the
+    order of the first run.
 
-    Of several runs with one seed the first counts. Nothing where a side has no runs; a metric that does not compare (measured on other numbers of
-    images) is left out: what students hand in may be anything, and the rest is still worth reading.
+    Of several runs with one seed the first counts. Nothing where a side has no runs; a metric that
+    does not compare (measured on other numbers of images) is left out: what students hand in may be
+    anything, and the rest is still worth reading.
     """
-    sides = [[asdict(row) for row in {row.seed: row for row in reversed(rows)}.values()][::-1] for rows in (before, after)]
+    sides = [
+        [asdict(row) for row in {row.seed: row for row in reversed(rows)}.values()][::-1]
+        for rows in (before, after)
+    ]
     from course_utils.studies.significance import compare_seeds
 
     found: list[SeedComparison] = []
     for name in _shared([*before, *after]) if all(sides) else ():
         try:
-            found += compare_seeds(*([{**row, "metrics": {name: row["metrics"][name]}} for row in rows] for rows in sides))
+            found += compare_seeds(
+                *(
+                    [{**row, "metrics": {name: row["metrics"][name]}} for row in rows]
+                    for rows in sides
+                )
+            )
         except CourseError:
             continue
     return tuple(found)
 
 
 def judgement(effect: SeedComparison, changes: Collection[str]) -> str:
-    """Returns "real", "within noise", or why neither can be said: one seed, or a change that gives the metric another meaning."""
+    """Returns "real", "within noise", or why neither can be said: one seed, or a change that gives
+    the metric another meaning.
+    """
     pass
 
     changed_by = incomparable(effect.name, changes)
@@ -168,13 +218,22 @@ def difference(effect: SeedComparison) -> float:
 
 
 def _shared(rows: Sequence[SubmittedRow]) -> list[str]:
-    return [name for name in rows[0].metrics if all(name in row.metrics for row in rows)] if rows else []
+    return (
+        [name for name in rows[0].metrics if all(name in row.metrics for row in rows)]
+        if rows
+        else []
+    )
 
 
 def changes_of(study: Study) -> list[tuple[str, Any, Any]]:
-    """Returns name, value in class and value now of each change; the value in class is read off the baseline's runs, None where there are none."""
+    """Returns name, value in class and value now of each change; the value in class is read off the
+    baseline's runs, None where there are none.
+    """
     baseline = study.of_kind("baseline")
-    return [(name, baseline[0].settings.get(name) if baseline else None, value) for name, value in study.changes.items()]
+    return [
+        (name, baseline[0].settings.get(name) if baseline else None, value)
+        for name, value in study.changes.items()
+    ]
 
 
 def in_short(value: Any) -> str:

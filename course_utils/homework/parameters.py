@@ -50,10 +50,13 @@ def homework_preset(family: str, budget_name: str) -> Experiment:
 # Why these are not the student's to change
 _OF_DATA = "it is taken from the data"
 FIXED = {
-    "seed": "both models are trained with the seeds of homework.json; "
-    "a seed is no parameter of a model",
-    "dataset": "both models are trained on the dataset of homework.json; "
-    "the data are no parameter of a model",
+    "seed": (
+        "both models are trained with the seeds of homework.json; a seed is no parameter of a model"
+    ),
+    "dataset": (
+        "both models are trained on the dataset of homework.json; "
+        "the data are no parameter of a model"
+    ),
     "family": "it names the model itself",
     "budget": "both models are trained with the budget of homework.json",
     "model.image_size": _OF_DATA,

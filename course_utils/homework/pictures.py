@@ -1,4 +1,6 @@
-"""Pictures of the class model beside the changed one: training curves, samples from the same noise, and what belongs to a family."""
+"""Pictures of the class model beside the changed one: training curves, samples from the same noise,
+and what belongs to a family.
+"""
 
 from __future__ import annotations
 
@@ -71,20 +73,39 @@ def training(runs: Runs) -> Picture:
     names = " and ".join(runs)
     if next(iter(runs.values())).experiment.family == "dcgan":
         figure = gan_curves({name: run.history for name, run in runs.items()})
-        return Picture(figure, f"One row of panels each for the {names}, over epochs: answers of D, separation, distances of images, gradient norms.")
+        return Picture(
+            figure,
+            f"One row of panels each for the {names}, over epochs: answers of D, separation,"
+            " distances of images, gradient norms.",
+        )
     histories = {name: [curve_columns(run.history)] for name, run in runs.items()}
-    wanted = [term for term in curve_terms([one[0] for one in histories.values()]) if term not in ("learning_rate", "gradient_norm")]
-    return Picture(seed_curves(histories, wanted), f"Training curves of the {names} over epochs: {', '.join(wanted)}; dashed on test images.")
+    wanted = [
+        term
+        for term in curve_terms([one[0] for one in histories.values()])
+        if term not in ("learning_rate", "gradient_norm")
+    ]
+    return Picture(
+        seed_curves(histories, wanted),
+        f"Training curves of the {names} over epochs: {', '.join(wanted)}; dashed on test images.",
+    )
 
 
 def samples(runs: Runs, num_rows: int = 2) -> Picture:
-    """Returns samples of both models from the same seed: the same noise as far as their latents have the same shape."""
+    """Returns samples of both models from the same seed: the same noise as far as their latents
+    have the same shape.
+    """
     rows = {}
     for name, run in runs.items():
         images = same_noise(run.model, num_rows * NUM_COLUMNS)
-        rows |= {f"{name}{' ' * index}": part for index, part in enumerate(images.split(NUM_COLUMNS))}
+        rows |= {
+            f"{name}{' ' * index}": part for index, part in enumerate(images.split(NUM_COLUMNS))
+        }
     figure = image_rows(rows, title="samples from the same seed")
-    return Picture(figure, f"{num_rows} rows of {NUM_COLUMNS} samples each of the {' and of the '.join(runs)}, drawn from the same seed.")
+    return Picture(
+        figure,
+        f"{num_rows} rows of {NUM_COLUMNS} samples each of the {' and of the '.join(runs)}, drawn"
+        " from the same seed.",
+    )
 
 
 @torch.no_grad()
@@ -101,13 +122,17 @@ def reconstructions(runs: Runs, dataset: Dataset, num_images: int) -> Picture:
     rows = {"test image": images}
     for name, run in runs.items():
         model = cast(VAE, run.model)
-        rows[name] = signed_to_uint8(model.reconstruct(uint8_to_signed(images).to(model.device))).cpu()
+        rows[name] = signed_to_uint8(
+            model.reconstruct(uint8_to_signed(images).to(model.device))
+        ).cpu()
     alt = f"{NUM_COLUMNS} test images above their reconstructions by the {' and the '.join(runs)}."
     return Picture(image_rows(rows, title="reconstructions"), alt)
 
 
 def _latent_map(name: str) -> Callable[[Runs, Dataset, int], Picture | None]:
-    """Returns what draws the two latent dimensions of a VAE that say most; None where it has only one."""
+    """Returns what draws the two latent dimensions of a VAE that say most; None where it has only
+    one.
+    """
 
     def draw_map(runs: Runs, dataset: Dataset, num_images: int) -> Picture | None:
         model = cast(VAE, runs[name].model)
@@ -115,27 +140,55 @@ def _latent_map(name: str) -> Callable[[Runs, Dataset, int], Picture | None]:
             return None
         few = dataset.subset(num_test=min(NUM_MAPPED, len(dataset.test_images)))
         with torch.no_grad():
-            mu, logvar = (part.cpu() for part in model.encode(uint8_to_signed(few.test_images).to(model.device)))
+            mu, logvar = (
+                part.cpu()
+                for part in model.encode(uint8_to_signed(few.test_images).to(model.device))
+            )
         first, second = gaussian_kl(mu, logvar).mean(0).topk(2).indices.tolist()
-        title = f"{name}: dimensions {first} and {second} of {model.config.latent_dim}, which say most"
+        title = (
+            f"{name}: dimensions {first} and {second} of {model.config.latent_dim}, which say most"
+        )
         figure = latent_map(mu[:, [first, second]], few.test_labels, dataset.class_names, title)
-        return Picture(figure, f"Map of {len(mu):,} test images in two of the {name}'s {model.config.latent_dim} latent dimensions, a number each.")
+        return Picture(
+            figure,
+            f"Map of {len(mu):,} test images in two of the {name}'s {model.config.latent_dim}"
+            " latent dimensions, a number each.",
+        )
 
     return draw_map
 
 
 def class_shares(runs: Runs, dataset: Dataset, num_images: int) -> Picture | None:
-    """Returns how often each model draws each class; None for data whose classes no shipped classifier knows."""
+    """Returns how often each model draws each class; None for data whose classes no shipped
+    classifier knows.
+    """
     if f"classifier-{dataset.name}" not in pretrained_names():
         return None
     classifier = pretrained("classifier", dataset.name).model
-    shares = {"training images": (torch.bincount(dataset.train_labels, minlength=dataset.num_classes) / len(dataset.train_labels)).tolist()}
+    shares = {
+        "training images": (
+            (
+                torch.bincount(dataset.train_labels, minlength=dataset.num_classes)
+                / len(dataset.train_labels)
+            ).tolist()
+        )
+    }
     for name, run in runs.items():
         images, _ = drawn_samples(run.model, num_images, 0)
         shares[name] = class_histogram(class_probabilities(classifier, images)).tolist()
-    figure = lines(range(dataset.num_classes), shares, "class", "share of the images", f"classes of {num_images:,} samples")
+    figure = lines(
+        range(dataset.num_classes),
+        shares,
+        "class",
+        "share of the images",
+        f"classes of {num_images:,} samples",
+    )
     figure.axes[0].set_xticks(range(dataset.num_classes), dataset.class_names)
-    return Picture(figure, f"Share of each class among {num_images:,} samples of the {' and of the '.join(runs)}, and among training images.")
+    return Picture(
+        figure,
+        f"Share of each class among {num_images:,} samples of the {' and of the '.join(runs)}, and"
+        " among training images.",
+    )
 
 
 def fid_over_steps(runs: Runs, dataset: Dataset, num_images: int) -> Picture:
@@ -149,12 +202,17 @@ def fid_over_steps(runs: Runs, dataset: Dataset, num_images: int) -> Picture:
         for num_steps in STEPS:
             images = draw(run.model, num_images, rng=make_rng(0), num_steps=num_steps)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", MetricWarning)  # few images, but equally few everywhere
+                # few images, but equally few everywhere
+                warnings.simplefilter("ignore", MetricWarning)
                 found.append(fid(extract(extractor, images), real))
         series[name] = [one.value for one in found], [one.error for one in found]
     figure = against_calls(STEPS, series, "FID")
     figure.axes[0].set_xlabel("steps of the sampler")
-    return Picture(figure, f"FID of {num_images:,} samples over 1 to {STEPS[-1]} steps of the sampler, a line each for the {' and the '.join(runs)}.")
+    return Picture(
+        figure,
+        f"FID of {num_images:,} samples over 1 to {STEPS[-1]} steps of the sampler, a line each for"
+        f" the {' and the '.join(runs)}.",
+    )
 
 
 FAMILY_PICTURES: dict[str, dict[str, Callable[[Runs, Dataset, int], Picture | None]]] = {

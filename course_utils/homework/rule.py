@@ -1,6 +1,8 @@
-"""The assignment's rule, point by point: two of three models, three counted changes in each, texts, and runs that are what they say they are.
+"""The assignment's rule, point by point: two of three models, three counted changes in each, texts,
+and runs that are what they say they are.
 
-Nothing that a submission claims about itself is believed where it can be worked out: what was changed is read off the settings of each run.
+Nothing that a submission claims about itself is believed where it can be worked out: what was
+changed is read off the settings of each run.
 """
 
 from __future__ import annotations
@@ -15,7 +17,15 @@ from typing import Any, NamedTuple
 
 from course_utils.base.config import override
 from course_utils.base.errors import CourseError
-from course_utils.homework.parameters import FAMILIES, MIN_COUNTED, NUM_IMAGES, ChangeReport, counted_names, homework_preset, validate_changes
+from course_utils.homework.parameters import (
+    FAMILIES,
+    MIN_COUNTED,
+    NUM_IMAGES,
+    ChangeReport,
+    counted_names,
+    homework_preset,
+    validate_changes,
+)
 from course_utils.homework.schema import Results, Study, SubmittedRow, check_results
 from course_utils.training.presets import Experiment
 from course_utils.training.runs import experiment_key
@@ -23,15 +33,19 @@ from course_utils.training.runs import experiment_key
 
 @dataclass(frozen=True)
 class RulePoint:
-    """One thing that the rule asks for: its name, whether it is there, and what was found or is missing."""
+    """One thing that the rule asks for: its name, whether it is there, and what was found or is
+    missing.
+    """
 
     name: str
     ok: bool
     message: str
 
 
-SHINGLE, MIN_WORDS_COMPARED = 4, 8  # words a shingle; shorter texts say too little to be compared by parts
-UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # scripts without spaces between words: there each sign is a word
+# words a shingle; shorter texts say too little to be compared by parts
+SHINGLE, MIN_WORDS_COMPARED = 4, 8
+# scripts without spaces between words: there each sign is a word
+UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}_]+")
 
 
@@ -46,10 +60,13 @@ class Pair(NamedTuple):
 def near_equal(texts: Mapping[Any, str], threshold: float = 0.5) -> list[Pair]:
     """Returns all pairs of texts that share at least `threshold`, most alike first.
 
-    Texts of fewer than 8 words count only where all their words are equal; texts of fewer than 3 words never do.
+    Texts of fewer than 8 words count only where all their words are equal; texts of fewer than 3
+    words never do.
     """
     words = {key: words_of(text) for key, text in texts.items()}
-    shingles = {key: shingles_of(own) for key, own in words.items() if len(own) >= MIN_WORDS_COMPARED}
+    shingles = {
+        key: shingles_of(own) for key, own in words.items() if len(own) >= MIN_WORDS_COMPARED
+    }
     pairs = []
     for one, other in combinations([key for key, own in words.items() if len(own) >= 3], 2):
         if one in shingles and other in shingles:
@@ -69,7 +86,9 @@ def words_of(text: str) -> tuple[str, ...]:
 
 def shingles_of(words: Sequence[str]) -> frozenset[tuple[str, ...]]:
     """Returns all runs of four words."""
-    return frozenset(tuple(words[place : place + SHINGLE]) for place in range(len(words) - SHINGLE + 1))
+    return frozenset(
+        tuple(words[place : place + SHINGLE]) for place in range(len(words) - SHINGLE + 1)
+    )
 
 
 PARTS = ("prediction", "observation", "explanation")
@@ -78,8 +97,14 @@ COPIED = 0.8  # of the shorter text's runs of four words stand in the other one
 
 
 def text_points(study: Study, results: Results) -> list[RulePoint]:
-    """Returns a point for each text, one for texts that repeat another, and one for the time of the prediction."""
-    return [*(_written(part, getattr(study, part)) for part in PARTS), _own_words(study, results), _in_time(study)]
+    """Returns a point for each text, one for texts that repeat another, and one for the time of the
+    prediction.
+    """
+    return [
+        *(_written(part, getattr(study, part)) for part in PARTS),
+        _own_words(study, results),
+        _in_time(study),
+    ]
 
 
 def _written(part: str, text: str) -> RulePoint:
@@ -93,20 +118,36 @@ def too_short(text: str) -> str:
     if not words:
         return "expected a text, got an empty one"
     if len(words) < MIN_WORDS or len(set(words)) < MIN_DIFFERENT:
-        return f"expected at least {MIN_WORDS} words, {MIN_DIFFERENT} of them different, got {len(words)} and {len(set(words))}"
+        return (
+            f"expected at least {MIN_WORDS} words, {MIN_DIFFERENT} of them different, got"
+            f" {len(words)} and {len(set(words))}"
+        )
     return ""
 
 
 def _own_words(study: Study, results: Results) -> RulePoint:
-    """Looks for a text that repeats another one of this model, or the same part of another model."""
+    """Looks for a text that repeats another one of this model, or the same part of another
+    model.
+    """
     own = {part: getattr(study, part) for part in PARTS}
     for first, second in combinations(PARTS, 2):
         if near_equal({first: own[first], second: own[second]}, COPIED):
-            return RulePoint("own words", False, f"the {second} repeats the {first}; each answers another question")
+            return RulePoint(
+                "own words",
+                False,
+                f"the {second} repeats the {first}; each answers another question",
+            )
     for other in results.experiments:
         for part in PARTS:
-            if other.family != study.family and near_equal({"own": own[part], "other": getattr(other, part)}, COPIED):
-                return RulePoint("own words", False, f"the {part} repeats that of the {other.family}; write what belongs to this model")
+            if other.family != study.family and near_equal(
+                {"own": own[part], "other": getattr(other, part)}, COPIED
+            ):
+                return RulePoint(
+                    "own words",
+                    False,
+                    f"the {part} repeats that of the {other.family}; write what belongs to this"
+                    " model",
+                )
     return RulePoint("own words", True, "no text repeats another")
 
 
@@ -115,7 +156,12 @@ def _in_time(study: Study) -> RulePoint:
     planned = parse_moment(study.planned)
     started = [parse_moment(row.started) for row in study.rows if row.kind != "baseline"]
     if started and planned > min(started):
-        return RulePoint("predicted first", False, f"planned {_minute(planned)}, after the first run of the changed model ({_minute(min(started))})")
+        return RulePoint(
+            "predicted first",
+            False,
+            f"planned {_minute(planned)}, after the first run of the changed model"
+            f" ({_minute(min(started))})",
+        )
     return RulePoint("predicted first", True, f"planned {_minute(planned)}")
 
 
@@ -134,12 +180,20 @@ SHARES = ("precision", "recall", "class agreement", "separation")  # from 0 to 1
 NEVER_NEGATIVE = ("FID", "class KL", "reconstruction", "KL", "denoising error", "diversity")
 ROUNDING = -1e-6
 GREY_28 = {"image_size": 28, "image_channels": 1, "num_classes": 10}
-DATA_FIELDS = {"mnist": GREY_28, "fashion": GREY_28, "strokes": GREY_28}  # what follows from data that everybody has
+# what follows from data that everybody has
+DATA_FIELDS = {"mnist": GREY_28, "fashion": GREY_28, "strokes": GREY_28}
 
 
 def run_points(study: Study, results: Results) -> list[RulePoint]:
-    """Returns the points of the runs: both kinds with every seed, settings that fit, and numbers that can be."""
-    return [_there("baseline", study, results), _there("changed", study, results), _settings(study, results), _numbers(study, results)]
+    """Returns the points of the runs: both kinds with every seed, settings that fit, and numbers
+    that can be.
+    """
+    return [
+        _there("baseline", study, results),
+        _there("changed", study, results),
+        _settings(study, results),
+        _numbers(study, results),
+    ]
 
 
 def _there(kind: str, study: Study, results: Results) -> RulePoint:
@@ -162,16 +216,22 @@ def _seeds_of_runs(seeds: Sequence[int]) -> str:
 
 
 def _settings(study: Study, results: Results) -> RulePoint:
-    """The settings of each run are those of the class model and of the plan, and its number belongs to them."""
+    """The settings of each run are those of the class model and of the plan, and its number belongs
+    to them.
+    """
     for row in study.rows:
         problem = wrong_run(row, study, results)
         if problem:
-            return RulePoint("settings of the runs", False, f"{row.kind}, seed {row.seed}: {problem}")
+            return RulePoint(
+                "settings of the runs", False, f"{row.kind}, seed {row.seed}: {problem}"
+            )
     return RulePoint("settings of the runs", True, "as planned" if study.rows else "no runs")
 
 
 def wrong_run(row: SubmittedRow, study: Study, results: Results) -> str:
-    """Returns why a run is not the class model, or the class model with the planned changes; "" where it is."""
+    """Returns why a run is not the class model, or the class model with the planned changes; ""
+    where it is.
+    """
     try:
         expected = _flat(planned_experiment(row, study, results).as_dict())
         found = _flat(Experiment.from_dict(row.experiment).as_dict())
@@ -179,10 +239,14 @@ def wrong_run(row: SubmittedRow, study: Study, results: Results) -> str:
         return f"its settings cannot be used: {error}"
     differing = [name for name, value in expected.items() if found.get(name) != value]
     if differing:
-        values = ", ".join(f"{name} is {found.get(name)!r}, planned {expected[name]!r}" for name in differing[:3])
+        values = ", ".join(
+            f"{name} is {found.get(name)!r}, planned {expected[name]!r}" for name in differing[:3]
+        )
         return f"its settings are not those of the plan: {values}"
     if experiment_key(row.experiment, results.dataset.sha256) != row.key:
-        return "its number does not belong to its settings and data; one of them was changed by hand"
+        return (
+            "its number does not belong to its settings and data; one of them was changed by hand"
+        )
     return ""
 
 
@@ -190,7 +254,8 @@ def planned_experiment(row: SubmittedRow, study: Study, results: Results) -> Exp
     """Returns the experiment that a run of this kind and seed must be.
 
     Raises:
-        CourseError: changes that the model refuses, or an ablation of something that was not changed.
+        CourseError: changes that the model refuses, or an ablation of something that was not
+            changed.
     """
     changes: Mapping[str, Any] = {} if row.kind == "baseline" else study.changes
     if row.kind == "ablation":
@@ -200,32 +265,53 @@ def planned_experiment(row: SubmittedRow, study: Study, results: Results) -> Exp
     baseline = homework_preset(study.family, results.budget)
     model = row.experiment.get("model", {})
     known = DATA_FIELDS.get(results.dataset.name, {})
-    from_data = {name: known.get(name, model.get(name)) for name in GREY_28 if hasattr(baseline.model, name)}
-    fixed = {"dataset": results.dataset.name, "seed": row.seed, **{f"model.{name}": value for name, value in from_data.items()}}
+    from_data = {
+        name: known.get(name, model.get(name)) for name in GREY_28 if hasattr(baseline.model, name)
+    }
+    fixed = {
+        "dataset": results.dataset.name,
+        "seed": row.seed,
+        **{f"model.{name}": value for name, value in from_data.items()},
+    }
     return override(override(baseline, fixed), changes)
 
 
 def _flat(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    groups = {f"{group}.{name}": value for group in ("model", "train") for name, value in experiment[group].items()}
+    groups = {
+        f"{group}.{name}": value
+        for group in ("model", "train")
+        for name, value in experiment[group].items()
+    }
     return {name: experiment[name] for name in ("family", "dataset", "seed")} | groups
 
 
 def _numbers(study: Study, results: Results) -> RulePoint:
-    """Metrics that are there, possible, of equally many images, and not copied from one run to another."""
+    """Metrics that are there, possible, of equally many images, and not copied from one run to
+    another.
+    """
     if not study.rows:
         return RulePoint("numbers", False, "no runs, so no numbers")
     # A small folder of images has fewer test images than the budget asks for.
-    num_images = NUM_IMAGES[results.budget] if results.dataset.name in DATA_FIELDS else _num_images(study.rows[0])
+    num_images = (
+        NUM_IMAGES[results.budget]
+        if results.dataset.name in DATA_FIELDS
+        else _num_images(study.rows[0])
+    )
     for row in study.rows:
         problem = _impossible(row, num_images)
         if problem:
             return RulePoint("numbers", False, f"{row.kind}, seed {row.seed}: {problem}")
-    compared = [row for row in study.rows if row.kind != "ablation"]  # leaving out a change that did nothing gives the same numbers
+    # leaving out a change that did nothing gives the same numbers
+    compared = [row for row in study.rows if row.kind != "ablation"]
     for one, other in combinations(compared, 2):
         if all(one.metrics[name].value == other.metrics[name].value for name in REQUIRED_METRICS):
             pair = f"{one.kind}, seed {one.seed}, and {other.kind}, seed {other.seed}"
-            return RulePoint("numbers", False, f"{pair}, have the same numbers; two different runs never do")
-    return RulePoint("numbers", True, f"{len(study.rows)} runs with {len(study.rows[0].metrics)} metrics each")
+            return RulePoint(
+                "numbers", False, f"{pair}, have the same numbers; two different runs never do"
+            )
+    return RulePoint(
+        "numbers", True, f"{len(study.rows)} runs with {len(study.rows[0].metrics)} metrics each"
+    )
 
 
 def _num_images(row: SubmittedRow) -> int:
@@ -246,7 +332,10 @@ def _impossible(row: SubmittedRow, num_images: int) -> str:
             return f"{name} is {metric.value:g}, which is never negative"
     few = [name for name in REQUIRED_METRICS if row.metrics[name].num_images != num_images]
     if few:
-        return f"{few[0]} is of {row.metrics[few[0]].num_images:,} images, expected {num_images:,} in this budget"
+        return (
+            f"{few[0]} is of {row.metrics[few[0]].num_images:,} images, expected {num_images:,} in"
+            " this budget"
+        )
     if not row.history or not any(row.history.values()):
         return "its training curves are missing"
     if parse_moment(row.finished) < parse_moment(row.started):
@@ -273,7 +362,9 @@ class RuleVerdict:
         return self.met
 
     def __str__(self) -> str:
-        lines = [f"  [{'x' if point.ok else ' '}] {point.name}: {point.message}" for point in self.points]
+        lines = [
+            f"  [{'x' if point.ok else ' '}] {point.name}: {point.message}" for point in self.points
+        ]
         return "\n".join([*lines, "The rule is met." if self.met else "The rule is not met yet."])
 
 
@@ -299,9 +390,18 @@ def _models(results: Results, complete: list[str]) -> RulePoint:
     there = [study.family for study in results.experiments if study.family in FAMILIES]
     if len(there) < MIN_MODELS:
         missing = f"choose {MIN_MODELS} of {', '.join(FAMILIES)}"
-        return RulePoint("models", False, f"expected changes in {MIN_MODELS} models, got {', '.join(there) or 'none'}; {missing}")
+        return RulePoint(
+            "models",
+            False,
+            f"expected changes in {MIN_MODELS} models, got {', '.join(there) or 'none'}; {missing}",
+        )
     if len(complete) < MIN_MODELS:
-        return RulePoint("models", False, f"expected {MIN_MODELS} complete models, got {', '.join(complete) or 'none'}; see what each still lacks")
+        return RulePoint(
+            "models",
+            False,
+            f"expected {MIN_MODELS} complete models, got {', '.join(complete) or 'none'}; see what"
+            " each still lacks",
+        )
     return RulePoint("models", True, f"complete: {', '.join(complete)}")
 
 
@@ -311,20 +411,40 @@ def _seeds(results: Results) -> RulePoint:
     if len(set(seeds)) < len(seeds):
         return RulePoint("seeds", False, f"expected each seed once, got {listed}")
     if len(seeds) < MIN_SEEDS:
-        return RulePoint("seeds", False, f"expected at least {MIN_SEEDS}, got {listed}; one training says nothing about the noise between trainings")
+        return RulePoint(
+            "seeds",
+            False,
+            f"expected at least {MIN_SEEDS}, got {listed}; one training says nothing about the"
+            " noise between trainings",
+        )
     return RulePoint("seeds", True, listed)
 
 
 def _budget(results: Results) -> RulePoint:
-    remark = "; its trainings take a few steps, so its numbers say nothing about the models" if results.budget == "smoke" else ""
+    remark = (
+        "; its trainings take a few steps, so its numbers say nothing about the models"
+        if results.budget == "smoke"
+        else ""
+    )
     return RulePoint("budget", True, results.budget + remark)
 
 
 def _study_points(study: Study, results: Results) -> list[RulePoint]:
     """Returns the points of one model."""
     if study.family not in FAMILIES:
-        return [RulePoint(f"{study.family}: model", False, f"expected one of {', '.join(FAMILIES)}; {study.family!r} is no model of this homework")]
-    points = [_changes(validate_changes(study.family, study.changes, results.budget)), *text_points(study, results), *run_points(study, results)]
+        return [
+            RulePoint(
+                f"{study.family}: model",
+                False,
+                f"expected one of {', '.join(FAMILIES)}; {study.family!r} is no model of this"
+                " homework",
+            )
+        ]
+    points = [
+        _changes(validate_changes(study.family, study.changes, results.budget)),
+        *text_points(study, results),
+        *run_points(study, results),
+    ]
     return [RulePoint(f"{study.family}: {point.name}", point.ok, point.message) for point in points]
 
 
@@ -333,6 +453,13 @@ def _changes(report: ChangeReport) -> RulePoint:
     counted = counted_names(report)
     others = [str(entry) for entry in report.entries if entry.status != "counts"]
     if report.enough:
-        return RulePoint("changes", True, "; ".join([f"{len(counted)} count ({', '.join(counted)})", *others]))
+        return RulePoint(
+            "changes", True, "; ".join([f"{len(counted)} count ({', '.join(counted)})", *others])
+        )
     why = "; ".join(others) or f"{MIN_COUNTED - len(counted)} more needed"
-    return RulePoint("changes", False, f"expected at least {MIN_COUNTED} changes that count, got {len(counted)} ({', '.join(counted) or 'none'}): {why}")
+    return RulePoint(
+        "changes",
+        False,
+        f"expected at least {MIN_COUNTED} changes that count, got {len(counted)}"
+        f" ({', '.join(counted) or 'none'}): {why}",
+    )

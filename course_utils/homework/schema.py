@@ -142,9 +142,7 @@ Line = Annotated[Text, Field(max_length=MAX_NAME), _ONE_LINE]
 Name = Annotated[Line, _matching(r"(?s:.*\S.*)", "one line of text that is not empty")]
 ShortLine = Annotated[Text, Field(max_length=40), _ONE_LINE]
 Prose = Annotated[
-    Text,
-    Field(max_length=MAX_TEXT),
-    _matching(_TEXT_PATTERN, "text without control characters"),
+    Text, Field(max_length=MAX_TEXT), _matching(_TEXT_PATTERN, "text without control characters")
 ]
 Date = Annotated[
     Text,
@@ -156,15 +154,13 @@ Family = Annotated[Text, _matching(r"[a-z][a-z0-9-]{0,39}", "a model family such
 SettingName = Annotated[
     Text,
     _matching(
-        r"[a-z][a-z0-9_]{0,59}(\.[a-z][a-z0-9_]{0,59})?",
-        "a dotted name such as 'model.latent_dim'",
+        r"[a-z][a-z0-9_]{0,59}(\.[a-z][a-z0-9_]{0,59})?", "a dotted name such as 'model.latent_dim'"
     ),
 ]
 Label = Annotated[
     Text,
     _matching(
-        r"[A-Za-z0-9-][A-Za-z0-9 _.,:;()/%+*=-]{0,59}",
-        "a name such as 'FID' or '-ELBO (nats)'",
+        r"[A-Za-z0-9-][A-Za-z0-9 _.,:;()/%+*=-]{0,59}", "a name such as 'FID' or '-ELBO (nats)'"
     ),
 ]
 Kind = Literal["baseline", "changed", "ablation"]

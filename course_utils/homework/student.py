@@ -1,6 +1,8 @@
-"""What the homework's notebooks call: one object a model, whose methods are the steps of the assignment, in their order.
+"""What the homework's notebooks call: one object a model, whose methods are the steps of the
+assignment, in their order.
 
-A step that comes too early prints one line that says what is missing first, so a notebook runs from top to bottom at any time.
+A step that comes too early prints one line that says what is missing first, so a notebook runs from
+top to bottom at any time.
 """
 
 from __future__ import annotations
@@ -67,8 +69,14 @@ Check = Callable[[dict[str, Any]], Any]
 Meaning = Callable[[str, str], str]
 
 
-def hand_in(folder: Path | str, check_rule: Check, meaning: Meaning, sha256_of: Callable[[str], str] | None = None) -> tuple[Path, Any]:
-    """Writes `report.html` and `submission.zip` into a student's folder; returns the path of the latter and the rule's verdict.
+def hand_in(
+    folder: Path | str,
+    check_rule: Check,
+    meaning: Meaning,
+    sha256_of: Callable[[str], str] | None = None,
+) -> tuple[Path, Any]:
+    """Writes `report.html` and `submission.zip` into a student's folder; returns the path of the
+    latter and the rule's verdict.
 
     Args:
         check: judges the content of `results.json`; see `rule`.
@@ -76,11 +84,15 @@ def hand_in(folder: Path | str, check_rule: Check, meaning: Meaning, sha256_of: 
         sha256_of: gives the SHA-256 of a dataset by name; None loads it.
 
     Raises:
-        CourseError: no homework folder, a damaged file in it, or something that is too large to hand in.
+        CourseError: no homework folder, a damaged file in it, or something that is too large to
+            hand in.
     """
     folder = Path(folder)
     name = read_homework(folder)["dataset"]
-    results, samples = gather_results(folder, (sha256_of or _sha256_of)(name)), gather_samples(folder)
+    results, samples = (
+        gather_results(folder, (sha256_of or _sha256_of)(name)),
+        gather_samples(folder),
+    )
     verdict = check_rule(results.as_dict())
     page = report_page(results, samples, verdict, meaning)
     target = write_submission(folder / SUBMISSION, results, samples, page)
@@ -114,21 +126,25 @@ def _sha256_of(name: str) -> str:
 
 
 def report_command(path: Path | str, out: Path | str | None = None) -> int:
-    """Makes report.html and submission.zip of a student's folder, or the report of a submission anew; returns 0 where the rule is met, else 1.
+    """Makes report.html and submission.zip of a student's folder, or the report of a submission
+    anew; returns 0 where the rule is met, else 1.
 
     Args:
         path: a student's folder, or a submission.
         out: where the report of a submission goes; None puts NAME.html into this folder.
 
     Raises:
-        CourseError: neither of the two, something in it is damaged, or `out` for a student's folder, whose report lies in it.
+        CourseError: neither of the two, something in it is damaged, or `out` for a student's
+            folder, whose report lies in it.
     """
     from course_utils.homework.parameters import meaning
     from course_utils.homework.rule import check_rule
 
     if is_homework(path):
         if out is not None:
-            raise CourseError(f"--out: belongs to the report of a submission; the report of {path} lies in it.")
+            raise CourseError(
+                f"--out: belongs to the report of a submission; the report of {path} lies in it."
+            )
         target, verdict = hand_in(path, check_rule, meaning)
         print(f"wrote {target.with_name('report.html')} and {target}; hand in the latter")
     else:
@@ -142,8 +158,11 @@ def report_command(path: Path | str, out: Path | str | None = None) -> int:
     return 0 if verdict.met else 1
 
 
-def collect_command(folder: Path | str, out: Path | str | None = None, run_id: str | None = None) -> int:
-    """Writes class.html and class.csv of a folder of submissions, or trains one of their runs again; returns 1 where not all is well.
+def collect_command(
+    folder: Path | str, out: Path | str | None = None, run_id: str | None = None
+) -> int:
+    """Writes class.html and class.csv of a folder of submissions, or trains one of their runs
+    again; returns 1 where not all is well.
 
     Args:
         folder: of the class.
@@ -159,7 +178,10 @@ def collect_command(folder: Path | str, out: Path | str | None = None, run_id: s
     for one in school_class.broken:
         print(f"  not readable: {one.source}: {one.reason}")
     met = sum(bool(one.verdict.met) for one in school_class.judged)
-    counts = f"{len(school_class.judged)} submissions, {met} meet the rule, {len(school_class.broken)} not readable"
+    counts = (
+        f"{len(school_class.judged)} submissions, {met} meet the rule, {len(school_class.broken)}"
+        " not readable"
+    )
     print(f"{counts}, {len(school_class.pairs)} pairs of nearly equal texts")
     print(f"wrote {out / 'class.html'} and {out / 'class.csv'}")
     return 1 if school_class.broken else 0
@@ -174,7 +196,9 @@ def _rerun(school_class: SchoolClass, run_id: str) -> int:
     claims = find_claims(school_class, run_id)
     results = claims[0].results
     measure = measure_for(results.budget)
-    found = rerun(claims, load_dataset, lambda experiment, data: run_and_measure(experiment, data, measure))
+    found = rerun(
+        claims, load_dataset, lambda experiment, data: run_and_measure(experiment, data, measure)
+    )
     for one in found:
         print(one)
     return 0 if all(one.agrees for one in found) else 1
@@ -182,11 +206,14 @@ def _rerun(school_class: SchoolClass, run_id: str) -> int:
 
 Options = ParamSpec("Options")
 Answer = TypeVar("Answer")
-PICTURE_IMAGES = {"smoke": 100, "laptop": 500, "gpu": 2_000}  # that the pictures with metrics draw, a point
+# that the pictures with metrics draw, a point
+PICTURE_IMAGES = {"smoke": 100, "laptop": 500, "gpu": 2_000}
 
 
 def _patient(step: Callable[Options, Answer]) -> Callable[Options, Answer | None]:
-    """Turns the error of a step that comes too early, or is not right yet, into a line; returns None then."""
+    """Turns the error of a step that comes too early, or is not right yet, into a line; returns
+    None then.
+    """
 
     @functools.wraps(step)
     def attempt(*arguments: Options.args, **options: Options.kwargs) -> Answer | None:
@@ -204,7 +231,8 @@ def open_homework(family: str, folder: Path | str | None = None) -> Homework:
 
     Args:
         family: "vae", "dcgan" or "diffusion".
-        folder: of the homework; None looks here and in the folders above. Where there is none, you work in a folder for trying out under `runs/`.
+        folder: of the homework; None looks here and in the folders above. Where there is none, you
+            work in a folder for trying out under `runs/`.
 
     Raises:
         CourseError: an unknown family, or a folder without a homework.
@@ -218,7 +246,10 @@ def _own_folder(folder: Path | str | None) -> Path:
     if found is not None:
         return found
     trial = runs_root() / "homework-trial"
-    print("no homework.json here: you are trying out in a folder under runs/; `course homework new DIR` makes one of your own")
+    print(
+        "no homework.json here: you are trying out in a folder under runs/; `course homework new"
+        " DIR` makes one of your own"
+    )
     if find_homework(trial) != trial.resolve():
         new_homework(trial, "trial", load_dataset("auto", verbose=False).name, budget())
     return trial
@@ -226,7 +257,9 @@ def _own_folder(folder: Path | str | None) -> Path:
 
 @_patient
 def check_homework(folder: Path | str | None = None) -> RuleVerdict:
-    """Returns whether the assignment's rule is met, point by point; `folder` as for `open_homework`."""
+    """Returns whether the assignment's rule is met, point by point; `folder` as for
+    `open_homework`.
+    """
     folder = _own_folder(folder)
     dataset = load_dataset(read_homework(folder)["dataset"], verbose=False)
     return check_rule(gather_results(folder, dataset.sha256))
@@ -253,7 +286,10 @@ class Homework:
     def __repr__(self) -> str:
         place = self.place
         seeds = ", ".join(map(str, place.seeds))
-        return f"Homework({place.family} on {place.dataset_name}, budget {place.budget}, seeds {seeds}, in {place.folder})"
+        return (
+            f"Homework({place.family} on {place.dataset_name}, budget {place.budget}, seeds"
+            f" {seeds}, in {place.folder})"
+        )
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -261,7 +297,9 @@ class Homework:
         return load_dataset(self.place.dataset_name, verbose=False)
 
     def parameters(self) -> Table:
-        """Returns the class model: each parameter with its value, range, unit and meaning, and whether a change of it counts."""
+        """Returns the class model: each parameter with its value, range, unit and meaning, and
+        whether a change of it counts.
+        """
         return Table(parameter_rows(self.place.family, self.place.budget), "parameter")
 
     def check_rule(self, changes: Mapping[str, Any]) -> ChangeReport:
@@ -272,14 +310,21 @@ class Homework:
 
     @_patient
     def plan(self, changes: Mapping[str, Any], prediction: str) -> Plan:
-        """Returns the plan that was kept: the changes, and what you expect of them. Once the changed model has run it stays as it is."""
+        """Returns the plan that was kept: the changes, and what you expect of them. Once the
+        changed model has run it stays as it is.
+        """
         plan = make_plan(self.place, changes, prediction)
-        print(f"planned {plan.planned}: {', '.join(f'{name} = {value}' for name, value in plan.changes.items())}")
+        print(
+            f"planned {plan.planned}:"
+            f" {', '.join(f'{name} = {value}' for name, value in plan.changes.items())}"
+        )
         return plan
 
     @_patient
     def run(self, workers: int = 1) -> None:
-        """Runs the class model and the changed one with every seed, as far as they have not run yet, and keeps the pictures for the report."""
+        """Runs the class model and the changed one with every seed, as far as they have not run
+        yet, and keeps the pictures for the report.
+        """
         run_study(self.place, self.dataset, workers=workers)
         self.save_pictures()
 
@@ -290,24 +335,40 @@ class Homework:
 
     @_patient
     def table(self) -> Table:
-        """Returns each metric of both models, mean over seeds with its error, and whether the difference is more than noise."""
-        return Table([effect.as_row() for effect in effects_of(self.place, ready_plan(self.place).changes)], "metric")
+        """Returns each metric of both models, mean over seeds with its error, and whether the
+        difference is more than noise.
+        """
+        return Table(
+            [effect.as_row() for effect in effects_of(self.place, ready_plan(self.place).changes)],
+            "metric",
+        )
 
     @_patient
     def ablation_table(self) -> Table:
-        """Returns, for each change, how the metrics differ between the model with all changes and the one without it."""
+        """Returns, for each change, how the metrics differ between the model with all changes and
+        the one without it.
+        """
         found = ablation_effects(self.place, list(ready_plan(self.place).changes))
         if not found:
             raise CourseError("nothing was left out yet; ablate() runs that.")
         rows = []
         for name, comparisons in found.items():
-            cells = {one.name: f"{one.verdict.difference:+.3g} ({one.judgement})" if one.verdict else one.judgement for one in comparisons}
+            cells = {
+                one.name: (
+                    f"{one.verdict.difference:+.3g} ({one.judgement})"
+                    if one.verdict
+                    else one.judgement
+                )
+                for one in comparisons
+            }
             rows.append({"what this change did": name, **cells})
         return Table(rows, "what this change did")
 
     @_patient
     def show(self, name: str) -> None:
-        """Shows one picture of both models, trained with the first seed: "curves", "samples", or one that `picture_names` lists."""
+        """Shows one picture of both models, trained with the first seed: "curves", "samples", or
+        one that `picture_names` lists.
+        """
         from course_utils.notebook import show
 
         found = self.pictures
@@ -326,7 +387,8 @@ class Homework:
         return pictures(self.runs(), self.dataset, PICTURE_IMAGES[self.place.budget])
 
     def runs(self) -> dict[str, Run]:
-        """Returns the class model and the changed one, trained with the first seed; what has not been trained is trained now.
+        """Returns the class model and the changed one, trained with the first seed; what has not
+        been trained is trained now.
 
         Raises:
             CourseError: no complete plan, or nothing has run.
@@ -335,10 +397,21 @@ class Homework:
         seed = self.place.seeds[0]
         done = [{row["seed"] for row in self.place.rows(kind)} for kind in ("baseline", "changed")]
         if not all(seed in seeds for seeds in done):
-            raise CourseError(f"{self.place.family}: seed {seed} has not run with both models yet; run them first.")
-        experiments = [variant.experiment for variant in variants(self.place.family, self.place.budget, plan.changes)]
-        fitted = [replace(experiment, seed=seed).fitted_to(self.dataset) for experiment in experiments]
-        return {name: find_or_train(experiment, self.dataset).run for name, experiment in zip(("class model", "changed model"), fitted)}
+            raise CourseError(
+                f"{self.place.family}: seed {seed} has not run with both models yet; run them"
+                " first."
+            )
+        experiments = [
+            variant.experiment
+            for variant in variants(self.place.family, self.place.budget, plan.changes)
+        ]
+        fitted = [
+            replace(experiment, seed=seed).fitted_to(self.dataset) for experiment in experiments
+        ]
+        return {
+            name: find_or_train(experiment, self.dataset).run
+            for name, experiment in zip(("class model", "changed model"), fitted)
+        }
 
     def save_pictures(self) -> list[Path]:
         """Writes all pictures into the folder, for the report, and returns their paths."""
@@ -351,9 +424,14 @@ class Homework:
 
     @_patient
     def write(self, observation: str, explanation: str) -> Plan:
-        """Returns the plan with what you saw and why you think it happened; write again as often as you like."""
+        """Returns the plan with what you saw and why you think it happened; write again as often as
+        you like.
+        """
         plan = write_texts(self.place, observation, explanation)
-        print(f"kept {len(observation.split())} words of observation and {len(explanation.split())} of explanation")
+        print(
+            f"kept {len(observation.split())} words of observation and {len(explanation.split())}"
+            " of explanation"
+        )
         return plan
 
     @_patient

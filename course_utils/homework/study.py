@@ -1,4 +1,6 @@
-"""A student's folder and the runs in it: the plan of a model, its trainings with every seed, and everything as one value for the report."""
+"""A student's folder and the runs in it: the plan of a model, its trainings with every seed, and
+everything as one value for the report.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,13 @@ from course_utils.base.errors import CourseError, unknown
 from course_utils.base.files import atomic_path, course_root, write_json
 from course_utils.data.dataset import Dataset
 from course_utils.homework.measure import HOMEWORK_METRICS, MetricInfo, incomparable, measure_for
-from course_utils.homework.parameters import FAMILIES, MIN_COUNTED, ChangeReport, homework_preset, validate_changes
+from course_utils.homework.parameters import (
+    FAMILIES,
+    MIN_COUNTED,
+    ChangeReport,
+    homework_preset,
+    validate_changes,
+)
 from course_utils.homework.rule import too_short
 from course_utils.homework.schema import (
     MAX_NAME,
@@ -50,7 +58,10 @@ def read_homework(folder: Path) -> dict[str, Any]:
         CourseError: the folder holds no homework, or the file is damaged.
     """
     if not (folder / HOMEWORK).is_file():
-        raise CourseError(f"{folder}: expected a homework folder, got one without {HOMEWORK}; make one with `course homework new {folder}`.")
+        raise CourseError(
+            f"{folder}: expected a homework folder, got one without {HOMEWORK}; make one with"
+            f" `course homework new {folder}`."
+        )
     return dict(read_homework_file((folder / HOMEWORK).read_bytes()))
 
 
@@ -72,13 +83,24 @@ def gather_results(folder: Path, dataset_sha256: str) -> Results:
             raise CourseError(f"{where}: expected an object, got {type(plan).__name__}.")
         experiments.append({**plan, "rows": _rows(path.parent / ROWS)})
     dataset = {"name": about["dataset"], "sha256": dataset_sha256}
-    whole_of_it = {**about, "dataset": dataset, "course_version": __version__, "experiments": experiments}
+    whole_of_it = {
+        **about,
+        "dataset": dataset,
+        "course_version": __version__,
+        "experiments": experiments,
+    }
     return check_results(whole_of_it, str(folder))
 
 
 def gather_samples(folder: Path) -> dict[str, bytes]:
-    """Returns the pictures of a student's folder as `{"vae-changed.png": bytes}`: the family in front of the file's own name."""
-    paths = [path for plan in sorted(folder.glob(f"*/{PLAN}")) for path in sorted((plan.parent / SAMPLES).glob("*.png"))]
+    """Returns the pictures of a student's folder as `{"vae-changed.png": bytes}`: the family in
+    front of the file's own name.
+    """
+    paths = [
+        path
+        for plan in sorted(folder.glob(f"*/{PLAN}"))
+        for path in sorted((plan.parent / SAMPLES).glob("*.png"))
+    ]
     return {f"{path.parent.parent.name}-{path.name}": path.read_bytes() for path in paths}
 
 
@@ -100,7 +122,13 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def new_homework(folder: Path | str, student: str, dataset_name: str, budget_name: str, seeds: Sequence[int] = SEEDS) -> list[Path]:
+def new_homework(
+    folder: Path | str,
+    student: str,
+    dataset_name: str,
+    budget_name: str,
+    seeds: Sequence[int] = SEEDS,
+) -> list[Path]:
     """Makes a student's folder and returns the notebooks that were copied into it.
 
     Args:
@@ -111,24 +139,39 @@ def new_homework(folder: Path | str, student: str, dataset_name: str, budget_nam
         seeds: that every model is trained with.
 
     Raises:
-        CourseError: the folder holds a homework already, a bad argument, or a folder that cannot be written.
+        CourseError: the folder holds a homework already, a bad argument, or a folder that cannot be
+            written.
     """
     folder = Path(folder)
     if (folder / HOMEWORK).exists():
-        raise CourseError(f"{folder}: holds a homework already; go on in there, or choose another folder.")
+        raise CourseError(
+            f"{folder}: holds a homework already; go on in there, or choose another folder."
+        )
     named = 0 < len(student.strip()) and len(student) <= MAX_NAME and student.isprintable()
     require(named, "name", f"1 to {MAX_NAME} characters in one line", student)
     if budget_name not in BUDGETS:
         raise unknown("budget", budget_name, BUDGETS)
     whole = all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
-    require(0 < len(set(seeds)) == len(seeds) <= MAX_SEEDS and whole, "seeds", "different whole numbers of at least 0", list(seeds))
+    require(
+        0 < len(set(seeds)) == len(seeds) <= MAX_SEEDS and whole,
+        "seeds",
+        "different whole numbers of at least 0",
+        list(seeds),
+    )
     copied = []
     for source in sorted((course_root() / "homework").glob("*.ipynb")):
         if not (folder / source.name).exists():
             with atomic_path(folder / source.name) as partial:
                 shutil.copyfile(source, partial)
             copied.append(folder / source.name)
-    about = {"version": VERSION, "student": student, "created": now(), "dataset": dataset_name, "budget": budget_name, "seeds": list(seeds)}
+    about = {
+        "version": VERSION,
+        "student": student,
+        "created": now(),
+        "dataset": dataset_name,
+        "budget": budget_name,
+        "seeds": list(seeds),
+    }
     write_json(folder / HOMEWORK, about)
     return copied
 
@@ -167,7 +210,11 @@ class StudyFolder:
         Raises:
             CourseError: the file is damaged.
         """
-        return read_plan(self.plan_path.read_bytes(), str(self.plan_path)) if self.plan_path.exists() else None
+        return (
+            read_plan(self.plan_path.read_bytes(), str(self.plan_path))
+            if self.plan_path.exists()
+            else None
+        )
 
     def write_plan(self, plan: Plan) -> None:
         """Writes the plan in one step."""
@@ -175,7 +222,11 @@ class StudyFolder:
 
     def rows(self, kind: str | None = None, ablated: str | None = None) -> list[Row]:
         """Returns the finished runs, those of one kind where it is given."""
-        return [row for row in read_rows(self.rows_path) if kind is None or (row["kind"] == kind and row["ablated"] == ablated)]
+        return [
+            row
+            for row in read_rows(self.rows_path)
+            if kind is None or (row["kind"] == kind and row["ablated"] == ablated)
+        ]
 
 
 def study_folder(folder: Path | str, family: str) -> StudyFolder:
@@ -187,34 +238,49 @@ def study_folder(folder: Path | str, family: str) -> StudyFolder:
     if family not in FAMILIES:
         raise unknown("family of the homework", family, FAMILIES)
     about = read_homework(Path(folder))
-    return StudyFolder(Path(folder), family, about["dataset"], about["budget"], tuple(about["seeds"]))
+    return StudyFolder(
+        Path(folder), family, about["dataset"], about["budget"], tuple(about["seeds"])
+    )
 
 
 def find_homework(start: Path | str = ".") -> Path | None:
-    """Returns the nearest folder with a homework, at `start` or above it; None where there is none."""
+    """Returns the nearest folder with a homework, at `start` or above it; None where there is
+    none.
+    """
     start = Path(start).resolve()
-    return next((folder for folder in (start, *start.parents) if (folder / HOMEWORK).is_file()), None)
+    return next(
+        (folder for folder in (start, *start.parents) if (folder / HOMEWORK).is_file()), None
+    )
 
 
 def make_plan(place: StudyFolder, changes: Mapping[str, Any], prediction: str) -> Plan:
-    """Returns the plan that was written to the folder: what will be changed, and what the student expects.
+    """Returns the plan that was written to the folder: what will be changed, and what the student
+    expects.
 
-    It may be made again as often as one likes, until the changed model has run; from then on only an equal plan is accepted.
+    It may be made again as often as one likes, until the changed model has run; from then on only
+    an equal plan is accepted.
 
     Raises:
-        CourseError: fewer than three changes that count, a prediction that says too little, or runs of another plan that are there already.
+        CourseError: fewer than three changes that count, a prediction that says too little, or runs
+            of another plan that are there already.
     """
     report = validate_changes(place.family, changes, place.budget)
     check_ready(report, prediction)
     texts = {"prediction": prediction, "observation": "", "explanation": ""}
-    new = read_plan(json.dumps({"family": place.family, "changes": dict(changes), **texts, "planned": now()}).encode(), "plan")
+    new = read_plan(
+        json.dumps(
+            {"family": place.family, "changes": dict(changes), **texts, "planned": now()}
+        ).encode(),
+        "plan",
+    )
     old = place.plan()
     if old is not None and (old.changes, old.prediction) == (new.changes, new.prediction):
         return old
     if has_run(place):
         raise CourseError(
-            f"{place.family}: the changed model has run, so changes and prediction stay as they were planned ({old.planned if old else 'earlier'}). "
-            "Write what you see into the observation; start_over() keeps these runs aside and begins anew."
+            f"{place.family}: the changed model has run, so changes and prediction stay as they"
+            f" were planned ({old.planned if old else 'earlier'}). Write what you see into the"
+            " observation; start_over() keeps these runs aside and begins anew."
         )
     place.write_plan(new)
     return new
@@ -225,11 +291,20 @@ def check_ready(report: ChangeReport, prediction: str) -> None:
     if report.problems:
         raise CourseError(f"{report.family}: {'; '.join(report.problems)}.")
     if not report.enough:
-        lacking = "; ".join(str(entry) for entry in report.entries if entry.status != "counts") or "nothing else is changed"
-        raise CourseError(f"{report.family}: expected at least {MIN_COUNTED} changes that count, got {report.num_counted}: {lacking}.")
+        lacking = (
+            "; ".join(str(entry) for entry in report.entries if entry.status != "counts")
+            or "nothing else is changed"
+        )
+        raise CourseError(
+            f"{report.family}: expected at least {MIN_COUNTED} changes that count, got"
+            f" {report.num_counted}: {lacking}."
+        )
     problem = too_short(prediction)
     if problem:
-        raise CourseError(f"{report.family}: the prediction: {problem}. Write what you expect, and why, before anything runs.")
+        raise CourseError(
+            f"{report.family}: the prediction: {problem}. Write what you expect, and why, before"
+            " anything runs."
+        )
 
 
 def has_run(place: StudyFolder) -> bool:
@@ -245,20 +320,26 @@ def ready_plan(place: StudyFolder) -> Plan:
     """
     plan = place.plan()
     if plan is None:
-        raise CourseError(f"{place.family}: there is no plan yet; open {place.family}.ipynb, choose the changes and write a prediction first.")
+        raise CourseError(
+            f"{place.family}: there is no plan yet; open {place.family}.ipynb, choose the changes"
+            " and write a prediction first."
+        )
     check_ready(validate_changes(place.family, plan.changes, place.budget), plan.prediction)
     return plan
 
 
 def write_texts(place: StudyFolder, observation: str, explanation: str) -> Plan:
-    """Returns the plan with what the student saw and why; both may be written again as often as one likes.
+    """Returns the plan with what the student saw and why; both may be written again as often as one
+    likes.
 
     Raises:
         CourseError: nothing has run yet, or a text that says too little.
     """
     plan = ready_plan(place)
     if not has_run(place):
-        raise CourseError(f"{place.family}: nothing has run yet, so there is nothing to observe; run it first.")
+        raise CourseError(
+            f"{place.family}: nothing has run yet, so there is nothing to observe; run it first."
+        )
     for name, written in (("observation", observation), ("explanation", explanation)):
         problem = too_short(written)
         if not problem and len(written) > MAX_TEXT:
@@ -271,7 +352,8 @@ def write_texts(place: StudyFolder, observation: str, explanation: str) -> Plan:
 
 
 def start_over(place: StudyFolder) -> Path:
-    """Returns the folder that plan, rows and pictures were moved to; the trained models stay where they are and are found again.
+    """Returns the folder that plan, rows and pictures were moved to; the trained models stay where
+    they are and are found again.
 
     Raises:
         CourseError: there is nothing to move.
@@ -279,7 +361,11 @@ def start_over(place: StudyFolder) -> Path:
     own = place.plan_path.parent
     if not own.exists():
         raise CourseError(f"{place.family}: there is nothing to start over from.")
-    numbers = (number for number in range(1, 1000) if not (place.folder / "earlier" / f"{place.family}-{number}").exists())
+    numbers = (
+        number
+        for number in range(1, 1000)
+        if not (place.folder / "earlier" / f"{place.family}-{number}").exists()
+    )
     target = place.folder / "earlier" / f"{place.family}-{next(numbers)}"
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(own, target)
@@ -302,7 +388,10 @@ class Variant:
 def variants(family: str, budget_name: str, changes: Mapping[str, Any]) -> list[Variant]:
     """Returns the class model and the model with all changes."""
     baseline = homework_preset(family, budget_name)
-    return [Variant("baseline", None, baseline), Variant("changed", None, override(baseline, changes))]
+    return [
+        Variant("baseline", None, baseline),
+        Variant("changed", None, override(baseline, changes)),
+    ]
 
 
 def ablations(family: str, budget_name: str, changes: Mapping[str, Any]) -> list[Variant]:
@@ -313,14 +402,24 @@ def ablations(family: str, budget_name: str, changes: Mapping[str, Any]) -> list
         try:
             found.append(Variant("ablation", left_out, override(baseline, rest)))
         except CourseError as error:
-            print(f"{left_out} cannot be left out: the other changes need it ({str(error).rstrip('.')})")
+            print(
+                f"{left_out} cannot be left out: the other changes need it"
+                f" ({str(error).rstrip('.')})"
+            )
     return found
 
 
 def run_study(
-    place: StudyFolder, dataset: Dataset, *, ablate: bool = False, workers: int = 1, backend: str = "loky", scheduler: str | None = None
+    place: StudyFolder,
+    dataset: Dataset,
+    *,
+    ablate: bool = False,
+    workers: int = 1,
+    backend: str = "loky",
+    scheduler: str | None = None,
 ) -> list[Row]:
-    """Returns the rows of the class model and of the changed one, all seeds, after running what is missing; see `sweep`.
+    """Returns the rows of the class model and of the changed one, all seeds, after running what is
+    missing; see `sweep`.
 
     Args:
         place: the student's folder; it must hold a complete plan.
@@ -332,10 +431,17 @@ def run_study(
     """
     plan = ready_plan(place)
     if dataset.name != place.dataset_name:
-        raise CourseError(f"{place.folder}: expected the dataset {place.dataset_name!r} of its homework.json, got {dataset.name!r}.")
+        raise CourseError(
+            f"{place.folder}: expected the dataset {place.dataset_name!r} of its homework.json, got"
+            f" {dataset.name!r}."
+        )
     wanted = variants(place.family, place.budget, plan.changes)
     wanted += ablations(place.family, place.budget, plan.changes) if ablate else []
-    pairs = [(replace(variant.experiment, seed=seed), variant.labels) for seed in place.seeds for variant in wanted]
+    pairs = [
+        (replace(variant.experiment, seed=seed), variant.labels)
+        for seed in place.seeds
+        for variant in wanted
+    ]
     experiments, labels = zip(*pairs)
     options = {"labels": labels, "workers": workers, "backend": backend, "scheduler": scheduler}
     return sweep(experiments, dataset, measure_for(place.budget), place.rows_path, **options)
@@ -348,7 +454,8 @@ class Effect:
     Attributes:
         comparison: of the two models.
         info: how to read the metric.
-        incomparable: changed settings that changed what the metric means, so that no verdict is given.
+        incomparable: changed settings that changed what the metric means, so that no verdict is
+            given.
     """
 
     comparison: SeedComparison
@@ -370,12 +477,22 @@ class Effect:
     def as_row(self) -> dict[str, str]:
         """Returns the cells of a table."""
         name = self.comparison.name + (f" ({self.info.unit})" if self.info.unit else "")
-        numbers = {"class model": self.comparison.baseline.number, "changed model": self.comparison.changed.number}
-        return {"metric": name, **numbers, "verdict": self.verdict, "better": self.info.better, "meaning": self.info.meaning}
+        numbers = {
+            "class model": self.comparison.baseline.number,
+            "changed model": self.comparison.changed.number,
+        }
+        return {
+            "metric": name,
+            **numbers,
+            "verdict": self.verdict,
+            "better": self.info.better,
+            "meaning": self.info.meaning,
+        }
 
 
 def effects_of(place: StudyFolder, changes: Mapping[str, Any]) -> list[Effect]:
-    """Returns what the changes did to each metric, from the rows of the seeds that both models have.
+    """Returns what the changes did to each metric, from the rows of the seeds that both models
+    have.
 
     Raises:
         CourseError: no seed has run with both models.
@@ -385,11 +502,20 @@ def effects_of(place: StudyFolder, changes: Mapping[str, Any]) -> list[Effect]:
     if not shared:
         raise CourseError(f"{place.family}: no seed has run with both models yet; run them first.")
     both = ([row for row in rows[kind] if row["seed"] in shared] for kind in rows)
-    return [Effect(one, HOMEWORK_METRICS.get(one.name, MetricInfo("", "", "")), incomparable(one.name, changes)) for one in compare_seeds(*both)]
+    return [
+        Effect(
+            one,
+            HOMEWORK_METRICS.get(one.name, MetricInfo("", "", "")),
+            incomparable(one.name, changes),
+        )
+        for one in compare_seeds(*both)
+    ]
 
 
 def ablation_effects(place: StudyFolder, changes: Sequence[str]) -> dict[str, list[SeedComparison]]:
-    """Returns, for each change that was left out, the changed model compared with the one without it; those that have not run are missing."""
+    """Returns, for each change that was left out, the changed model compared with the one without
+    it; those that have not run are missing.
+    """
     changed, found = place.rows("changed"), {}
     for name in changes:
         without = place.rows("ablation", name)

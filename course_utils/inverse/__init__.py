@@ -1,4 +1,6 @@
-"""Inverse problems: what a measurement y = A x + noise leaves open about the image x, and how each family fills it in."""
+"""Inverse problems: what a measurement y = A x + noise leaves open about the image x, and how each
+family fills it in.
+"""
 
 from course_utils.base.lazy import lazy_door
 

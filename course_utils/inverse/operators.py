@@ -1,4 +1,6 @@
-"""Linear operators on images, each with its adjoint: masks, block means, blur, Fourier rows, grey."""
+"""Linear operators on images, each with its adjoint: masks, block means, blur, Fourier rows,
+grey.
+"""
 
 from __future__ import annotations
 
@@ -43,23 +45,33 @@ class Operator(ABC):
 
     @abstractmethod
     def adjoint(self, measurements: Tensor) -> Tensor:
-        """Returns A^T y, `[B, C, H, W]`, for `[B, *measured_shape]`: <A x, y> = <x, A^T y> for all x and y."""
+        """Returns A^T y, `[B, C, H, W]`, for `[B, *measured_shape]`: <A x, y> = <x, A^T y> for all
+        x and y.
+        """
 
     def solve(self, measurements: Tensor, variance: float, noise_variance: float) -> Tensor:
-        """Returns (variance A A^T + noise_variance I)^-1 y, in the shape of y; the two numbers are 0 or more and not both 0."""
+        """Returns (variance A A^T + noise_variance I)^-1 y, in the shape of y; the two numbers are
+        0 or more and not both 0.
+        """
         scale = self.row_scale
         assert scale is not None, "an operator without a row scale has a `solve` of its own"
         return measurements / (variance * scale + noise_variance)
 
     def pseudo_inverse(self, measurements: Tensor) -> Tensor:
-        """Returns the smallest image that explains y, A^+ y, `[B, C, H, W]`; a blur, whose inverse blows noise up, returns y itself."""
+        """Returns the smallest image that explains y, A^+ y, `[B, C, H, W]`; a blur, whose inverse
+        blows noise up, returns y itself.
+        """
         scale = self.row_scale
-        assert scale is not None, "an operator without a row scale has a `pseudo_inverse` of its own"
+        assert scale is not None, (
+            "an operator without a row scale has a `pseudo_inverse` of its own"
+        )
         return self.adjoint(measurements) / scale
 
 
 def dense(operator: Operator, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Returns A as a matrix `[M, D]`: column j is what the operator makes of an image that is 1 at pixel j and 0 elsewhere."""
+    """Returns A as a matrix `[M, D]`: column j is what the operator makes of an image that is 1 at
+    pixel j and 0 elsewhere.
+    """
     num_pixels = math.prod(operator.image_shape)
     units = torch.eye(num_pixels, dtype=dtype).view(num_pixels, *operator.image_shape)
     return operator.forward(units).flatten(1).T
@@ -84,7 +96,8 @@ class Identity(Operator):
 
 @dataclass(frozen=True, eq=False)
 class Mask(Operator):
-    """Only some pixels are seen: inpainting. A measurement holds the visible pixels alone, `[C, V]`.
+    """Only some pixels are seen: inpainting. A measurement holds the visible pixels alone, `[C,
+    V]`.
 
     Attributes:
         visible: bool `[H, W]`, True where a pixel is seen, at least once.
@@ -93,9 +106,21 @@ class Mask(Operator):
     visible: Tensor
 
     def __post_init__(self) -> None:
-        good = self.visible.dtype == torch.bool and tuple(self.visible.shape) == self.image_shape[1:] and bool(self.visible.any())
-        got = f"{self.visible.dtype} {list(self.visible.shape)} with {int(self.visible.sum())} visible pixels"
-        require(good, "visible", f"a bool mask of shape {list(self.image_shape[1:])}, True somewhere", got)
+        good = (
+            self.visible.dtype == torch.bool
+            and tuple(self.visible.shape) == self.image_shape[1:]
+            and bool(self.visible.any())
+        )
+        got = (
+            f"{self.visible.dtype} {list(self.visible.shape)} with {int(self.visible.sum())}"
+            " visible pixels"
+        )
+        require(
+            good,
+            "visible",
+            f"a bool mask of shape {list(self.image_shape[1:])}, True somewhere",
+            got,
+        )
 
     @cached_property
     def _places(self) -> Tensor:
@@ -113,7 +138,9 @@ class Mask(Operator):
         """Returns the visible pixels at their places and 0 elsewhere, `[B, C, H, W]`."""
         channels, height, width = self.image_shape
         blank = measurements.new_zeros(len(measurements), channels, height * width)
-        return blank.index_copy(2, self._places.to(measurements.device), measurements).view(-1, channels, height, width)
+        return blank.index_copy(2, self._places.to(measurements.device), measurements).view(
+            -1, channels, height, width
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +155,12 @@ class BlockMean(Operator):
 
     def __post_init__(self) -> None:
         fits = self.factor >= 1 and all(side % self.factor == 0 for side in self.image_shape[1:])
-        require(fits, "factor", f"a divisor of both sides of {self.image_shape[1]} by {self.image_shape[2]} pixels", self.factor)
+        require(
+            fits,
+            "factor",
+            f"a divisor of both sides of {self.image_shape[1]} by {self.image_shape[2]} pixels",
+            self.factor,
+        )
 
     @property
     def measured_shape(self) -> tuple[int, ...]:
@@ -146,7 +178,10 @@ class BlockMean(Operator):
 
     def adjoint(self, measurements: Tensor) -> Tensor:
         """Returns each number spread evenly over its block, `[B, C, H, W]`."""
-        return measurements.repeat_interleave(self.factor, 2).repeat_interleave(self.factor, 3) / self.factor**2
+        return (
+            measurements.repeat_interleave(self.factor, 2).repeat_interleave(self.factor, 3)
+            / self.factor**2
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +189,9 @@ class Grey(Operator):
     """Only the brightness of each pixel is measured: colourisation undoes it."""
 
     def __post_init__(self) -> None:
-        require(self.image_shape[0] == 3, "image_shape", "3 colour channels", list(self.image_shape))
+        require(
+            self.image_shape[0] == 3, "image_shape", "3 colour channels", list(self.image_shape)
+        )
 
     @property
     def measured_shape(self) -> tuple[int, ...]:
@@ -175,7 +212,8 @@ class Grey(Operator):
 
 @dataclass(frozen=True, eq=False)
 class Blur(Operator):
-    """A Gaussian blur. What lies outside mirrors what lies inside, so that the background stays what it is at the border.
+    """A Gaussian blur. What lies outside mirrors what lies inside, so that the background stays
+    what it is at the border.
 
     Attributes:
         width_px: standard deviation in pixels, above 0.
@@ -210,8 +248,12 @@ class Blur(Operator):
         return down.T @ measurements @ across
 
     def solve(self, measurements: Tensor, variance: float, noise_variance: float) -> Tensor:
-        """Returns (variance A A^T + noise_variance I)^-1 y, by the eigenvectors of the two small matrices."""
-        (values_down, down), (values_across, across) = (_eigen(matrix, measurements) for matrix in self._sides)
+        """Returns (variance A A^T + noise_variance I)^-1 y, by the eigenvectors of the two small
+        matrices.
+        """
+        (values_down, down), (values_across, across) = (
+            _eigen(matrix, measurements) for matrix in self._sides
+        )
         eigenvalues = variance * values_down[:, None] * values_across + noise_variance
         return down @ ((down.T @ measurements @ across) / eigenvalues) @ across.T
 
@@ -221,7 +263,9 @@ class Blur(Operator):
 
 
 def blur_matrix(side: int, width_px: float) -> Tensor:
-    """Returns the matrix `[side, side]` of a Gaussian blur of a line of pixels that is mirrored at both ends; rows add up to 1. float64."""
+    """Returns the matrix `[side, side]` of a Gaussian blur of a line of pixels that is mirrored at
+    both ends; rows add up to 1. float64.
+    """
     place = torch.arange(side, dtype=torch.float64)
     # Mirror images of pixel j lie at j + 2 k side and at -1 - j + 2 k side.
     shifts = 2 * side * torch.arange(-3, 4, dtype=torch.float64)
@@ -238,22 +282,37 @@ def _eigen(matrix: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class FourierRows(Operator):
-    """Some rows of the 2-D Fourier transform are measured, as a magnetic resonance scanner does: undersampled Fourier.
+    """Some rows of the 2-D Fourier transform are measured, as a magnetic resonance scanner does:
+    undersampled Fourier.
 
-    A real image has the same information in the frequency row k and in -k, so both are measured or neither. Then the real numbers Re - Im of the
-    orthonormal transform (its Hartley transform) hold all that the complex ones do, once, and A is a real matrix with orthonormal rows.
+    A real image has the same information in the frequency row k and in -k, so both are measured or
+    neither. Then the real numbers Re - Im of the orthonormal transform (its Hartley transform) hold
+    all that the complex ones do, once, and A is a real matrix with orthonormal rows.
 
     Attributes:
-        rows: bool `[H]`, True for measured rows in the order of `torch.fft.fft2` (row 0: lowest frequency), symmetric: rows[k] = rows[-k].
+        rows: bool `[H]`, True for measured rows in the order of `torch.fft.fft2` (row 0: lowest
+            frequency), symmetric: rows[k] = rows[-k].
     """
 
     rows: Tensor
 
     def __post_init__(self) -> None:
-        good = self.rows.dtype == torch.bool and tuple(self.rows.shape) == self.image_shape[1:2] and bool(self.rows.any())
-        require(good, "rows", f"a bool mask of shape {list(self.image_shape[1:2])}, True somewhere", f"{self.rows.dtype} {list(self.rows.shape)}")
+        good = (
+            self.rows.dtype == torch.bool
+            and tuple(self.rows.shape) == self.image_shape[1:2]
+            and bool(self.rows.any())
+        )
+        require(
+            good,
+            "rows",
+            f"a bool mask of shape {list(self.image_shape[1:2])}, True somewhere",
+            f"{self.rows.dtype} {list(self.rows.shape)}",
+        )
         if not torch.equal(self.rows[1:], self.rows[1:].flip(0)):
-            raise CourseError("rows: expected a symmetric mask, rows[k] = rows[-k], since a real image has the same information in both; mirror it.")
+            raise CourseError(
+                "rows: expected a symmetric mask, rows[k] = rows[-k], since a real image has the"
+                " same information in both; mirror it."
+            )
 
     @property
     def measured_shape(self) -> tuple[int, ...]:
@@ -266,7 +325,9 @@ class FourierRows(Operator):
         return _hartley(images)[:, :, self.rows.to(images.device)]
 
     def adjoint(self, measurements: Tensor) -> Tensor:
-        """Returns the image whose other rows are 0, `[B, C, H, W]`: the transform is its own inverse."""
+        """Returns the image whose other rows are 0, `[B, C, H, W]`: the transform is its own
+        inverse.
+        """
         spectrum = measurements.new_zeros(len(measurements), *self.image_shape)
         spectrum[:, :, self.rows.to(measurements.device)] = measurements
         return _hartley(spectrum)

@@ -1,10 +1,12 @@
-"""The supervised rival of generative models in inverse problems: a network that learned one problem from pairs of measurement and image.
+"""The supervised rival of generative models in inverse problems: a network that learned one problem
+from pairs of measurement and image.
 
-It is the diffusion model's network with the noise level left out, so the two differ in what they are trained for and not in what they are. Least
-squares make it answer with the mean of all images that fit: the best single guess by squared error, and a blur where several fit.
+It is the diffusion model's network with the noise level left out, so the two differ in what they
+are trained for and not in what they are. Least squares make it answer with the mean of all images
+that fit: the best single guess by squared error, and a blur where several fit.
 
-Source: Ronneberger et al. 2015 (arXiv:1505.04597) for the network; Jin et al. 2017 (arXiv:1611.03679) for what it learns: the
-residual of a direct inversion.
+Source: Ronneberger et al. 2015 (arXiv:1505.04597) for the network; Jin et al. 2017
+(arXiv:1611.03679) for what it learns: the residual of a direct inversion.
 """
 
 from __future__ import annotations
@@ -88,14 +90,20 @@ class Regressor(Model):
         return make_problem(self.config.problem, self.config.image_shape, self.config.noise_std)
 
     def recover(self, measurements: Tensor) -> Tensor:
-        """Returns one image for each measurement `[B, *measured_shape]`: direct inversion plus what the network adds, `[B, C, H, W]`, not clamped."""
+        """Returns one image for each measurement `[B, *measured_shape]`: direct inversion plus what
+        the network adds, `[B, C, H, W]`, not clamped.
+        """
         problem = self.problem
         problem.check_measurements(measurements)
         direct = problem.operator.pseudo_inverse(measurements)
         nothing = direct.new_zeros(len(direct))
         return direct + self.network(direct, nothing, nothing.long()).to(direct.dtype)
 
-    def loss(self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Returns `loss`, the squared error of the image recovered from a fresh measurement of each training image, a mean over pixels, `[B]`."""
+    def loss(
+        self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Returns `loss`, the squared error of the image recovered from a fresh measurement of each
+        training image, a mean over pixels, `[B]`.
+        """
         measurements = self.problem.measure(batch.images, rng)
         return {"loss": (self.recover(measurements) - batch.images).square().flatten(1).mean(1)}

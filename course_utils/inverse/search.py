@@ -1,4 +1,6 @@
-"""Inverse problems by searching the latent space of a decoder (VAE) or a generator (GAN) for an image that explains the measurement."""
+"""Inverse problems by searching the latent space of a decoder (VAE) or a generator (GAN) for an
+image that explains the measurement.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,15 @@ from course_utils.inverse.posterior import stacked
 from course_utils.inverse.problems import Problem
 
 
-def minimise(loss: Callable[..., Tensor], start: list[Tensor], num_steps: int, learning_rate: float) -> list[Tensor]:
-    """Returns where Adam arrives after `num_steps` from `start`, with a step size that falls linearly to zero. No model parameter is touched.
+def minimise(
+    loss: Callable[..., Tensor], start: list[Tensor], num_steps: int, learning_rate: float
+) -> list[Tensor]:
+    """Returns where Adam arrives after `num_steps` from `start`, with a step size that falls
+    linearly to zero. No model parameter is touched.
 
     Args:
-        loss: points -> one number. Where it is a sum over rows, each row goes its own way: Adam scales coordinates one by one.
+        loss: points -> one number. Where it is a sum over rows, each row goes its own way: Adam
+            scales coordinates one by one.
         start: tensors of any shapes.
         num_steps: 0 or more.
         learning_rate: of the first step, in the units of the points.
@@ -40,7 +46,9 @@ ROWS_PER_CALL = 1000
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents `[N, D]`, and the class of each, int64 `[N]`, or None where the decoder knows no classes."""
+    """Latents `[N, D]`, and the class of each, int64 `[N]`, or None where the decoder knows no
+    classes.
+    """
 
     z: Tensor
     labels: Tensor | None = None
@@ -50,8 +58,10 @@ class Latents:
         return Latents(self.z[rows], None if self.labels is None else self.labels[rows])
 
 
-Decoder = Callable[[Latents], Tensor]  # latents of N images -> signed images [N, C, H, W], differentiable in z
-DrawLatents = Callable[[int, torch.Generator | None], Latents]  # a number and a generator -> draws of the prior
+# latents of N images -> signed images [N, C, H, W], differentiable in z
+Decoder = Callable[[Latents], Tensor]
+# a number and a generator -> draws of the prior
+DrawLatents = Callable[[int, torch.Generator | None], Latents]
 
 
 def standard_log_prior(z: Tensor) -> Tensor:
@@ -74,20 +84,24 @@ def search_latents(
     perturb: bool = False,
     rng: torch.Generator | None = None,
 ) -> Tensor:
-    """Returns solutions of an inverse problem, `[num_samples, B, C, H, W]`: decoded maxima of log p(y | z) + log p(z).
+    """Returns solutions of an inverse problem, `[num_samples, B, C, H, W]`: decoded maxima of log
+    p(y | z) + log p(z).
 
-    Each solution starts at the best of its own `num_candidates` draws of the prior; classes are chosen there and stay.
+    Each solution starts at the best of its own `num_candidates` draws of the prior; classes are
+    chosen there and stay.
 
     Args:
         decode, draw: the decoder, and draws of its prior.
         problem, measurements: A with its noise, and y.
         num_samples: solutions a measurement.
         log_prior: log p(z) up to a constant.
-        model_std: how far pixels of the best decoded image are off, in signed pixel units: it adds to the noise, else the search overfits.
+        model_std: how far pixels of the best decoded image are off, in signed pixel units: it adds
+            to the noise, else the search overfits.
         num_candidates: draws that a solution chooses its start from, at least 1.
         num_steps, learning_rate: of Adam.
-        perturb: search for an explanation of y plus fresh noise, with a prior centred at a fresh draw. For a linear decoder with a standard normal
-            prior that makes solutions exact draws of the posterior (Papandreou & Yuille 2010, sec. 2).
+        perturb: search for an explanation of y plus fresh noise, with a prior centred at a fresh
+            draw. For a linear decoder with a standard normal prior that makes solutions exact draws
+            of the posterior (Papandreou & Yuille 2010, sec. 2).
         rng: source of candidates and noise.
     """
     require(num_candidates >= 1, "num_candidates", "at least 1", num_candidates)
@@ -100,7 +114,10 @@ def search_latents(
     own = measurements.repeat_interleave(num_samples, 0)
     centre = torch.zeros_like(start.z)
     if perturb:
-        own, centre = own + variance**0.5 * randn(tuple(own.shape), rng, own), randn(tuple(centre.shape), rng, centre)
+        own, centre = (
+            own + variance**0.5 * randn(tuple(own.shape), rng, own),
+            randn(tuple(centre.shape), rng, centre),
+        )
 
     def loss(z: Tensor, labels: Tensor | None, y: Tensor, middle: Tensor) -> Tensor:
         squared = (y - problem.operator.forward(decode(Latents(z, labels)))).square().sum()
@@ -118,11 +135,22 @@ def search_latents(
 
 
 @torch.no_grad()
-def _best(decode: Decoder, candidates: Latents, problem: Problem, measurements: Tensor, num_samples: int) -> Tensor:
-    """Returns which candidate explains each measurement best within each of `num_samples` groups of them, `[B * num_samples]`."""
-    pieces = [slice(first, first + ROWS_PER_CALL) for first in range(0, len(candidates.z), ROWS_PER_CALL)]
-    expected = torch.cat([problem.operator.forward(decode(candidates.rows(piece))).flatten(1) for piece in pieces])
-    distances = torch.cdist(measurements.flatten(1).to(expected), expected).unflatten(1, (num_samples, -1))  # [B, S, K]
+def _best(
+    decode: Decoder, candidates: Latents, problem: Problem, measurements: Tensor, num_samples: int
+) -> Tensor:
+    """Returns which candidate explains each measurement best within each of `num_samples` groups of
+    them, `[B * num_samples]`.
+    """
+    pieces = [
+        slice(first, first + ROWS_PER_CALL) for first in range(0, len(candidates.z), ROWS_PER_CALL)
+    ]
+    expected = torch.cat(
+        [problem.operator.forward(decode(candidates.rows(piece))).flatten(1) for piece in pieces]
+    )
+    # [B, S, K]
+    distances = torch.cdist(measurements.flatten(1).to(expected), expected).unflatten(
+        1, (num_samples, -1)
+    )
     group_size = distances.shape[2]
     firsts = group_size * torch.arange(num_samples, device=distances.device)
     return (distances.argmin(2) + firsts).flatten()

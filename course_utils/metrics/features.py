@@ -1,6 +1,8 @@
-"""Extractors: functions from uint8 images to feature vectors. They are the only place where metrics look at images.
+"""Extractors: functions from uint8 images to feature vectors. They are the only place where metrics
+look at images.
 
-The course uses its own classifier; `inception_extractor` gives the 2048 pooled features of published FIDs, whose weights do not ship.
+The course uses its own classifier; `inception_extractor` gives the 2048 pooled features of
+published FIDs, whose weights do not ship.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Extractor:
         name: printed with every result, such as "classifier-strokes".
         function: `[B, C, H, W]` in `range` -> float `[B, D]`, on any device.
         dim: D, or None where only a call can tell.
-        range: of the pixels that `function` expects: "uint8" (0 to 255), "unit" ([0, 1]) or "signed" ([-1, 1]).
+        range: of the pixels that `function` expects: "uint8" (0 to 255), "unit" ([0, 1]) or
+            "signed" ([-1, 1]).
     """
 
     name: str
@@ -56,11 +59,13 @@ def extract(extractor: Extractor, images: Tensor, batch_size: int = 500) -> Tens
 
     Args:
         extractor: see `Extractor`.
-        images: uint8 `[N, C, H, W]`, at least 2. Other ranges are refused, so that no set is measured on another scale than its reference.
+        images: uint8 `[N, C, H, W]`, at least 2. Other ranges are refused, so that no set is
+            measured on another scale than its reference.
         batch_size: images a call, at least 1.
 
     Raises:
-        CourseError: images that are not uint8, fewer than 2, or features that are not finite rows of one length.
+        CourseError: images that are not uint8, fewer than 2, or features that are not finite rows
+            of one length.
     """
     _check_images(images)
     check_count("batch_size", batch_size, 1)
@@ -68,11 +73,22 @@ def extract(extractor: Extractor, images: Tensor, batch_size: int = 500) -> Tens
     for start in range(0, len(images), batch_size):
         piece = images[start : start + batch_size]
         features = extractor(piece)
-        if features.ndim != 2 or len(features) != len(piece) or (dim is not None and features.shape[1] != dim):
-            raise CourseError(f"{extractor.name}: expected features of shape [{len(piece)}, {dim or 'D'}], got {list(features.shape)}.")
+        if (
+            features.ndim != 2
+            or len(features) != len(piece)
+            or (dim is not None and features.shape[1] != dim)
+        ):
+            raise CourseError(
+                f"{extractor.name}: expected features of shape [{len(piece)}, {dim or 'D'}], got"
+                f" {list(features.shape)}."
+            )
         if not features.isfinite().all():
-            raise CourseError(f"{extractor.name}: expected finite features, got NaN or infinity; the extractor has diverged.")
-        if start == 0:  # one matrix from the start: joining pieces at the end would take the memory twice
+            raise CourseError(
+                f"{extractor.name}: expected finite features, got NaN or infinity; the extractor"
+                " has diverged."
+            )
+        # one matrix from the start: joining pieces at the end would take the memory twice
+        if start == 0:
             dim = features.shape[1]
             rows = torch.empty(len(images), dim, dtype=torch.float64)
         rows[start : start + len(piece)] = features
@@ -82,7 +98,9 @@ def extract(extractor: Extractor, images: Tensor, batch_size: int = 500) -> Tens
 def _check_images(images: Tensor) -> None:
     check_uint8(images)
     if len(images) < 2:
-        raise CourseError(f"expected at least 2 images, got {len(images)}; metrics compare distributions.")
+        raise CourseError(
+            f"expected at least 2 images, got {len(images)}; metrics compare distributions."
+        )
 
 
 def classifier_extractor(classifier: Any, name: str = "classifier") -> Extractor:
@@ -93,7 +111,9 @@ def classifier_extractor(classifier: Any, name: str = "classifier") -> Extractor
         name: such as "classifier-strokes"; distances compare only within one name.
     """
     _check_evaluation_mode(classifier)
-    return Extractor(name, lambda images: classifier.features(images.to(classifier.device)), range="signed")
+    return Extractor(
+        name, lambda images: classifier.features(images.to(classifier.device)), range="signed"
+    )
 
 
 @torch.no_grad()
@@ -106,13 +126,20 @@ def class_probabilities(classifier: Any, images: Tensor, batch_size: int = 500) 
         batch_size: images a call.
     """
     _check_evaluation_mode(classifier)
-    extractor = Extractor("class probabilities", lambda images: classifier.probabilities(images.to(classifier.device)), range="signed")
+    extractor = Extractor(
+        "class probabilities",
+        lambda images: classifier.probabilities(images.to(classifier.device)),
+        range="signed",
+    )
     return extract(extractor, images, batch_size)
 
 
 def _check_evaluation_mode(classifier: Any) -> None:
     if getattr(classifier, "training", False):
-        raise CourseError("expected a classifier in evaluation mode, got one in training mode, whose batch norm mixes images; call .eval() first.")
+        raise CourseError(
+            "expected a classifier in evaluation mode, got one in training mode, whose batch norm"
+            " mixes images; call .eval() first."
+        )
 
 
 def pixel_extractor() -> Extractor:
@@ -121,15 +148,19 @@ def pixel_extractor() -> Extractor:
 
 
 def aligned_pixel_extractor() -> Extractor:
-    """Returns the extractor of pixels in [0, 1] after each image was moved, by whole pixels, until its centre of mass is in the middle.
+    """Returns the extractor of pixels in [0, 1] after each image was moved, by whole pixels, until
+    its centre of mass is in the middle.
 
-    Images that differ by a shift of whole pixels have equal features, unless ink was lost at the border. For bright shapes on black.
+    Images that differ by a shift of whole pixels have equal features, unless ink was lost at the
+    border. For bright shapes on black.
     """
     return Extractor("aligned pixels", lambda images: _centred(images).flatten(1), range="unit")
 
 
 def _centred(images: Tensor) -> Tensor:
-    """Returns images `[B, C, H, W]` rolled around so that the centre of mass is at most half a pixel off the middle."""
+    """Returns images `[B, C, H, W]` rolled around so that the centre of mass is at most half a
+    pixel off the middle.
+    """
     mass = images.double().sum(1)
     total = mass.sum((1, 2)).clamp(min=1e-12)
     for dim in (2, 3):
@@ -143,7 +174,9 @@ def _centred(images: Tensor) -> Tensor:
     return images
 
 
-def callable_extractor(function: Callable[[Tensor], Tensor], name: str, range: str = "uint8") -> Extractor:
+def callable_extractor(
+    function: Callable[[Tensor], Tensor], name: str, range: str = "uint8"
+) -> Extractor:
     """Returns an extractor of the learner's own.
 
     Args:
@@ -152,7 +185,9 @@ def callable_extractor(function: Callable[[Tensor], Tensor], name: str, range: s
         range: pixel range that `function` expects: "uint8", "unit" or "signed".
     """
     if not callable(function):
-        raise CourseError(f"function: expected something to call with images, got {type(function).__name__}.")
+        raise CourseError(
+            f"function: expected something to call with images, got {type(function).__name__}."
+        )
     return Extractor(name, function, range=range)
 
 
@@ -161,16 +196,20 @@ REMEDY = "run once with a network, or use the course's classifier (--features cl
 
 
 def inception_extractor(source: str = "torchvision") -> Extractor:
-    """Returns the extractor of Inception v3's 2048 features of RGB images; grey images are repeated in three channels.
+    """Returns the extractor of Inception v3's 2048 features of RGB images; grey images are repeated
+    in three channels.
 
     Args:
-        source: "torchvision" (its own training; FIDs compare only with each other), or "torch-fidelity" (the network of published FIDs, from the
-            optional extra: `pip install 'generative-images-course[inception]'`).
+        source: "torchvision" (its own training; FIDs compare only with each other), or
+            "torch-fidelity" (the network of published FIDs, from the optional extra: `pip install
+            'generative-images-course[inception]'`).
 
     Raises:
-        CourseError: an unknown source, a package that is not installed, or weights that are not there and cannot be downloaded.
+        CourseError: an unknown source, a package that is not installed, or weights that are not
+            there and cannot be downloaded.
 
-    Source: Szegedy et al. 2016 (arXiv:1512.00567); as features of FID: Heusel et al. 2017 (arXiv:1706.08500).
+    Source: Szegedy et al. 2016 (arXiv:1512.00567); as features of FID: Heusel et al. 2017
+    (arXiv:1706.08500).
     """
     if source not in BUILDERS:
         raise unknown("source of Inception v3", source, BUILDERS)
@@ -190,9 +229,13 @@ def _from_torchvision() -> Callable[[Tensor], Tensor]:
     _check_offline(weights.url)
     network = models.inception_v3(weights=None, init_weights=False, transform_input=False)
     try:
-        network.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
+        network.load_state_dict(
+            weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        )
     except (OSError, RuntimeError) as error:
-        raise CourseError(f"the weights of Inception v3 cannot be had: {error}; {REMEDY}.") from error
+        raise CourseError(
+            f"the weights of Inception v3 cannot be had: {error}; {REMEDY}."
+        ) from error
     network.fc = torch.nn.Identity()
     network = network.eval().to(pick_device())
     return lambda images: network(resized(images))
@@ -201,7 +244,10 @@ def _from_torchvision() -> Callable[[Tensor], Tensor]:
 def resized(images: Tensor) -> Tensor:
     """Returns uint8 images as signed images of 299 pixels a side, the input of Inception v3."""
     size = (INPUT_PIXELS, INPUT_PIXELS)
-    return F.interpolate(images.float(), size, mode="bilinear", antialias=True).clamp(0, 255) / 127.5 - 1
+    return (
+        F.interpolate(images.float(), size, mode="bilinear", antialias=True).clamp(0, 255) / 127.5
+        - 1
+    )
 
 
 def _from_torch_fidelity() -> Callable[[Tensor], Tensor]:
@@ -210,12 +256,22 @@ def _from_torch_fidelity() -> Callable[[Tensor], Tensor]:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(module.URL_INCEPTION_V3, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
-        # torch-fidelity unpickles whatever the file holds; the safe reader goes first and refuses all but tensors.
+            torch.hub.download_url_to_file(
+                module.URL_INCEPTION_V3,
+                str(path),
+                hash_prefix=path.stem.rpartition("-")[2],
+                progress=False,
+            )
+        # torch-fidelity unpickles whatever the file holds; the safe reader goes first and refuses
+        # all but tensors.
         torch.load(path, weights_only=True, map_location="cpu")
-        network = module.FeatureExtractorInceptionV3("inception-v3-compat", [str(DIM)], feature_extractor_weights_path=str(path))
+        network = module.FeatureExtractorInceptionV3(
+            "inception-v3-compat", [str(DIM)], feature_extractor_weights_path=str(path)
+        )
     except (OSError, RuntimeError, UnpicklingError) as error:
-        raise CourseError(f"the weights of Inception v3 cannot be had: {error}; {REMEDY}.") from error
+        raise CourseError(
+            f"the weights of Inception v3 cannot be had: {error}; {REMEDY}."
+        ) from error
     network = network.eval().to(pick_device())
     return lambda images: network(images)[0]
 
@@ -228,12 +284,19 @@ def _import(name: str):
         return importlib.import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        raise CourseError(f"{package} is not installed; pip install 'generative-images-course[inception]', or use other features.") from error
+        raise CourseError(
+            f"{package} is not installed; pip install 'generative-images-course[inception]', or use"
+            " other features."
+        ) from error
 
 
 def _check_offline(url: str) -> Path:
-    """Returns where the weights lie or will lie; raises where they are missing and COURSE_OFFLINE forbids to fetch them."""
+    """Returns where the weights lie or will lie; raises where they are missing and COURSE_OFFLINE
+    forbids to fetch them.
+    """
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.exists() and os.environ.get("COURSE_OFFLINE") == "1":
-        raise CourseError(f"the weights of Inception v3 are not in {path} and COURSE_OFFLINE=1; {REMEDY}.")
+        raise CourseError(
+            f"the weights of Inception v3 are not in {path} and COURSE_OFFLINE=1; {REMEDY}."
+        )
     return path

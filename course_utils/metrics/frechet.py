@@ -1,4 +1,6 @@
-"""Distances between two sets of features: the Fréchet distance (FID) and the kernel distance (KID)."""
+"""Distances between two sets of features: the Fréchet distance (FID) and the kernel distance
+(KID).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from torch import Tensor
 
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError, unknown
-from course_utils.metrics.measurement import Measurement, MetricWarning, bootstrap, check_count, check_features, check_pair
+from course_utils.metrics.measurement import (
+    Measurement,
+    MetricWarning,
+    bootstrap,
+    check_count,
+    check_features,
+    check_pair,
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,8 @@ class GaussianParams:
         mean: `[D]`.
         covariance: `[D, D]`, unbiased (divided by N - 1).
         num_images: N.
-        factor: `[R, D]` with factor^T factor = covariance, R the smaller of N and D, or None to have it computed.
+        factor: `[R, D]` with factor^T factor = covariance, R the smaller of N and D, or None to
+            have it computed.
     """
 
     mean: Tensor
@@ -33,11 +43,18 @@ class GaussianParams:
 
 
 def fit_gaussian(features: Tensor) -> GaussianParams:
-    """Returns the Gaussian with the mean and the unbiased covariance of features `[N, D]`, N at least 2."""
+    """Returns the Gaussian with the mean and the unbiased covariance of features `[N, D]`, N at
+    least 2.
+    """
     features = check_features(features)
     mean = features.mean(0)
     centred = (features - mean) / math.sqrt(len(features) - 1)
-    return GaussianParams(mean, centred.T @ centred, len(features), centred if len(features) <= features.shape[1] else None)
+    return GaussianParams(
+        mean,
+        centred.T @ centred,
+        len(features),
+        centred if len(features) <= features.shape[1] else None,
+    )
 
 
 class FrechetTerms(NamedTuple):
@@ -50,13 +67,19 @@ class FrechetTerms(NamedTuple):
 def frechet_terms(first: GaussianParams, second: GaussianParams) -> FrechetTerms:
     """Returns ||mu1 - mu2||^2 and Tr(S1 + S2 - 2 (S1 S2)^1/2), neither below zero but for rounding.
 
-    Source: Dowson & Landau 1982, J. Multivariate Analysis 12, eq. 4; for few images Mathiasen & Hvilshøj 2020 (arXiv:2009.14075).
+    Source: Dowson & Landau 1982, J. Multivariate Analysis 12, eq. 4; for few images Mathiasen &
+    Hvilshøj 2020 (arXiv:2009.14075).
     """
     if first.mean.shape != second.mean.shape:
-        raise CourseError(f"expected Gaussians of one dimension, got {len(first.mean)} and {len(second.mean)}; extract both sets alike.")
+        raise CourseError(
+            f"expected Gaussians of one dimension, got {len(first.mean)} and {len(second.mean)};"
+            " extract both sets alike."
+        )
     cross = torch.linalg.svdvals(_factor(first) @ _factor(second).T).sum()
     mean_term = (first.mean - second.mean).square().sum()
-    return FrechetTerms(mean_term.item(), (first.covariance.trace() + second.covariance.trace() - 2 * cross).item())
+    return FrechetTerms(
+        mean_term.item(), (first.covariance.trace() + second.covariance.trace() - 2 * cross).item()
+    )
 
 
 def _factor(fit: GaussianParams) -> Tensor:
@@ -80,7 +103,8 @@ class Influence(NamedTuple):
 
     Attributes:
         value: the distance.
-        first, second: `[N]`, `[M]`: N times the change of the value when an image's weight grows by 1/N; they average 0.
+        first, second: `[N]`, `[M]`: N times the change of the value when an image's weight grows by
+            1/N; they average 0.
     """
 
     value: float
@@ -90,20 +114,31 @@ class Influence(NamedTuple):
     @property
     def error(self) -> float:
         """Standard error of the value from the noise of both sets."""
-        return math.sqrt(self.first.var().item() / len(self.first) + self.second.var().item() / len(self.second))
+        return math.sqrt(
+            self.first.var().item() / len(self.first) + self.second.var().item() / len(self.second)
+        )
 
 
 def frechet_influence(features_a: Tensor, features_b: Tensor) -> Influence:
     """Returns the Fréchet distance of two sets of features and the influence of each image on it.
 
-    With F = U S V^T for the product of the factors, the derivative of Tr((S1 S2)^1/2) in direction x is a^T U S U^T a / 2, where x = F1^T a.
+    With F = U S V^T for the product of the factors, the derivative of Tr((S1 S2)^1/2) in direction
+    x is a^T U S U^T a / 2, where x = F1^T a.
 
-    Source: Jaeckel 1972, "The infinitesimal jackknife" (Bell Labs memorandum); the derivative is ours, checked by finite differences in the tests.
+    Source: Jaeckel 1972, "The infinitesimal jackknife" (Bell Labs memorandum); the derivative is
+    ours, checked by finite differences in the tests.
     """
-    (mean_a, centred_a, factor_a, codes_a), (mean_b, centred_b, factor_b, codes_b) = (_split(x) for x in check_pair(features_a, features_b))
+    (mean_a, centred_a, factor_a, codes_a), (mean_b, centred_b, factor_b, codes_b) = (
+        _split(x) for x in check_pair(features_a, features_b)
+    )
     left, singular, right = torch.linalg.svd(factor_a @ factor_b.T, full_matrices=False)
     shift = mean_a - mean_b
-    value = shift.square().sum() + factor_a.square().sum() + factor_b.square().sum() - 2 * singular.sum()
+    value = (
+        shift.square().sum()
+        + factor_a.square().sum()
+        + factor_b.square().sum()
+        - 2 * singular.sum()
+    )
     spread_a = centred_a.square().sum(1) - (codes_a @ left).square() @ singular
     spread_b = centred_b.square().sum(1) - (codes_b @ right.T).square() @ singular
     # N / (N - 1): the covariances are the unbiased ones.
@@ -113,14 +148,17 @@ def frechet_influence(features_a: Tensor, features_b: Tensor) -> Influence:
 
 
 def _split(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns mean `[D]`, centred rows `[N, D]`, a factor F `[R, D]` of the covariance, and codes `[N, R]` with codes F = centred rows."""
+    """Returns mean `[D]`, centred rows `[N, D]`, a factor F `[R, D]` of the covariance, and codes
+    `[N, R]` with codes F = centred rows.
+    """
     mean = features.mean(0)
     centred = features - mean
     scale = math.sqrt(len(features) - 1)
     if len(features) <= features.shape[1]:
         return mean, centred, centred / scale, torch.eye(len(features), dtype=torch.float64) * scale
     values, vectors = torch.linalg.eigh(centred.T @ centred / scale**2)
-    kept = values > RANK_TOLERANCE * values[-1]  # constant features, such as pixels at the border, span no direction
+    # constant features, such as pixels at the border, span no direction
+    kept = values > RANK_TOLERANCE * values[-1]
     values, vectors = values[kept].sqrt(), vectors[:, kept]
     return mean, centred, values[:, None] * vectors.T, centred @ (vectors / values)
 
@@ -130,35 +168,60 @@ ERRORS = ("jackknife", "bootstrap", "none")
 
 
 def fid(
-    features_a: Tensor, features_b: Tensor, *, error: str = "jackknife", num_rounds: int = 100, rng: torch.Generator | None = None
+    features_a: Tensor,
+    features_b: Tensor,
+    *,
+    error: str = "jackknife",
+    num_rounds: int = 100,
+    rng: torch.Generator | None = None,
 ) -> Measurement:
-    """Returns the Fréchet distance between the Gaussian fits of two sets of features, with an error bar.
+    """Returns the Fréchet distance between the Gaussian fits of two sets of features, with an error
+    bar.
 
-    The value is biased: for finite N it lies above the distance of the distributions by about c/N, where c depends on the generator. The error
-    bar is the spread around that biased mean, from the noise of both sets. So it serves to compare values of equal N, and says nothing about
-    the bias: `fid_infinity` does. Where the two sets come from one distribution, the error bar is too long rather than too short.
+    The value is biased: for finite N it lies above the distance of the distributions by about c/N,
+    where c depends on the generator. The error bar is the spread around that biased mean, from the
+    noise of both sets. So it serves to compare values of equal N, and says nothing about the bias:
+    `fid_infinity` does. Where the two sets come from one distribution, the error bar is too long
+    rather than too short.
 
     Args:
         features_a, features_b: `[N, D]`, `[M, D]` of one extractor.
-        error: "jackknife" (closed form, from each image's influence), "bootstrap" (draws again; slower, longer), or "none".
+        error: "jackknife" (closed form, from each image's influence), "bootstrap" (draws again;
+            slower, longer), or "none".
         num_rounds: of the bootstrap.
         rng: of the bootstrap.
 
-    Source: Heusel et al. 2017 (arXiv:1706.08500), eq. 6; bias: Chong & Forsyth 2020 (arXiv:1911.07023).
+    Source: Heusel et al. 2017 (arXiv:1706.08500), eq. 6; bias: Chong & Forsyth 2020
+    (arXiv:1911.07023).
     """
     if error not in ERRORS:
         raise unknown("error", error, ERRORS)
     features_a, features_b = check_pair(features_a, features_b)
     num_images, dim = min(len(features_a), len(features_b)), features_a.shape[1]
-    note = "" if num_images > dim else f"fewer images than the {dim} features: the covariance is singular, the value biased far upwards"
+    note = (
+        ""
+        if num_images > dim
+        else (
+            f"fewer images than the {dim} features: the covariance is singular, the value biased"
+            " far upwards"
+        )
+    )
     if note:
-        warnings.warn(f"FID of {num_images} images with {dim} features; use more images, or KID.", MetricWarning, stacklevel=2)
+        warnings.warn(
+            f"FID of {num_images} images with {dim} features; use more images, or KID.",
+            MetricWarning,
+            stacklevel=2,
+        )
     if error == "jackknife":
         influence = frechet_influence(features_a, features_b)
         value, spread = influence.value, influence.error
     else:
         value = _plain_fid(features_a, features_b)
-        spread = bootstrap(_plain_fid, features_a, features_b, num_rounds=num_rounds, rng=rng) if error == "bootstrap" else math.nan
+        spread = (
+            bootstrap(_plain_fid, features_a, features_b, num_rounds=num_rounds, rng=rng)
+            if error == "bootstrap"
+            else math.nan
+        )
     return Measurement("FID", value, spread, num_images, note=note, size_matters=True)
 
 
@@ -166,30 +229,48 @@ def _plain_fid(features_a: Tensor, features_b: Tensor) -> float:
     return frechet_distance(fit_gaussian(features_a), fit_gaussian(features_b))
 
 
-def fid_infinity(features_a: Tensor, features_b: Tensor, *, rng: torch.Generator | None = None) -> Measurement:
-    """Returns FID extrapolated to infinitely many images: a straight line through FID against 1/N, read off at 0.
+def fid_infinity(
+    features_a: Tensor, features_b: Tensor, *, rng: torch.Generator | None = None
+) -> Measurement:
+    """Returns FID extrapolated to infinitely many images: a straight line through FID against 1/N,
+    read off at 0.
 
-    Both sets are cut into 1, 2, 4 and 8 parts, as long as a part has more than twice as many images as features; the FID of a number of parts is
-    the mean over the parts. The value may be below zero by chance. The error bar comes from each image's influence on the whole procedure.
+    Both sets are cut into 1, 2, 4 and 8 parts, as long as a part has more than twice as many images
+    as features; the FID of a number of parts is the mean over the parts. The value may be below
+    zero by chance. The error bar comes from each image's influence on the whole procedure.
 
     Args:
         features_a, features_b: `[N, D]`, `[M, D]` of one extractor; more than 4 D images each.
         rng: of the order in which images are cut; None starts one from a fixed seed.
 
-    Source: Chong & Forsyth 2020 (arXiv:1911.07023), section 3; they draw the sizes at random and only of the generated images.
+    Source: Chong & Forsyth 2020 (arXiv:1911.07023), section 3; they draw the sizes at random and
+    only of the generated images.
     """
     features_a, features_b = check_pair(features_a, features_b)
     num_images, dim = min(len(features_a), len(features_b)), features_a.shape[1]
     num_parts = [parts for parts in NUM_PARTS if num_images // parts > 2 * dim]
     if len(num_parts) < 2:
-        raise CourseError(f"FID infinity: expected more than {4 * dim + 1} images for {dim} features, got {num_images}; use more images, or KID.")
+        raise CourseError(
+            f"FID infinity: expected more than {4 * dim + 1} images for {dim} features, got"
+            f" {num_images}; use more images, or KID."
+        )
     rng = make_rng(0) if rng is None else rng
     # Equal parts: the few images that are left over are not used.
-    a, b = (x[torch.randperm(len(x), generator=rng)[: len(x) - len(x) % num_parts[-1]]] for x in (features_a, features_b))
-    rows = [[frechet_influence(*part) for part in zip(a.chunk(parts), b.chunk(parts))] for parts in num_parts]
+    a, b = (
+        x[torch.randperm(len(x), generator=rng)[: len(x) - len(x) % num_parts[-1]]]
+        for x in (features_a, features_b)
+    )
+    rows = [
+        [frechet_influence(*part) for part in zip(a.chunk(parts), b.chunk(parts))]
+        for parts in num_parts
+    ]
     x = torch.tensor(num_parts, dtype=torch.float64)  # 1/N in units of one over the whole set
-    weights = 1 / len(x) - x.mean() * (x - x.mean()) / (x - x.mean()).square().sum()  # of the intercept of a least-squares line
-    value = sum(weight.item() * sum(part.value for part in row) / len(row) for weight, row in zip(weights, rows))
+    # of the intercept of a least-squares line
+    weights = 1 / len(x) - x.mean() * (x - x.mean()) / (x - x.mean()).square().sum()
+    value = sum(
+        weight.item() * sum(part.value for part in row) / len(row)
+        for weight, row in zip(weights, rows)
+    )
     first = second = torch.zeros((), dtype=torch.float64)
     for weight, row in zip(weights, rows):
         first = first + weight * torch.cat([part.first for part in row])
@@ -204,40 +285,62 @@ BLOCK_ROWS = 128  # of a kernel matrix at a time: what is computed stays in the 
 
 
 def kid(
-    features_a: Tensor, features_b: Tensor, *, subset_size: int | None = None, num_subsets: int = 100, rng: torch.Generator | None = None
+    features_a: Tensor,
+    features_b: Tensor,
+    *,
+    subset_size: int | None = None,
+    num_subsets: int = 100,
+    rng: torch.Generator | None = None,
 ) -> Measurement:
-    """Returns KID: the mean over random subsets of the unbiased squared MMD with the kernel (x.y / D + 1)^3.
+    """Returns KID: the mean over random subsets of the unbiased squared MMD with the kernel (x.y /
+    D + 1)^3.
 
-    It is zero on average for equal distributions, so it is below zero about half of the time then; that is right and no mistake.
+    It is zero on average for equal distributions, so it is below zero about half of the time then;
+    that is right and no mistake.
 
     Args:
         features_a, features_b: `[N, D]` of one extractor.
-        subset_size: images of each set in a subset, from 2 to the size of the smaller set. None: 1000, or half of the smaller set if that is less.
+        subset_size: images of each set in a subset, from 2 to the size of the smaller set. None:
+            1000, or half of the smaller set if that is less.
         num_subsets: at least 2.
         rng: of the choice of subsets; None starts one from a fixed seed.
 
     Returns:
-        The error is that of the mean over all images of such size, not only the spread between subsets of the given images: subsets overlap.
-        It is NaN where a subset is the whole set.
+        The error is that of the mean over all images of such size, not only the spread between
+        subsets of the given images: subsets overlap. It is NaN where a subset is the whole set.
 
     Source: Binkowski et al. 2018 (arXiv:1801.01401), section 4; the kernel is eq. 5.
     """
     values, num_images, size = _subset_values(features_a, features_b, subset_size, num_subsets, rng)
     share = size / num_images
-    # Subsets of one data set vary by s^2 = v (1 - share), v being the variance of a fresh subset; the mean of all subsets has variance <= v share.
+    # Subsets of one data set vary by s^2 = v (1 - share), v being the variance of a fresh subset;
+    # the mean of all subsets has variance <= v share.
     variance = values.var().item()
     error = math.sqrt(variance * (share / (1 - share) + 1 / num_subsets)) if share < 1 else math.nan
     return Measurement("KID", values.mean().item(), error, num_images)
 
 
 def kid_subsets(
-    features_a: Tensor, features_b: Tensor, *, subset_size: int | None = None, num_subsets: int = 100, rng: torch.Generator | None = None
+    features_a: Tensor,
+    features_b: Tensor,
+    *,
+    subset_size: int | None = None,
+    num_subsets: int = 100,
+    rng: torch.Generator | None = None,
 ) -> Tensor:
-    """Returns the unbiased squared MMD of each random subset, float64 `[num_subsets]`; arguments as in `kid`."""
+    """Returns the unbiased squared MMD of each random subset, float64 `[num_subsets]`; arguments as
+    in `kid`.
+    """
     return _subset_values(features_a, features_b, subset_size, num_subsets, rng)[0]
 
 
-def _subset_values(features_a: Tensor, features_b: Tensor, subset_size: int | None, num_subsets: int, rng: torch.Generator | None):
+def _subset_values(
+    features_a: Tensor,
+    features_b: Tensor,
+    subset_size: int | None,
+    num_subsets: int,
+    rng: torch.Generator | None,
+):
     features_a, features_b = check_pair(features_a, features_b)
     num_images = min(len(features_a), len(features_b))
     size = min(1000, max(2, num_images // 2)) if subset_size is None else subset_size
@@ -253,21 +356,33 @@ def _subset_values(features_a: Tensor, features_b: Tensor, subset_size: int | No
 
 
 def squared_mmd(features_a: Tensor, features_b: Tensor) -> float:
-    """Returns the unbiased squared MMD of two sets of features `[M, D]`, `[N, D]` with the kernel (x.y / D + 1)^3.
+    """Returns the unbiased squared MMD of two sets of features `[M, D]`, `[N, D]` with the kernel
+    (x.y / D + 1)^3.
 
-    Source: Gretton et al. 2012, JMLR 13, eq. 3: the mean over pairs of different images, so the diagonals are left out.
+    Source: Gretton et al. 2012, JMLR 13, eq. 3: the mean over pairs of different images, so the
+    diagonals are left out.
     """
     return _squared_mmd(*check_pair(features_a, features_b))
 
 
 def _squared_mmd(features_a: Tensor, features_b: Tensor) -> float:
-    a, b = (torch.cat([x / math.sqrt(x.shape[1]), x.new_ones(len(x), 1)], 1) for x in (features_a, features_b))  # a . b = x.y / D + 1
+    # a . b = x.y / D + 1
+    a, b = (
+        torch.cat([x / math.sqrt(x.shape[1]), x.new_ones(len(x), 1)], 1)
+        for x in (features_a, features_b)
+    )
     m, n = len(a), len(b)
-    return _pairs_within(a) / (m * (m - 1)) + _pairs_within(b) / (n * (n - 1)) - 2 * _sum_of_cubes(a, b) / (m * n)
+    return (
+        _pairs_within(a) / (m * (m - 1))
+        + _pairs_within(b) / (n * (n - 1))
+        - 2 * _sum_of_cubes(a, b) / (m * n)
+    )
 
 
 def _pairs_within(a: Tensor) -> float:
-    """Returns the sum of (a_i . a_j)^3 over all i and j that differ; each pair of blocks is computed once and counted twice."""
+    """Returns the sum of (a_i . a_j)^3 over all i and j that differ; each pair of blocks is
+    computed once and counted twice.
+    """
     total = -a.square().sum(1).pow(3).sum().item()
     for start in range(0, len(a), BLOCK_ROWS):
         rows = a[start : start + BLOCK_ROWS]

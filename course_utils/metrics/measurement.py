@@ -1,4 +1,6 @@
-"""What every metric checks first, and what it returns: a value with its error bar, number of images, features and reference."""
+"""What every metric checks first, and what it returns: a value with its error bar, number of
+images, features and reference.
+"""
 
 from __future__ import annotations
 
@@ -27,59 +29,88 @@ def check_features(features: Tensor, name: str = "features", min_images: int = 2
     features = torch.as_tensor(features)
     if features.ndim != 2:
         hint = "; extract() makes features of images" if features.ndim == 4 else ""
-        raise CourseError(f"{name}: expected a matrix of shape [N, D], got {list(features.shape)}{hint}.")
+        raise CourseError(
+            f"{name}: expected a matrix of shape [N, D], got {list(features.shape)}{hint}."
+        )
     if not features.is_floating_point():
-        raise CourseError(f"{name}: expected floating-point features, got {features.dtype}; extract() makes them from uint8 images.")
+        raise CourseError(
+            f"{name}: expected floating-point features, got {features.dtype}; extract() makes them"
+            " from uint8 images."
+        )
     if len(features) < min_images:
-        raise CourseError(f"{name}: expected at least {min_images} images, got {len(features)}; give more images.")
+        raise CourseError(
+            f"{name}: expected at least {min_images} images, got {len(features)}; give more images."
+        )
     if features.shape[1] < 1:
         raise CourseError(f"{name}: expected at least 1 feature an image, got 0.")
     features = features.detach().cpu().double()
-    if not all(piece.isfinite().all() for piece in features.split(1000)):  # in pieces: isfinite copies what it is given
-        raise CourseError(f"{name}: expected finite numbers, got NaN or infinity; the generator or the extractor has diverged.")
+    # in pieces: isfinite copies what it is given
+    if not all(piece.isfinite().all() for piece in features.split(1000)):
+        raise CourseError(
+            f"{name}: expected finite numbers, got NaN or infinity; the generator or the extractor"
+            " has diverged."
+        )
     return features
 
 
 def check_pair(
-    first: Tensor, second: Tensor, names: tuple[str, str] = ("features_a", "features_b"), min_images: int = 2
+    first: Tensor,
+    second: Tensor,
+    names: tuple[str, str] = ("features_a", "features_b"),
+    min_images: int = 2,
 ) -> tuple[Tensor, Tensor]:
     """Returns two matrices of features as float64 on the CPU.
 
     Raises:
         CourseError: either is wrong, or they have different numbers of features.
     """
-    first, second = check_features(first, names[0], min_images), check_features(second, names[1], min_images)
+    first, second = (
+        check_features(first, names[0], min_images),
+        check_features(second, names[1], min_images),
+    )
     if first.shape[1] != second.shape[1]:
-        raise CourseError(f"expected features from one extractor, got {first.shape[1]} columns and {second.shape[1]}; extract both sets alike.")
+        raise CourseError(
+            f"expected features from one extractor, got {first.shape[1]} columns and"
+            f" {second.shape[1]}; extract both sets alike."
+        )
     return first, second
 
 
 def check_probabilities(probabilities: Tensor) -> Tensor:
-    """Returns class probabilities `[N, K]` as float64 on the CPU, their rows adding up to 1 exactly.
+    """Returns class probabilities `[N, K]` as float64 on the CPU, their rows adding up to 1
+    exactly.
 
     Raises:
-        CourseError: another shape, fewer than 2 rows, values outside [0, 1], or rows that do not add up to 1.
+        CourseError: another shape, fewer than 2 rows, values outside [0, 1], or rows that do not
+            add up to 1.
     """
     probabilities = check_features(probabilities, "probabilities")
     sums = probabilities.sum(1, keepdim=True)
     if probabilities.min() < 0 or (sums - 1).abs().max() > 1e-3:
         low, high = probabilities.min().item(), probabilities.max().item()
         raise CourseError(
-            f"probabilities: expected rows of numbers from 0 that add up to 1, got values from {low:.3g} to {high:.3g} "
-            f"and sums from {sums.min().item():.3g} to {sums.max().item():.3g}; apply softmax to logits first."
+            "probabilities: expected rows of numbers from 0 that add up to 1, got values from"
+            f" {low:.3g} to {high:.3g} and sums from {sums.min().item():.3g} to"
+            f" {sums.max().item():.3g}; apply softmax to logits first."
         )
     return probabilities / sums
 
 
 def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
     """Raises CourseError unless `value` is a whole number from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or value < low
+        or (high is not None and value > high)
+    ):
         limits = f"at least {low}" if high is None else f"from {low} to {high}"
         raise CourseError(f"{name}: expected a whole number {limits}, got {value!r}.")
 
 
 def with_error(value: float, error: float) -> str:
-    """Returns a value and its standard error in words, such as "4.31 ± 0.12", both to the second digit of the error.
+    """Returns a value and its standard error in words, such as "4.31 ± 0.12", both to the second
+    digit of the error.
 
     Where the error is NaN or infinite, the value stands alone, with four digits.
     """
@@ -98,12 +129,15 @@ class Measurement:
         name: of the metric, such as "FID".
         value: of the metric.
         error: one standard error of the value; NaN where there is none.
-        num_images: that the value rests on; the smaller of the two numbers where two sets are compared.
+        num_images: that the value rests on; the smaller of the two numbers where two sets are
+            compared.
         extractor: whose features or probabilities were used, such as "classifier-strokes".
         dataset: what was compared with, such as "strokes test".
         note: a warning that belongs to the value.
-        size_matters: whether the expected value depends on the number of images, so that only equal numbers compare.
-        num_seeds: trainings whose mean the value is, where the error comes from their spread; 1 where it comes from the images.
+        size_matters: whether the expected value depends on the number of images, so that only equal
+            numbers compare.
+        num_seeds: trainings whose mean the value is, where the error comes from their spread; 1
+            where it comes from the images.
     """
 
     name: str
@@ -129,11 +163,15 @@ class Measurement:
         return with_error(self.value, self.error)
 
     def labelled(self, extractor: str = "", dataset: str = "") -> Measurement:
-        """Returns the same with the names of its features and of what it was compared with; an empty name keeps the old one."""
+        """Returns the same with the names of its features and of what it was compared with; an
+        empty name keeps the old one.
+        """
         return replace(self, extractor=extractor or self.extractor, dataset=dataset or self.dataset)
 
     def as_dict(self) -> dict[str, object]:
-        """Returns all fields for JSON, with None in place of NaN; `num_seeds` only where there are several."""
+        """Returns all fields for JSON, with None in place of NaN; `num_seeds` only where there are
+        several.
+        """
         fields: dict[str, object] = {}
         for name, value in asdict(self).items():
             fields[name] = None if isinstance(value, float) and math.isnan(value) else value
@@ -165,7 +203,9 @@ class Difference:
 
     @property
     def num_errors(self) -> float:
-        """The size of the difference in standard errors; infinite where there is no noise at all."""
+        """The size of the difference in standard errors; infinite where there is no noise at
+        all.
+        """
         return abs(self.difference) / self.error if self.error > 0 else math.inf
 
 
@@ -175,32 +215,43 @@ CONFIDENCE = 0.95  # of not calling two equal generators different
 def difference_limit(variances: Sequence[tuple[float, int]]) -> float:
     """Returns how many standard errors a difference must have to count, two-sided at 95 %.
 
-    That is 1.96 where the errors are known, and more where few seeds had to tell them: 2.78 for two means of three seeds with equal spread.
+    That is 1.96 where the errors are known, and more where few seeds had to tell them: 2.78 for two
+    means of three seeds with equal spread.
 
     Args:
-        variances: of what the difference is made of, each with the number of seeds that it was estimated from; 1 stands for "known".
+        variances: of what the difference is made of, each with the number of seeds that it was
+            estimated from; 1 stands for "known".
 
-    Source: Student 1908, Biometrika 6; Welch 1947, Biometrika 34; Satterthwaite 1946, Biometrics Bulletin 2, for the degrees of freedom.
+    Source: Student 1908, Biometrika 6; Welch 1947, Biometrika 34; Satterthwaite 1946, Biometrics
+    Bulletin 2, for the degrees of freedom.
     """
     from scipy.stats import t as student
 
     total = sum(variance for variance, _ in variances)
-    estimated = sum(variance**2 / (num_seeds - 1) for variance, num_seeds in variances if num_seeds > 1)
+    estimated = sum(
+        variance**2 / (num_seeds - 1) for variance, num_seeds in variances if num_seeds > 1
+    )
     freedom = total**2 / estimated if estimated > 0 else math.inf
     return float(student.ppf(0.5 + CONFIDENCE / 2, freedom))
 
 
-def is_difference_real(first: Measurement, second: Measurement, num_errors: float | None = None) -> Difference:
+def is_difference_real(
+    first: Measurement, second: Measurement, num_errors: float | None = None
+) -> Difference:
     """Returns whether two measurements of one metric differ by more than chance would explain.
 
-    The rule: |difference| > limit * sqrt(error1^2 + error2^2). It takes the measurements as independent and their noise as normal, and then calls
-    two equal generators different in at most 5 % of all cases (two-sided). The limit is 1.96 where the errors come from many images, and that of
-    Student's t distribution where they come from few seeds (`difference_limit`). Generators that are compared with the same reference images
-    share part of their noise; the rule is then on the safe side. Comparing many generators takes a larger `num_errors`.
+    The rule: |difference| > limit * sqrt(error1^2 + error2^2). It takes the measurements as
+    independent and their noise as normal, and then calls two equal generators different in at most
+    5 % of all cases (two-sided). The limit is 1.96 where the errors come from many images, and that
+    of Student's t distribution where they come from few seeds (`difference_limit`). Generators that
+    are compared with the same reference images share part of their noise; the rule is then on the
+    safe side. Comparing many generators takes a larger `num_errors`.
 
     Args:
-        first, second: of one metric, with one extractor, against one dataset; of equal numbers of images where the metric is biased by it.
-        num_errors: standard errors of the difference that chance may explain, above 0; None takes the limit for the numbers of seeds.
+        first, second: of one metric, with one extractor, against one dataset; of equal numbers of
+            images where the metric is biased by it.
+        num_errors: standard errors of the difference that chance may explain, above 0; None takes
+            the limit for the numbers of seeds.
 
     Raises:
         CourseError: measurements that cannot be compared, or that have no error bar.
@@ -208,35 +259,59 @@ def is_difference_real(first: Measurement, second: Measurement, num_errors: floa
     for what in ("name", "extractor", "dataset"):
         if getattr(first, what) != getattr(second, what):
             both = f"{getattr(first, what)!r} and {getattr(second, what)!r}"
-            raise CourseError(f"expected two measurements with one {what}, got {both}; measure both alike.")
+            raise CourseError(
+                f"expected two measurements with one {what}, got {both}; measure both alike."
+            )
     if (first.size_matters or second.size_matters) and first.num_images != second.num_images:
         raise CourseError(
-            f"expected two {first.name} of equal numbers of images, got {first.num_images:,} and {second.num_images:,}; "
-            "its bias depends on the number, so measure both with the smaller one."
+            f"expected two {first.name} of equal numbers of images, got {first.num_images:,} and"
+            f" {second.num_images:,}; its bias depends on the number, so measure both with the"
+            " smaller one."
         )
     if num_errors is not None and not num_errors > 0:
-        raise CourseError(f"num_errors: expected a number above 0, such as 1.96, got {num_errors!r}.")
+        raise CourseError(
+            f"num_errors: expected a number above 0, such as 1.96, got {num_errors!r}."
+        )
     error = math.hypot(first.error, second.error)
     if not math.isfinite(error):
-        raise CourseError(f"expected two measurements with error bars, got {first.number} and {second.number}; measure with an error bar.")
+        raise CourseError(
+            f"expected two measurements with error bars, got {first.number} and {second.number};"
+            " measure with an error bar."
+        )
     difference = first.value - second.value
-    limit = num_errors or difference_limit([(first.error**2, first.num_seeds), (second.error**2, second.num_seeds)])
+    limit = num_errors or difference_limit(
+        [(first.error**2, first.num_seeds), (second.error**2, second.num_seeds)]
+    )
     real = abs(difference) > limit * error
-    size = f"{abs(difference) / error:.1f} standard errors, limit {limit:.2f}" if error > 0 else "no noise at all"
+    size = (
+        f"{abs(difference) / error:.1f} standard errors, limit {limit:.2f}"
+        if error > 0
+        else "no noise at all"
+    )
     judgement = "real" if real else "within the noise"
-    text = f"{first.name}: {first.number} against {second.number}; the difference of {difference:.3g} is {judgement} ({size})."
+    text = (
+        f"{first.name}: {first.number} against {second.number}; the difference of {difference:.3g}"
+        f" is {judgement} ({size})."
+    )
     return Difference(real, difference, error, limit, text)
 
 
-def bootstrap(statistic: Callable[..., float], *matrices: Tensor, num_rounds: int = 100, rng: torch.Generator | None = None) -> float:
-    """Returns the standard error of a statistic: its spread when the rows of every matrix are drawn again, with replacement.
+def bootstrap(
+    statistic: Callable[..., float],
+    *matrices: Tensor,
+    num_rounds: int = 100,
+    rng: torch.Generator | None = None,
+) -> float:
+    """Returns the standard error of a statistic: its spread when the rows of every matrix are drawn
+    again, with replacement.
 
     It is a spread, not a bias correction: repeated rows make most distances between sets larger.
 
     Args:
         statistic: called with one resampled matrix for each that was given; returns a number.
         matrices: `[N, ...]`, rows are independent draws; at least 2 rows each.
-        num_rounds: how often to draw again, at least 2; the error of the result is about 1/sqrt(2 num_rounds) of it.
+        num_rounds: how often to draw again, at least 2; the error of the result is about 1/sqrt(2
+            num_rounds) of it.
         rng: source of the draws; None starts one from a fixed seed.
 
     Source: Efron 1979, Annals of Statistics 7(1), "Bootstrap methods".
@@ -249,12 +324,16 @@ def bootstrap(statistic: Callable[..., float], *matrices: Tensor, num_rounds: in
     rng = make_rng(0) if rng is None else rng
     values = []
     for _ in range(num_rounds):
-        resampled = [matrix[torch.randint(len(matrix), (len(matrix),), generator=rng)] for matrix in matrices]
+        resampled = [
+            matrix[torch.randint(len(matrix), (len(matrix),), generator=rng)] for matrix in matrices
+        ]
         values.append(float(statistic(*resampled)))
     return torch.tensor(values, dtype=torch.float64).std().item()
 
 
-def mean_over_seeds(name: str, values: Sequence[float], num_images: int, **about: Any) -> Measurement:
+def mean_over_seeds(
+    name: str, values: Sequence[float], num_images: int, **about: Any
+) -> Measurement:
     """Returns the mean of a metric over seeds, its error from the spread between trainings.
 
     Args:
@@ -274,13 +353,17 @@ class SeedMean(NamedTuple):
 
 
 def seed_error(values: Sequence[float]) -> SeedMean:
-    """Returns the mean over seeds and its standard error, from the spread between trainings that differ in nothing but the seed.
+    """Returns the mean over seeds and its standard error, from the spread between trainings that
+    differ in nothing but the seed.
 
     Args:
         values: one for each seed, at least 2.
     """
     if len(values) < 2:
-        raise CourseError(f"expected the values of at least 2 seeds, got {len(values)}; one training says nothing about the noise between trainings.")
+        raise CourseError(
+            f"expected the values of at least 2 seeds, got {len(values)}; one training says nothing"
+            " about the noise between trainings."
+        )
     tensor = torch.tensor([float(value) for value in values], dtype=torch.float64)
     if not tensor.isfinite().all():
         raise CourseError(f"expected finite values, got {list(values)}.")

@@ -1,4 +1,6 @@
-"""What every model of the course is: `loss` and `sample`, nothing else that the training loop has to know."""
+"""What every model of the course is: `loss` and `sample`, nothing else that the training loop has
+to know.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,10 @@ class Model(nn.Module):
 
     Attributes:
         family: the name that presets, checkpoints and the command line use.
-        can_sample: whether `sample` draws images; False for families that answer questions about an image.
-        has_likelihood: whether the model gives log p(x), by `log_prob` (exact) or by `log_weights` (importance weights of a bound).
+        can_sample: whether `sample` draws images; False for families that answer questions about an
+            image.
+        has_likelihood: whether the model gives log p(x), by `log_prob` (exact) or by `log_weights`
+            (importance weights of a bound).
         config: the frozen dataclass that the model was built from.
     """
 
@@ -52,19 +56,26 @@ class Model(nn.Module):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether the model learned p(image | label) and not how frequent labels are, so that who draws from it as a whole gives the labels."""
+        """Whether the model learned p(image | label) and not how frequent labels are, so that who
+        draws from it as a whole gives the labels.
+        """
         return False
 
     def trainable_parts(self) -> dict[str, nn.Module]:
-        """Returns the sub-modules that are updated one after the other in each step, in that order, each by its own optimizer."""
+        """Returns the sub-modules that are updated one after the other in each step, in that order,
+        each by its own optimizer.
+        """
         return {"model": self}
 
     def learning_rate_factors(self) -> dict[str, float]:
         """Returns the factor of the learning rate of each part."""
         return dict.fromkeys(self.trainable_parts(), 1.0)
 
-    def loss(self, batch: Batch, part: str, *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Returns per-image terms `[B]`; `"loss"` is what training minimises for `part`, the others are its named terms.
+    def loss(
+        self, batch: Batch, part: str, *, rng: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Returns per-image terms `[B]`; `"loss"` is what training minimises for `part`, the others
+        are its named terms.
 
         Args:
             batch: signed images and labels.
@@ -74,16 +85,25 @@ class Model(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define loss()")
 
     def alarms(self, rows: Sequence[dict[str, Any]]) -> list[str]:
-        """Returns a line for each way in which the last epoch of a history shows that the training goes wrong; `fit` prints them."""
+        """Returns a line for each way in which the last epoch of a history shows that the training
+        goes wrong; `fit` prints them.
+        """
         return []
 
-    def sample(self, n: int, *, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
-        """Returns `n` new images `[n, C, H, W]` in [-1, 1], for the given labels `[n]` where the family is conditional.
+    def sample(
+        self, n: int, *, labels: Tensor | None = None, rng: torch.Generator | None = None
+    ) -> Tensor:
+        """Returns `n` new images `[n, C, H, W]` in [-1, 1], for the given labels `[n]` where the
+        family is conditional.
 
         Raises:
-            CourseError: the family cannot sample, because it answers questions about images and models no p(image).
+            CourseError: the family cannot sample, because it answers questions about images and
+                models no p(image).
         """
-        raise CourseError(f"a {self.family} cannot sample: it answers a question about an image and models no p(image). Use a generative family.")
+        raise CourseError(
+            f"a {self.family} cannot sample: it answers a question about an image and models no"
+            " p(image). Use a generative family."
+        )
 
 
 def check_num_samples(n: int) -> None:
@@ -95,4 +115,7 @@ def check_num_samples(n: int) -> None:
 def check_unconditional(family: str, labels: Tensor | None) -> None:
     """Raises CourseError where labels are given to a model that was not trained with any."""
     if labels is not None:
-        raise CourseError(f"this {family} is not class-conditional: expected labels=None, got labels. It samples p(image), not p(image | label).")
+        raise CourseError(
+            f"this {family} is not class-conditional: expected labels=None, got labels. It samples"
+            " p(image), not p(image | label)."
+        )

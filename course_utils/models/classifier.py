@@ -1,4 +1,6 @@
-"""A small convolutional classifier: the discriminative rival of notebook 01 and the course's feature extractor for metrics."""
+"""A small convolutional classifier: the discriminative rival of notebook 01 and the course's
+feature extractor for metrics.
+"""
 
 from __future__ import annotations
 
@@ -47,17 +49,29 @@ class Classifier(Model):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__(config)
         layers: list[nn.Module] = []
-        for channels_in, channels_out in itertools.pairwise((config.image_channels, *config.channels)):
-            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(), nn.MaxPool2d(2)]
+        for channels_in, channels_out in itertools.pairwise(
+            (config.image_channels, *config.channels)
+        ):
+            layers += [
+                nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels_out),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
         side = config.image_size // 8
-        self.backbone = nn.Sequential(*layers, nn.Flatten(), nn.Linear(config.channels[-1] * side * side, config.feature_dim))
+        self.backbone = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(config.channels[-1] * side * side, config.feature_dim)
+        )
         self.head = nn.Linear(config.feature_dim, config.num_classes)
 
     def features(self, images: Tensor) -> Tensor:
         """Returns the penultimate layer `[B, feature_dim]` for signed images `[B, C, H, W]`."""
         expected = [self.config.image_channels, self.config.image_size, self.config.image_size]
         if list(images.shape[1:]) != expected:
-            raise CourseError(f"expected images of shape [B, {', '.join(map(str, expected))}], got {list(images.shape)}.")
+            raise CourseError(
+                f"expected images of shape [B, {', '.join(map(str, expected))}], got"
+                f" {list(images.shape)}."
+            )
         return self.backbone(images)
 
     def logits(self, images: Tensor) -> Tensor:
@@ -69,11 +83,17 @@ class Classifier(Model):
         """Returns p(label | image), `[B, num_classes]`, rows adding up to 1."""
         return self.logits(images).softmax(1)
 
-    def loss(self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Returns `loss` (cross-entropy with smoothed labels), `cross_entropy` in nats and `accuracy` (0 or 1) per image, `[B]`."""
+    def loss(
+        self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Returns `loss` (cross-entropy with smoothed labels), `cross_entropy` in nats and
+        `accuracy` (0 or 1) per image, `[B]`.
+        """
         logits = self.logits(batch.images)
         return {
-            "loss": F.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing, reduction="none"),
+            "loss": F.cross_entropy(
+                logits, batch.labels, label_smoothing=self.config.label_smoothing, reduction="none"
+            ),
             "cross_entropy": F.cross_entropy(logits, batch.labels, reduction="none").detach(),
             "accuracy": (logits.argmax(1) == batch.labels).float(),
         }

@@ -1,7 +1,9 @@
-"""Variational autoencoder: encoder q(z | x), decoder p(x | z), prior p(z), which is N(0, I) unless the config asks for a learned one.
+"""Variational autoencoder: encoder q(z | x), decoder p(x | z), prior p(z), which is N(0, I) unless
+the config asks for a learned one.
 
-Source: Kingma & Welling 2014 (arXiv:1312.6114), eq. 10; beta: Higgins et al. 2017; free bits: Kingma et al. 2016 (arXiv:1606.04934), eq. 15;
-several importance samples: Burda et al. 2016 (arXiv:1509.00519), eq. 8, with the gradient of Tucker et al. 2019 (arXiv:1810.04152), eq. 8.
+Source: Kingma & Welling 2014 (arXiv:1312.6114), eq. 10; beta: Higgins et al. 2017; free bits:
+Kingma et al. 2016 (arXiv:1606.04934), eq. 15; several importance samples: Burda et al. 2016
+(arXiv:1509.00519), eq. 8, with the gradient of Tucker et al. 2019 (arXiv:1810.04152), eq. 8.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ from course_utils.models.blocks import conv_decoder, conv_encoder, mlp
 
 
 def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
-    """Returns log p(x) = sum over pixels of x * logit - log(1 + exp(logit)) in nats, `[B]` or `[K, B]`.
+    """Returns log p(x) = sum over pixels of x * logit - log(1 + exp(logit)) in nats, `[B]` or `[K,
+    B]`.
 
-    Equal to minus the summed binary cross-entropy, grey pixels included, and two to three times faster.
+    Equal to minus the summed binary cross-entropy, grey pixels included, and two to three times
+    faster.
 
     Args:
         x: unit pixels, `[B, D]`.
@@ -38,7 +42,9 @@ def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
 
 
 class _BernoulliLogLikelihood(torch.autograd.Function):
-    """The gradient is x - sigmoid(logits): autograd would keep three more tensors of that size and pass over them."""
+    """The gradient is x - sigmoid(logits): autograd would keep three more tensors of that size and
+    pass over them.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, logits: Tensor) -> Tensor:
@@ -60,10 +66,12 @@ class _BernoulliLogLikelihood(torch.autograd.Function):
 
 
 def sum_softplus(logits: Tensor) -> Tensor:
-    """Returns the sum of log(1 + exp(logit)) over the last axis: minus the log-probability that every pixel is black.
+    """Returns the sum of log(1 + exp(logit)) over the last axis: minus the log-probability that
+    every pixel is black.
 
-    log(1 + exp(l)) = max(l, 0) + log(1 + exp(-|l|)) cannot overflow. Its second part is at most log 2, so that `log` does, which is measured five
-    times faster than `log1p` and rounds by 6e-8 a pixel at most.
+    log(1 + exp(l)) = max(l, 0) + log(1 + exp(-|l|)) cannot overflow. Its second part is at most log
+    2, so that `log` does, which is measured five times faster than `log1p` and rounds by 6e-8 a
+    pixel at most.
     """
     return F.relu(logits).sum(-1) + logits.abs().neg_().exp_().add_(1.0).log_().sum(-1)
 
@@ -79,8 +87,12 @@ class StandardPrior(nn.Module):
         """Returns log p(z) - log N(z; 0, I), which is 0, `[...]` for latents `[..., D]`."""
         return z.new_zeros(z.shape[:-1])
 
-    def sample(self, n: int, rng: torch.Generator | None, like: Tensor, temperature: float = 1.0) -> Tensor:
-        """Returns `n` draws of N(0, temperature² I), `[n, D]`, with the device and dtype of `like`."""
+    def sample(
+        self, n: int, rng: torch.Generator | None, like: Tensor, temperature: float = 1.0
+    ) -> Tensor:
+        """Returns `n` draws of N(0, temperature² I), `[n, D]`, with the device and dtype of
+        `like`.
+        """
         return temperature * randn((n, self.latent_dim), rng, like)
 
 
@@ -97,20 +109,33 @@ class MixturePrior(nn.Module):
         self.logvar = nn.Parameter(torch.zeros(num_components, latent_dim))
 
     def log_ratio(self, z: Tensor) -> Tensor:
-        """Returns log p(z) - log N(z; 0, I) in nats, `[...]` for latents `[..., D]`: by how much the mixture finds z likelier."""
+        """Returns log p(z) - log N(z; 0, I) in nats, `[...]` for latents `[..., D]`: by how much
+        the mixture finds z likelier.
+        """
         with torch.autocast(z.device.type, enabled=False):  # half precision would round the squares
             precision = torch.exp(-self.logvar)  # [M, D]
-            offset = self.logits.log_softmax(0) - 0.5 * (precision * self.mean.square() + self.logvar).sum(1)
+            offset = self.logits.log_softmax(0) - 0.5 * (
+                precision * self.mean.square() + self.logvar
+            ).sum(1)
             squares = z.float().square()
-            components = z.float() @ (precision * self.mean).T - 0.5 * (squares @ precision.T) + offset  # the constants log(2 pi) cancel
+            # the constants log(2 pi) cancel
+            components = (
+                z.float() @ (precision * self.mean).T - 0.5 * (squares @ precision.T) + offset
+            )
             return components.logsumexp(-1) + 0.5 * squares.sum(-1)
 
     @torch.no_grad()
-    def sample(self, n: int, rng: torch.Generator | None, like: Tensor, temperature: float = 1.0) -> Tensor:
-        """Returns `n` draws, `[n, D]`, each at `temperature` times its usual distance from the mean of its component."""
+    def sample(
+        self, n: int, rng: torch.Generator | None, like: Tensor, temperature: float = 1.0
+    ) -> Tensor:
+        """Returns `n` draws, `[n, D]`, each at `temperature` times its usual distance from the mean
+        of its component.
+        """
         shares = self.logits.softmax(0)
         device = shares.device if rng is None else rng.device
-        chosen = torch.multinomial(shares.to(device), n, replacement=True, generator=rng).to(shares.device)
+        chosen = torch.multinomial(shares.to(device), n, replacement=True, generator=rng).to(
+            shares.device
+        )
         eps = randn((n, self.mean.shape[1]), rng, like)
         return self.mean[chosen] + temperature * torch.exp(0.5 * self.logvar[chosen]) * eps
 
@@ -140,9 +165,7 @@ class VAEConfig:
     )
     # dynamic: a pixel is white with its grey value as the probability
     binarisation: Literal["none", "dynamic"] = setting(
-        "none",
-        "whether pixels are drawn black or white at every step",
-        choices=("none", "dynamic"),
+        "none", "whether pixels are drawn black or white at every step", choices=("none", "dynamic")
     )
     noise_std: float = setting(
         0.1,
@@ -199,44 +222,75 @@ class VAE(Model):
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__(config)
-        make_encoder, make_decoder = (conv_encoder, conv_decoder) if config.network == "conv" else (_mlp_encoder, _mlp_decoder)
+        make_encoder, make_decoder = (
+            (conv_encoder, conv_decoder)
+            if config.network == "conv"
+            else (_mlp_encoder, _mlp_decoder)
+        )
         self.encoder = make_encoder(config.image_shape, config.hidden_dims, 2 * config.latent_dim)
         self.decoder = make_decoder(config.latent_dim, config.hidden_dims[::-1], config.image_shape)
         num_components = config.num_prior_components
-        self.prior = MixturePrior(num_components, config.latent_dim) if num_components else StandardPrior(config.latent_dim)
+        self.prior = (
+            MixturePrior(num_components, config.latent_dim)
+            if num_components
+            else StandardPrior(config.latent_dim)
+        )
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns mean and log-variance of q(z | x), each `[B, latent_dim]`, for signed images `[B, C, H, W]`."""
+        """Returns mean and log-variance of q(z | x), each `[B, latent_dim]`, for signed images `[B,
+        C, H, W]`.
+        """
         if tuple(images.shape[1:]) != self.config.image_shape:
-            raise CourseError(f"expected images of shape [B, {', '.join(map(str, self.config.image_shape))}], got {list(images.shape)}.")
+            raise CourseError(
+                f"expected images of shape [B, {', '.join(map(str, self.config.image_shape))}], got"
+                f" {list(images.shape)}."
+            )
         mu, logvar = self.encoder(images).chunk(2, dim=1)
         return mu, logvar
 
     def decode(self, z: Tensor) -> Tensor:
-        """Returns the mean image of p(x | z) in [-1, 1], `[B, C, H, W]`, for latents `[B, latent_dim]`."""
+        """Returns the mean image of p(x | z) in [-1, 1], `[B, C, H, W]`, for latents `[B,
+        latent_dim]`.
+        """
         if z.shape[1:] != (self.config.latent_dim,):
-            raise CourseError(f"expected latents of shape [B, {self.config.latent_dim}], got {list(z.shape)}.")
+            raise CourseError(
+                f"expected latents of shape [B, {self.config.latent_dim}], got {list(z.shape)}."
+            )
         return unit_to_signed(torch.sigmoid(self.decoder(z)))
 
     def reconstruct(self, images: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
-        """Returns decoded images in [-1, 1]: from the mean of q(z | x), or from a draw of it where `rng` is given."""
+        """Returns decoded images in [-1, 1]: from the mean of q(z | x), or from a draw of it where
+        `rng` is given.
+        """
         mu, logvar = self.encode(images)
         return self.decode(mu if rng is None else reparameterise(mu, logvar, rng))
 
     def log_likelihood(self, images: Tensor, z: Tensor) -> Tensor:
-        """Returns log p(x | z) in nats, summed over pixels, `[B]` for z `[B, latent_dim]`, `[K, B]` for K draws an image."""
+        """Returns log p(x | z) in nats, summed over pixels, `[B]` for z `[B, latent_dim]`, `[K, B]`
+        for K draws an image.
+        """
         x = signed_to_unit(images).flatten(1)
         logits = self.decoder(z.flatten(0, -2)).view(*z.shape[:-1], -1)
-        with torch.autocast(images.device.type, enabled=False):  # half precision would round the sums over pixels
+        # half precision would round the sums over pixels
+        with torch.autocast(images.device.type, enabled=False):
             logits = logits.to(x.dtype)
-            if self.config.likelihood == "bernoulli":  # on grey pixels: a cross-entropy, bounded below by the pixels' own entropy
+            # on grey pixels: a cross-entropy, bounded below by the pixels' own entropy
+            if self.config.likelihood == "bernoulli":
                 return bernoulli_log_likelihood(x, logits)
             squared = ((x - torch.sigmoid(logits)) / self.config.noise_std).square().sum(-1)
-            return -0.5 * squared - x.shape[1] * (math.log(self.config.noise_std) + 0.5 * math.log(2 * math.pi))
+            return -0.5 * squared - x.shape[1] * (
+                math.log(self.config.noise_std) + 0.5 * math.log(2 * math.pi)
+            )
 
-    def loss(self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Returns `loss`, `negative_elbo`, `reconstruction` and `kl` in nats per image, `[B]`; reconstruction is -log p(x | z)."""
-        images = binarise(batch.images, rng) if self.config.binarisation == "dynamic" else batch.images
+    def loss(
+        self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Returns `loss`, `negative_elbo`, `reconstruction` and `kl` in nats per image, `[B]`;
+        reconstruction is -log p(x | z).
+        """
+        images = (
+            binarise(batch.images, rng) if self.config.binarisation == "dynamic" else batch.images
+        )
         mu, logvar = self.encode(images)
         if self.config.num_importance_samples > 1:
             return self._importance_weighted_loss(images, mu, logvar, rng)
@@ -248,58 +302,90 @@ class VAE(Model):
         return _terms(loss, reconstruction, kl.sum(1) - closeness)
 
     def _penalty(self, kl: Tensor) -> Tensor:
-        """Returns the term that beta multiplies, `[B]` or a number: the KL term, or its mean with a floor under each dimension."""
+        """Returns the term that beta multiplies, `[B]` or a number: the KL term, or its mean with a
+        floor under each dimension.
+        """
         if self.config.free_bits > 0:
-            return kl.mean(0).clamp(min=self.config.free_bits).sum()  # a dimension below its free bits gets no gradient
+            # a dimension below its free bits gets no gradient
+            return kl.mean(0).clamp(min=self.config.free_bits).sum()
         return kl.sum(1)
 
-    def _importance_weighted_loss(self, images: Tensor, mu: Tensor, logvar: Tensor, rng: torch.Generator | None) -> dict[str, Tensor]:
-        """Returns the terms of `loss` for several draws of z an image, whose means the terms but `loss` are.
+    def _importance_weighted_loss(
+        self, images: Tensor, mu: Tensor, logvar: Tensor, rng: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Returns the terms of `loss` for several draws of z an image, whose means the terms but
+        `loss` are.
 
-        The gradient is the doubly reparameterised one: log q counts as a function of z alone, and what reaches z is weighted a second time.
-        It equals the plain gradient on average, with less noise in the encoder.
+        The gradient is the doubly reparameterised one: log q counts as a function of z alone, and
+        what reaches z is weighted a second time. It equals the plain gradient on average, with less
+        noise in the encoder.
         """
         num_samples = self.config.num_importance_samples
-        z = reparameterise(mu.expand(num_samples, *mu.shape), logvar, rng)  # [num_samples, B, latent_dim]
+        # [num_samples, B, latent_dim]
+        z = reparameterise(mu.expand(num_samples, *mu.shape), logvar, rng)
         log_likelihood, log_ratio = self.log_likelihood(images, z), self.prior.log_ratio(z)
         log_weights = log_likelihood + log_ratio + log_prior_ratio(z, mu.detach(), logvar.detach())
         if z.requires_grad:
             normalised = log_weights.detach().softmax(0)
             z.register_hook(lambda gradient: gradient * normalised[..., None])
         loss = math.log(num_samples) - log_weights.logsumexp(0)
-        return _terms(loss, -log_likelihood.mean(0), gaussian_kl(mu, logvar).sum(1) - log_ratio.mean(0))
+        return _terms(
+            loss, -log_likelihood.mean(0), gaussian_kl(mu, logvar).sum(1) - log_ratio.mean(0)
+        )
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, labels: Tensor | None = None, rng: torch.Generator | None = None, temperature: float = 1.0
+        self,
+        n: int,
+        *,
+        labels: Tensor | None = None,
+        rng: torch.Generator | None = None,
+        temperature: float = 1.0,
     ) -> Tensor:
-        """Returns `n` decoder means in [-1, 1] for z ~ p(z), `[n, C, H, W]`; `temperature` scales the standard deviation of the prior."""
+        """Returns `n` decoder means in [-1, 1] for z ~ p(z), `[n, C, H, W]`; `temperature` scales
+        the standard deviation of the prior.
+        """
         check_num_samples(n)
         check_unconditional(self.family, labels)
         return self.decode(self.prior.sample(n, rng, next(self.parameters()), temperature))
 
-    def log_weights(self, images: Tensor, num_samples: int, *, rng: torch.Generator | None = None) -> Tensor:
-        """Returns log p(x, z) - log q(z | x) for `num_samples` draws z ~ q(z | x) of each image, `[num_samples, B]`, in nats.
+    def log_weights(
+        self, images: Tensor, num_samples: int, *, rng: torch.Generator | None = None
+    ) -> Tensor:
+        """Returns log p(x, z) - log q(z | x) for `num_samples` draws z ~ q(z | x) of each image,
+        `[num_samples, B]`, in nats.
 
-        Their mean over draws is the ELBO; the log of their mean exponential is the importance-weighted bound.
-        Source: Burda et al. 2016 (arXiv:1509.00519), eq. 8.
+        Their mean over draws is the ELBO; the log of their mean exponential is the
+        importance-weighted bound. Source: Burda et al. 2016 (arXiv:1509.00519), eq. 8.
         """
         mu, logvar = self.encode(images)
-        z = reparameterise(mu.expand(num_samples, *mu.shape), logvar, rng)  # [num_samples, B, latent_dim]
-        return self.log_likelihood(images, z) + self.prior.log_ratio(z) + log_prior_ratio(z, mu, logvar)
+        # [num_samples, B, latent_dim]
+        z = reparameterise(mu.expand(num_samples, *mu.shape), logvar, rng)
+        return (
+            self.log_likelihood(images, z)
+            + self.prior.log_ratio(z)
+            + log_prior_ratio(z, mu, logvar)
+        )
 
 
 def _terms(loss: Tensor, reconstruction: Tensor, kl: Tensor) -> dict[str, Tensor]:
     """Returns the terms of `VAE.loss`; all but the first are for the record."""
     reconstruction, kl = reconstruction.detach(), kl.detach()
-    return {"loss": loss, "negative_elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+    return {
+        "loss": loss,
+        "negative_elbo": reconstruction + kl,
+        "reconstruction": reconstruction,
+        "kl": kl,
+    }
 
 
 def reparameterise(mu: Tensor, logvar: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """Returns z = mu + sigma * eps with eps ~ N(0, I): a draw from q(z | x) that gradients pass through.
+    """Returns z = mu + sigma * eps with eps ~ N(0, I): a draw from q(z | x) that gradients pass
+    through.
 
     Args:
-        mu, logvar: mean and log-variance, `[B, D]`; a mean that was expanded to `[K, B, D]` gives K draws.
+        mu, logvar: mean and log-variance, `[B, D]`; a mean that was expanded to `[K, B, D]` gives K
+            draws.
         rng: source of eps.
 
     Source: Kingma & Welling 2014 (arXiv:1312.6114), sec. 2.4.
@@ -308,7 +394,8 @@ def reparameterise(mu: Tensor, logvar: Tensor, rng: torch.Generator | None = Non
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Returns KL(N(mu, exp(logvar)) || N(0, 1)) in nats for each latent dimension, `[B, D]`; sum over D for the KL of an image.
+    """Returns KL(N(mu, exp(logvar)) || N(0, 1)) in nats for each latent dimension, `[B, D]`; sum
+    over D for the KL of an image.
 
     Source: Kingma & Welling 2014 (arXiv:1312.6114), app. B.
     """
@@ -316,13 +403,21 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def log_prior_ratio(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
-    """Returns log N(z; 0, I) - log q(z | x) in nats for draws z of N(mu, exp(logvar)), summed over the last axis; the constants log(2 pi) cancel."""
+    """Returns log N(z; 0, I) - log q(z | x) in nats for draws z of N(mu, exp(logvar)), summed over
+    the last axis; the constants log(2 pi) cancel.
+    """
     return 0.5 * ((z - mu).square() * torch.exp(-logvar) + logvar - z.square()).sum(-1)
 
 
-def _mlp_encoder(image_shape: tuple[int, int, int], hidden_dims: tuple[int, ...], out_dim: int) -> nn.Module:
+def _mlp_encoder(
+    image_shape: tuple[int, int, int], hidden_dims: tuple[int, ...], out_dim: int
+) -> nn.Module:
     return nn.Sequential(nn.Flatten(), mlp((math.prod(image_shape), *hidden_dims, out_dim)))
 
 
-def _mlp_decoder(latent_dim: int, hidden_dims: tuple[int, ...], image_shape: tuple[int, int, int]) -> nn.Module:
-    return nn.Sequential(mlp((latent_dim, *hidden_dims, math.prod(image_shape))), nn.Unflatten(1, image_shape))
+def _mlp_decoder(
+    latent_dim: int, hidden_dims: tuple[int, ...], image_shape: tuple[int, int, int]
+) -> nn.Module:
+    return nn.Sequential(
+        mlp((latent_dim, *hidden_dims, math.prod(image_shape))), nn.Unflatten(1, image_shape)
+    )

@@ -1,11 +1,25 @@
-"""Figures of the course: tensors and rows in, a matplotlib Figure out. Nothing here trains, reads files or shows anything."""
+"""Figures of the course: tensors and rows in, a matplotlib Figure out. Nothing here trains, reads
+files or shows anything.
+"""
 
 from course_utils.base.lazy import lazy_door
 
 __getattr__, __dir__ = lazy_door(
     __name__,
     {
-        "course_utils.plotting.charts": ["comparison", "curves", "fits", "histograms", "latent_map", "lines", "ranked_bars", "roc_curves", "scatter_band", "stacked_bars", "training_curves"],
+        "course_utils.plotting.charts": [
+            "comparison",
+            "curves",
+            "fits",
+            "histograms",
+            "latent_map",
+            "lines",
+            "ranked_bars",
+            "roc_curves",
+            "scatter_band",
+            "stacked_bars",
+            "training_curves",
+        ],
         "course_utils.plotting.pictures": ["image_grid", "image_rows", "image_table"],
         "course_utils.plotting.gan": ["discriminators", "gan_curves", "point_frames"],
         "course_utils.plotting.metrics": ["comparison_with_floor", "verdict_table"],

@@ -1,4 +1,6 @@
-"""What every figure of the course has in common: its colours and sizes, an empty canvas, and animations of bounded size."""
+"""What every figure of the course has in common: its colours and sizes, an empty canvas, and
+animations of bounded size.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-# Okabe and Ito (2008), "Color Universal Design". Black comes last, so that the first lines of a plot are coloured.
+# Okabe and Ito (2008), "Color Universal Design". Black comes last, so that the first lines of a
+# plot are coloured.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 
 FIGURE_DPI = 100  # a figure of 7 inches is shown 700 px wide ...
-SAVED_DPI = 140  # ... and stored with more pixels than that, so that it stays sharp on dense screens
+# ... and stored with more pixels than that, so that it stays sharp on dense screens
+SAVED_DPI = 140
 
 RC_PARAMS: dict[RcKeyType, Any] = {
     "figure.dpi": FIGURE_DPI,
@@ -86,9 +90,15 @@ class Animation:
 
 
 def animate(
-    frames: Sequence[Tensor], seconds: float = 3.0, *, scale: int = 2, kind: str = "png", max_bytes: int = 250_000
+    frames: Sequence[Tensor],
+    seconds: float = 3.0,
+    *,
+    scale: int = 2,
+    kind: str = "png",
+    max_bytes: int = 250_000,
 ) -> Animation:
-    """Returns frames as one animation that starts again for ever; every second frame is left out until it is small enough.
+    """Returns frames as one animation that starts again for ever; every second frame is left out
+    until it is small enough.
 
     Args:
         frames: uint8 `[C, H, W]` with 1 or 3 channels, all of one shape, at least 3.
@@ -98,7 +108,8 @@ def animate(
         max_bytes: the largest file allowed.
 
     Raises:
-        CourseError: frames of another kind or of different shapes, or a size that cannot be reached.
+        CourseError: frames of another kind or of different shapes, or a size that cannot be
+            reached.
     """
     if kind not in MIME_TYPES:
         raise unknown("kind of animation", kind, MIME_TYPES)
@@ -107,17 +118,28 @@ def animate(
     pictures = [_picture(frame, scale) for frame in frames]
     sizes = {(picture.size, picture.mode) for picture in pictures}
     enough = len(pictures) >= MIN_FRAMES and len(sizes) == 1
-    require(enough, "frames", f"at least {MIN_FRAMES} of one shape", f"{len(pictures)} of {len(sizes)} shapes")
+    require(
+        enough,
+        "frames",
+        f"at least {MIN_FRAMES} of one shape",
+        f"{len(pictures)} of {len(sizes)} shapes",
+    )
     while len(pictures) >= MIN_FRAMES:
         data = _encode(pictures, seconds, kind)
         if len(data) <= max_bytes:
             return Animation(data, MIME_TYPES[kind], len(pictures), *pictures[0].size)
-        pictures = pictures[:-1:2] + pictures[-1:] if len(pictures) > MIN_FRAMES else []  # the last frame is the result: it stays
-    raise CourseError(f"max_bytes: expected room for {MIN_FRAMES} frames, got {max_bytes:,}; show fewer or smaller images, or raise max_bytes.")
+        # the last frame is the result: it stays
+        pictures = pictures[:-1:2] + pictures[-1:] if len(pictures) > MIN_FRAMES else []
+    raise CourseError(
+        f"max_bytes: expected room for {MIN_FRAMES} frames, got {max_bytes:,}; show fewer or"
+        " smaller images, or raise max_bytes."
+    )
 
 
 def still_frames(frames: Sequence[Tensor], num: int = 6) -> list[Tensor]:
-    """Returns `num` frames evenly spread, the first and the last among them: what stands beside an animation in print."""
+    """Returns `num` frames evenly spread, the first and the last among them: what stands beside an
+    animation in print.
+    """
     require(num >= 2, "num", "at least 2", num)
     return [frames[round(index * (len(frames) - 1) / (num - 1))] for index in range(num)]
 
@@ -126,9 +148,21 @@ def _picture(frame: Tensor, scale: int) -> Image:
     import torch
     from PIL import Image
 
-    if not isinstance(frame, torch.Tensor) or frame.dtype != torch.uint8 or frame.ndim != 3 or frame.shape[0] not in (1, 3):
-        got = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, torch.Tensor) else type(frame).__name__
-        raise CourseError(f"frames: expected uint8 [C, H, W] with 1 or 3 channels, got {got}; course_utils.plotting.diffusion.sheets makes them.")
+    if (
+        not isinstance(frame, torch.Tensor)
+        or frame.dtype != torch.uint8
+        or frame.ndim != 3
+        or frame.shape[0] not in (1, 3)
+    ):
+        got = (
+            f"{frame.dtype} {list(frame.shape)}"
+            if isinstance(frame, torch.Tensor)
+            else type(frame).__name__
+        )
+        raise CourseError(
+            f"frames: expected uint8 [C, H, W] with 1 or 3 channels, got {got};"
+            " course_utils.plotting.diffusion.sheets makes them."
+        )
     picture = Image.fromarray(frame.cpu().permute(1, 2, 0).squeeze(-1).numpy())
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
@@ -138,7 +172,24 @@ def _encode(pictures: list[Image], seconds: float, kind: str) -> bytes:
     durations = [pause] * (len(pictures) - 1) + [1000 * LAST_FRAME_SECONDS]
     stream = io.BytesIO()
     if kind == "gif":
-        pictures[0].save(stream, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True)
+        pictures[0].save(
+            stream,
+            "GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=durations,
+            loop=0,
+            optimize=True,
+        )
     else:  # the picture that is saved first is the still one and no frame of the animation
-        pictures[-1].save(stream, "PNG", save_all=True, default_image=True, append_images=pictures, duration=durations, loop=0, optimize=True)
+        pictures[-1].save(
+            stream,
+            "PNG",
+            save_all=True,
+            default_image=True,
+            append_images=pictures,
+            duration=durations,
+            loop=0,
+            optimize=True,
+        )
     return stream.getvalue()

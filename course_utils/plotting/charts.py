@@ -1,4 +1,6 @@
-"""Charts: training curves, comparisons with error bars, bars, latent maps, densities, histograms and ROC curves."""
+"""Charts: training curves, comparisons with error bars, bars, latent maps, densities, histograms
+and ROC curves.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MARKERS, HATCHES = "osD^vP*X", ("", "//", "..", "xx")
-CLASS_COLOURS = (*OKABE_ITO[:6], "#7A7A00", "#000000", "#8B4513", "#808080")  # an olive for the yellow, which is too pale for thin marks
+# an olive for the yellow, which is too pale for thin marks
+CLASS_COLOURS = (*OKABE_ITO[:6], "#7A7A00", "#000000", "#8B4513", "#808080")
 PRIOR_RADIUS_95 = 2.448  # a circle of this radius holds 95 % of N(0, I) in two dimensions
 
 
@@ -33,13 +36,22 @@ def training_curves(histories: Any, terms: Sequence[str], ylabel: str = "nats pe
     fig = new_figure(3.2)
     for axes, term in zip(fig.subplots(1, len(terms), squeeze=False)[0], terms):
         for (name, history), colour in zip(named.items(), OKABE_ITO * 2):
-            for split, style in (("train", {}), ("test", {"linestyle": "--", "marker": "o", "markersize": 4})):
-                rows = [row for row in getattr(history, "rows", history) if row["split"] == split and term in row]
+            for split, style in (
+                ("train", {}),
+                ("test", {"linestyle": "--", "marker": "o", "markersize": 4}),
+            ):
+                rows = [
+                    row
+                    for row in getattr(history, "rows", history)
+                    if row["split"] == split and term in row
+                ]
                 if rows:
                     points = [row["epoch"] for row in rows], [row[term] for row in rows]
                     axes.plot(*points, color=colour, label=f"{name} {split}".strip(), **style)
         if not axes.lines:
-            raise CourseError(f"no row of the history has the term {term!r}; choose a column of it.")
+            raise CourseError(
+                f"no row of the history has the term {term!r}; choose a column of it."
+            )
         axes.set(title=column_title(term), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     fig.axes[0].set_ylabel(ylabel)
@@ -48,7 +60,8 @@ def training_curves(histories: Any, terms: Sequence[str], ylabel: str = "nats pe
 
 
 def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: str = "") -> Figure:
-    """Returns a map of a 2-D latent space: each image a class number at the mean of its q(z | x), large numbers at the classes' centres.
+    """Returns a map of a 2-D latent space: each image a class number at the mean of its q(z | x),
+    large numbers at the classes' centres.
 
     The dashed circle holds 95 % of the prior N(0, I).
 
@@ -62,7 +75,10 @@ def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: st
     from matplotlib.patches import Circle
 
     if mu.ndim != 2 or mu.shape[1] != 2:
-        raise CourseError(f"expected latent means of shape [N, 2], got {list(mu.shape)}; train with model.latent_dim=2.")
+        raise CourseError(
+            f"expected latent means of shape [N, 2], got {list(mu.shape)}; train with"
+            " model.latent_dim=2."
+        )
     fig = new_figure(6.4)
     axes = fig.subplots()
     points, centres = mu.detach().cpu(), []
@@ -74,16 +90,45 @@ def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: st
         colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
         axes.scatter(*own.T.numpy(), s=24, marker=f"${text}$", color=colour, linewidths=0)
         centres.append((own.median(0).values.tolist(), text, colour))
-    for (place, text, colour), shifted in zip(centres, apart([centre for centre, _, _ in centres], points.std().item() / 4)):
-        box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colour, "linewidth": 2}
-        axes.annotate(text, place, shifted, ha="center", va="center", fontsize=12, weight="bold", bbox=box, arrowprops={"arrowstyle": "-"}, zorder=3)
-    prior = axes.add_patch(Circle((0, 0), PRIOR_RADIUS_95, fill=False, linestyle="--", color="black", label="95 % of the prior"))
+    for (place, text, colour), shifted in zip(
+        centres, apart([centre for centre, _, _ in centres], points.std().item() / 4)
+    ):
+        box = {
+            "boxstyle": "circle,pad=0.15",
+            "facecolor": "white",
+            "edgecolor": colour,
+            "linewidth": 2,
+        }
+        axes.annotate(
+            text,
+            place,
+            shifted,
+            ha="center",
+            va="center",
+            fontsize=12,
+            weight="bold",
+            bbox=box,
+            arrowprops={"arrowstyle": "-"},
+            zorder=3,
+        )
+    prior = axes.add_patch(
+        Circle(
+            (0, 0),
+            PRIOR_RADIUS_95,
+            fill=False,
+            linestyle="--",
+            color="black",
+            label="95 % of the prior",
+        )
+    )
     axes.legend(handles=[prior], loc="upper right")
     axes.set(title=title, xlabel="z, dimension 0", ylabel="z, dimension 1", aspect="equal")
     return fig
 
 
-def lines(x: Sequence[float], series: Mapping[str, Any], xlabel: str, ylabel: str, title: str = "") -> Figure:
+def lines(
+    x: Sequence[float], series: Mapping[str, Any], xlabel: str, ylabel: str, title: str = ""
+) -> Figure:
     """Returns one line for each entry of `series`, told apart by colour, marker and legend.
 
     Args:
@@ -104,7 +149,8 @@ def lines(x: Sequence[float], series: Mapping[str, Any], xlabel: str, ylabel: st
 
 
 def comparison(values: Mapping[str, tuple[float, float]], xlabel: str, title: str = "") -> Figure:
-    """Returns one dot with its error bar and its number for each entry, top to bottom; dots, since the axis need not start at zero.
+    """Returns one dot with its error bar and its number for each entry, top to bottom; dots, since
+    the axis need not start at zero.
 
     Args:
         values: `{name: (value, standard error)}`; the bars reach two standard errors to each side.
@@ -112,17 +158,31 @@ def comparison(values: Mapping[str, tuple[float, float]], xlabel: str, title: st
     fig = new_figure(0.9 + 0.42 * len(values) + (0.3 if title else 0))
     axes = fig.subplots()
     for row, (value, error) in enumerate(values.values()):
-        axes.errorbar(value, row, xerr=2 * error, fmt="o", color=OKABE_ITO[0], capsize=4, markersize=7)
-        axes.annotate(with_error(value, error), (value, row), (0, 7), textcoords="offset points", ha="center", fontsize=10)
+        axes.errorbar(
+            value, row, xerr=2 * error, fmt="o", color=OKABE_ITO[0], capsize=4, markersize=7
+        )
+        axes.annotate(
+            with_error(value, error),
+            (value, row),
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=10,
+        )
     axes.set_yticks(range(len(values)), list(values))
-    axes.set(xlabel=f"{xlabel} (bars: ± 2 standard errors)", title=title, ylim=(len(values) - 0.5, -0.75))
+    axes.set(
+        xlabel=f"{xlabel} (bars: ± 2 standard errors)", title=title, ylim=(len(values) - 0.5, -0.75)
+    )
     axes.margins(x=0.2)
     axes.grid(axis="x", alpha=0.3)
     return fig
 
 
-def stacked_bars(parts: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, title: str = "") -> Figure:
-    """Returns one bar a group, made of its parts from the bottom up, each with its number, the total on top.
+def stacked_bars(
+    parts: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, title: str = ""
+) -> Figure:
+    """Returns one bar a group, made of its parts from the bottom up, each with its number, the
+    total on top.
 
     Args:
         parts: `{group: {part: value of 0 or more}}`, the same parts in each group.
@@ -132,7 +192,16 @@ def stacked_bars(parts: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: 
     floor = [0.0] * len(parts)
     for name, colour, hatch in zip(next(iter(parts.values())), OKABE_ITO, HATCHES):
         heights = [group[name] for group in parts.values()]
-        bars = axes.bar(list(parts), heights, bottom=floor, color=colour, hatch=hatch, edgecolor="white", width=0.6, label=column_title(name))
+        bars = axes.bar(
+            list(parts),
+            heights,
+            bottom=floor,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            width=0.6,
+            label=column_title(name),
+        )
         labels = axes.bar_label(bars, fmt="%.1f", label_type="center", fontsize=10)
         for label in labels:
             label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5})
@@ -144,8 +213,11 @@ def stacked_bars(parts: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: 
     return fig
 
 
-def ranked_bars(values: Tensor, xlabel: str, ylabel: str, threshold: float | None = None, title: str = "") -> Figure:
-    """Returns one bar an entry, highest first, each named by its index; bars at or below `threshold` are hatched and grey.
+def ranked_bars(
+    values: Tensor, xlabel: str, ylabel: str, threshold: float | None = None, title: str = ""
+) -> Figure:
+    """Returns one bar an entry, highest first, each named by its index; bars at or below
+    `threshold` are hatched and grey.
 
     Args:
         values: `[D]`, such as the mean KL of each latent dimension in nats.
@@ -157,9 +229,20 @@ def ranked_bars(values: Tensor, xlabel: str, ylabel: str, threshold: float | Non
     axes = fig.subplots()
     high = [threshold is None or height > threshold for height in heights]
     for place, (height, is_high) in enumerate(zip(heights, high)):
-        axes.bar(place, height, color=OKABE_ITO[0] if is_high else "#BBBBBB", hatch="" if is_high else "//", edgecolor="white")
+        axes.bar(
+            place,
+            height,
+            color=OKABE_ITO[0] if is_high else "#BBBBBB",
+            hatch="" if is_high else "//",
+            edgecolor="white",
+        )
     if threshold is not None:
-        axes.axhline(threshold, linestyle="--", color="black", label=f"threshold {threshold:g}: {sum(high)} of {len(high)} above")
+        axes.axhline(
+            threshold,
+            linestyle="--",
+            color="black",
+            label=f"threshold {threshold:g}: {sum(high)} of {len(high)} above",
+        )
         axes.legend()
     axes.set_xticks(range(len(order)), order)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
@@ -172,7 +255,9 @@ def column_title(name: str) -> str:
 
 
 def apart(places: Sequence[Sequence[float]], distance: float) -> list[tuple[float, float]]:
-    """Returns points moved as little as needed to be about `distance` from each other, so that labels do not cover one another."""
+    """Returns points moved as little as needed to be about `distance` from each other, so that
+    labels do not cover one another.
+    """
     moved = [complex(*place) for place in places]
     for _ in range(100):
         for i, j in itertools.combinations(range(len(moved)), 2):
@@ -185,7 +270,9 @@ def apart(places: Sequence[Sequence[float]], distance: float) -> list[tuple[floa
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 
 
-def curves(x: Tensor, series: Mapping[str, Tensor], xlabel: str, ylabel: str, title: str = "") -> Figure:
+def curves(
+    x: Tensor, series: Mapping[str, Tensor], xlabel: str, ylabel: str, title: str = ""
+) -> Figure:
     """Returns one smooth line for each entry of `series`, told apart by colour, dash and legend.
 
     Args:
@@ -199,7 +286,10 @@ def curves(x: Tensor, series: Mapping[str, Tensor], xlabel: str, ylabel: str, ti
     axes = fig.subplots()
     for (name, y), colour, dash in zip(series.items(), OKABE_ITO, DASHES):
         if len(y) != len(x):
-            raise CourseError(f"{name}: expected {len(x)} values, one for each x, got {len(y)}; compute the curve on the same grid.")
+            raise CourseError(
+                f"{name}: expected {len(x)} values, one for each x, got {len(y)}; compute the curve"
+                " on the same grid."
+            )
         axes.plot(x, y, color=colour, linestyle=dash, label=name)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.legend()
@@ -215,7 +305,12 @@ def fits(x: Tensor, target: Tensor, fitted: Mapping[str, Tensor], xlabel: str = 
         fitted: `{title: density [N]}`.
     """
     fig = new_figure(2.6, WIDTH * 1.25)
-    for axes, (name, density), colour, dash in zip(fig.subplots(1, len(fitted), sharey=True, squeeze=False)[0], fitted.items(), OKABE_ITO, DASHES):
+    for axes, (name, density), colour, dash in zip(
+        fig.subplots(1, len(fitted), sharey=True, squeeze=False)[0],
+        fitted.items(),
+        OKABE_ITO,
+        DASHES,
+    ):
         axes.fill_between(x, target, color="#BBBBBB", linewidth=0, label="target")
         axes.plot(x, density, color=colour, linestyle=dash, label="fit")
         axes.set(xlabel=xlabel)
@@ -225,8 +320,11 @@ def fits(x: Tensor, target: Tensor, fitted: Mapping[str, Tensor], xlabel: str = 
     return fig
 
 
-def histograms(values: Mapping[str, Tensor], xlabel: str, num_bins: int = 60, title: str = "") -> Figure:
-    """Returns one outlined histogram for each entry, on shared bins and each with area 1; values beyond the outer 0.5 % are left out.
+def histograms(
+    values: Mapping[str, Tensor], xlabel: str, num_bins: int = 60, title: str = ""
+) -> Figure:
+    """Returns one outlined histogram for each entry, on shared bins and each with area 1; values
+    beyond the outer 0.5 % are left out.
 
     Args:
         values: `{name: [N]}`.
@@ -239,14 +337,26 @@ def histograms(values: Mapping[str, Tensor], xlabel: str, num_bins: int = 60, ti
     fig = new_figure(3.2)
     axes = fig.subplots()
     for (name, one), colour, dash in zip(values.items(), OKABE_ITO, DASHES):
-        axes.hist(np.asarray(one), bins, density=True, histtype="step", color=colour, linestyle=dash, linewidth=1.8, label=name)
+        axes.hist(
+            np.asarray(one),
+            bins,
+            density=True,
+            histtype="step",
+            color=colour,
+            linestyle=dash,
+            linewidth=1.8,
+            label=name,
+        )
     axes.set(title=title, xlabel=xlabel, ylabel="share (area 1)")
     axes.legend()
     return fig
 
 
-def scatter_band(points: Tensor, x: Tensor, mean: Tensor, std: Tensor, xlabel: str, ylabel: str, title: str = "") -> Figure:
-    """Returns points with a line for the mean of y given x and a band of two standard deviations to each side.
+def scatter_band(
+    points: Tensor, x: Tensor, mean: Tensor, std: Tensor, xlabel: str, ylabel: str, title: str = ""
+) -> Figure:
+    """Returns points with a line for the mean of y given x and a band of two standard deviations to
+    each side.
 
     Args:
         points: `[N, 2]`.
@@ -256,7 +366,15 @@ def scatter_band(points: Tensor, x: Tensor, mean: Tensor, std: Tensor, xlabel: s
     axes = fig.subplots()
     axes.scatter(*points.T, s=8, alpha=0.4, color="#666666", linewidths=0, label="images")
     axes.plot(x, mean, color=OKABE_ITO[1], label="mean of y given x")
-    axes.fill_between(x, mean - 2 * std, mean + 2 * std, color=OKABE_ITO[1], alpha=0.2, linewidth=0, label="± 2 standard deviations")
+    axes.fill_between(
+        x,
+        mean - 2 * std,
+        mean + 2 * std,
+        color=OKABE_ITO[1],
+        alpha=0.2,
+        linewidth=0,
+        label="± 2 standard deviations",
+    )
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.legend(fontsize=9)
     return fig
@@ -273,6 +391,11 @@ def roc_curves(rates: Mapping[str, tuple[Tensor, Tensor]], title: str = "") -> F
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, label="blind guessing")
     for (name, (false_alarms, hits)), colour, dash in zip(rates.items(), OKABE_ITO, DASHES):
         axes.plot(false_alarms, hits, color=colour, linestyle=dash, label=name)
-    axes.set(title=title, xlabel="share of digits called outliers", ylabel="share of outliers found", aspect="equal")
+    axes.set(
+        title=title,
+        xlabel="share of digits called outliers",
+        ylabel="share of outliers found",
+        aspect="equal",
+    )
     axes.legend(fontsize=9)
     return fig

@@ -1,4 +1,6 @@
-"""Charts of the clinic: verdicts beside their thresholds, sweeps of a setting, and a curve of fidelity against variety."""
+"""Charts of the clinic: verdicts beside their thresholds, sweeps of a setting, and a curve of
+fidelity against variety.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,23 @@ from course_utils.plotting.charts import MARKERS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERDICT_STYLES = {"present": (OKABE_ITO[4], "X"), "absent": (OKABE_ITO[2], "o"), "cannot tell": ("#808080", "D")}
+VERDICT_STYLES = {
+    "present": (OKABE_ITO[4], "X"),
+    "absent": (OKABE_ITO[2], "o"),
+    "cannot tell": ("#808080", "D"),
+}
 MOST_SEVERE = 2.5  # the axis ends here; what lies beyond gets an arrow
 
 Values = Sequence[tuple[float, float]]  # value and standard error
 
 
 def verdicts(rows: Mapping[str, tuple[float, float, str, str]], title: str = "") -> Figure:
-    """Returns one row a cause: its severity with an error bar, the threshold at 1 as a line, and value and verdict in words beside it.
+    """Returns one row a cause: its severity with an error bar, the threshold at 1 as a line, and
+    value and verdict in words beside it.
 
     Args:
-        rows: `{cause: (severity, its standard error, value in words, verdict)}`; severity NaN where nothing was measured. What lies beyond the axis
-            stands at its end, without an error bar.
+        rows: `{cause: (severity, its standard error, value in words, verdict)}`; severity NaN where
+            nothing was measured. What lies beyond the axis stands at its end, without an error bar.
     """
     fig = new_figure(0.9 + 0.42 * len(rows))
     axes, words = fig.subplots(1, 2, sharey=True, width_ratios=(1.3, 1))
@@ -32,8 +39,23 @@ def verdicts(rows: Mapping[str, tuple[float, float, str, str]], title: str = "")
         if math.isfinite(severity):
             place = min(max(severity, 0.0), MOST_SEVERE)
             bar = 2 * error if place == severity else None
-            axes.errorbar(place, row, xerr=bar, fmt=marker, color=colour, markersize=9, capsize=3, clip_on=False)
-        words.annotate(verdict.upper() if verdict == "present" else verdict, (0, row), va="center", color=colour, weight="bold")
+            axes.errorbar(
+                place,
+                row,
+                xerr=bar,
+                fmt=marker,
+                color=colour,
+                markersize=9,
+                capsize=3,
+                clip_on=False,
+            )
+        words.annotate(
+            verdict.upper() if verdict == "present" else verdict,
+            (0, row),
+            va="center",
+            color=colour,
+            weight="bold",
+        )
         words.annotate(text, (0.36, row), va="center", fontsize=10)
     axes.axvline(1, color="black", linestyle="--", linewidth=1)
     axes.axvspan(1, MOST_SEVERE, color=VERDICT_STYLES["present"][0], alpha=0.08, linewidth=0)
@@ -46,9 +68,14 @@ def verdicts(rows: Mapping[str, tuple[float, float, str, str]], title: str = "")
 
 
 def setting_sweep(
-    settings: Sequence[float], panels: Mapping[str, Values], xlabel: str, floors: Mapping[str, float] | None = None, title: str = ""
+    settings: Sequence[float],
+    panels: Mapping[str, Values],
+    xlabel: str,
+    floors: Mapping[str, float] | None = None,
+    title: str = "",
 ) -> Figure:
-    """Returns one small panel a quantity over the settings of a sweep, evenly spaced, with bars of two standard errors.
+    """Returns one small panel a quantity over the settings of a sweep, evenly spaced, with bars of
+    two standard errors.
 
     Args:
         settings: `[S]`, such as latent dimensions.
@@ -61,10 +88,24 @@ def setting_sweep(
     cells = list(fig.subplots(num_rows, num_columns, squeeze=False).flat)
     places = range(len(settings))
     for axes, (ylabel, values), colour, marker in zip(cells, panels.items(), OKABE_ITO, MARKERS):
-        axes.errorbar(places, [v for v, _ in values], [2 * e for _, e in values], color=colour, marker=marker, capsize=3)
+        axes.errorbar(
+            places,
+            [v for v, _ in values],
+            [2 * e for _, e in values],
+            color=colour,
+            marker=marker,
+            capsize=3,
+        )
         if floors and ylabel in floors:
             axes.axhline(floors[ylabel], color="black", linestyle=":", linewidth=1)
-            axes.annotate("real vs real", (len(settings) - 1, floors[ylabel]), (0, 3), textcoords="offset points", ha="right", fontsize=9)
+            axes.annotate(
+                "real vs real",
+                (len(settings) - 1, floors[ylabel]),
+                (0, 3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=9,
+            )
         axes.set_xticks(places, [f"{setting:g}" for setting in settings])
         axes.set_title(ylabel, fontsize=11)
         low = min(0.0, *(v for v, _ in values))
@@ -77,8 +118,14 @@ def setting_sweep(
     return fig
 
 
-def fidelity_trade_off(points: Mapping[str, tuple[tuple[float, float], tuple[float, float]]], xlabel: str, ylabel: str, title: str = "") -> Figure:
-    """Returns a curve through named points of the plane with error bars in both directions, such as recall against precision.
+def fidelity_trade_off(
+    points: Mapping[str, tuple[tuple[float, float], tuple[float, float]]],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+) -> Figure:
+    """Returns a curve through named points of the plane with error bars in both directions, such as
+    recall against precision.
 
     Args:
         points: `{name: ((x, standard error), (y, standard error))}`, in order along the curve.
@@ -88,8 +135,13 @@ def fidelity_trade_off(points: Mapping[str, tuple[tuple[float, float], tuple[flo
     xs, ys = [x for (x, _), _ in points.values()], [y for _, (y, _) in points.values()]
     axes.plot(xs, ys, color="#999999", linewidth=1, zorder=1)
     for index, (name, ((x, x_error), (y, y_error))) in enumerate(points.items()):
-        axes.errorbar(x, y, 2 * y_error, 2 * x_error, fmt="o", color=OKABE_ITO[0], capsize=2, markersize=6)
-        axes.annotate(name, (x, y), (7, 7 if index % 2 else -16), textcoords="offset points", fontsize=10)  # in turn, so that neighbours do not clash
+        axes.errorbar(
+            x, y, 2 * y_error, 2 * x_error, fmt="o", color=OKABE_ITO[0], capsize=2, markersize=6
+        )
+        # in turn, so that neighbours do not clash
+        axes.annotate(
+            name, (x, y), (7, 7 if index % 2 else -16), textcoords="offset points", fontsize=10
+        )
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.margins(0.15)
     return fig

@@ -1,4 +1,6 @@
-"""Figures of a comparison: a small panel a metric with a dot and its error bar a family, and quality over what it costs."""
+"""Figures of a comparison: a small panel a metric with a dot and its error bar a family, and
+quality over what it costs.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,18 @@ if TYPE_CHECKING:
 
 NUM_COLUMNS = 3
 FLOOR_COLOUR = "#BBBBBB"
-LOGARITHMIC_FROM = 30  # ratio of the largest to the smallest value from which a linear axis hides the small ones
+# ratio of the largest to the smallest value from which a linear axis hides the small ones
+LOGARITHMIC_FROM = 30
 ARROWS = {"lower": "lower is better", "higher": "higher is better"}
 
 
 def comparison_panels(
-    metrics: Mapping[str, Mapping[str, Any]], floors: Mapping[str, tuple[float, float] | None], better: Mapping[str, str]
+    metrics: Mapping[str, Mapping[str, Any]],
+    floors: Mapping[str, tuple[float, float] | None],
+    better: Mapping[str, str],
 ) -> Figure:
-    """Returns a grid of panels; bars reach two standard errors to each side, small dots are single seeds, grey bands real images.
+    """Returns a grid of panels; bars reach two standard errors to each side, small dots are single
+    seeds, grey bands real images.
 
     Args:
         metrics: `{metric: {family: cell}}`, cells with `mean`, `error` (NaN: no bar) and `values`.
@@ -42,7 +48,9 @@ def comparison_panels(
     return fig
 
 
-def _draw_panel(axes: Axes, families: list[str], cells: Mapping[str, Any], floor: tuple[float, float] | None) -> None:
+def _draw_panel(
+    axes: Axes, families: list[str], cells: Mapping[str, Any], floor: tuple[float, float] | None
+) -> None:
     means = [cell.mean for cell in cells.values()]
     if floor is not None:
         value, error = floor[0], 0.0 if math.isnan(floor[1]) else floor[1]
@@ -51,12 +59,31 @@ def _draw_panel(axes: Axes, families: list[str], cells: Mapping[str, Any], floor
     for place, family in enumerate(families):
         colour, marker = OKABE_ITO[place % len(OKABE_ITO)], MARKERS[place % len(MARKERS)]
         if family not in cells:
-            axes.text(0.5, place, "none", transform=axes.get_yaxis_transform(), ha="center", va="center", fontsize=8, color="#555555")
+            axes.text(
+                0.5,
+                place,
+                "none",
+                transform=axes.get_yaxis_transform(),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="#555555",
+            )
             continue
         cell = cells[family]
         bar = None if math.isnan(cell.error) else [2 * cell.error]
-        axes.errorbar([cell.mean], [place], xerr=bar, color=colour, marker=marker, markeredgecolor="black", capsize=3)
-        axes.plot(cell.values, [place] * len(cell.values), ".", color="black", markersize=3, alpha=0.6)
+        axes.errorbar(
+            [cell.mean],
+            [place],
+            xerr=bar,
+            color=colour,
+            marker=marker,
+            markeredgecolor="black",
+            capsize=3,
+        )
+        axes.plot(
+            cell.values, [place] * len(cell.values), ".", color="black", markersize=3, alpha=0.6
+        )
     if min(means) > 0 and max(means) > LOGARITHMIC_FROM * min(means):
         axes.set_xscale("log")
     else:
@@ -68,13 +95,18 @@ def _draw_panel(axes: Axes, families: list[str], cells: Mapping[str, Any], floor
 
 
 def quality_and_cost(
-    quality: Mapping[str, tuple[float, float]], costs: Mapping[str, Mapping[str, float]], ylabel: str, floor: tuple[float, float] | None = None
+    quality: Mapping[str, tuple[float, float]],
+    costs: Mapping[str, Mapping[str, float]],
+    ylabel: str,
+    floor: tuple[float, float] | None = None,
 ) -> Figure:
-    """Returns a panel a cost, with the quality of each family over it; bars reach two standard errors to each side, a grey band is real images.
+    """Returns a panel a cost, with the quality of each family over it; bars reach two standard
+    errors to each side, a grey band is real images.
 
     Args:
         quality: `{family: (value, standard error)}`, drawn on one axis for all panels.
-        costs: `{cost: {family: value above 0}}`, drawn on logarithmic axes that are marked at these values.
+        costs: `{cost: {family: value above 0}}`, drawn on logarithmic axes that are marked at these
+            values.
         ylabel: name of the quality.
         floor: value and standard error of real images.
     """
@@ -82,13 +114,29 @@ def quality_and_cost(
     panels = fig.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     for axes, (cost, values) in zip(panels, costs.items()):
         if floor is not None:
-            axes.axhspan(floor[0] - 2 * floor[1], floor[0] + 2 * floor[1], color=FLOOR_COLOUR, alpha=0.6, zorder=0, label="real images")
+            axes.axhspan(
+                floor[0] - 2 * floor[1],
+                floor[0] + 2 * floor[1],
+                color=FLOOR_COLOUR,
+                alpha=0.6,
+                zorder=0,
+                label="real images",
+            )
         for (family, (value, error)), colour, marker in zip(quality.items(), OKABE_ITO, MARKERS):
-            style = {"color": colour, "marker": marker, "markeredgecolor": "black", "markersize": 8, "linestyle": "none", "capsize": 3}
+            style = {
+                "color": colour,
+                "marker": marker,
+                "markeredgecolor": "black",
+                "markersize": 8,
+                "linestyle": "none",
+                "capsize": 3,
+            }
             axes.errorbar([values[family]], [value], [2 * error], label=family, **style)
         axes.set(xlabel=cost, xscale="log")
         axes.minorticks_off()
-        axes.set_xticks(list(values.values()), [_short(value) for value in values.values()], fontsize=9)
+        axes.set_xticks(
+            list(values.values()), [_short(value) for value in values.values()], fontsize=9
+        )
         axes.margins(x=0.25, y=0.15)
         axes.grid(alpha=0.3)
     means = [value for value, _ in quality.values()]

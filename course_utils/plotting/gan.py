@@ -1,4 +1,5 @@
-"""Figures of GANs: points of a plane during training, a discriminator beside the best one, and the curves that a GAN's history holds.
+"""Figures of GANs: points of a plane during training, a discriminator beside the best one, and the
+curves that a GAN's history holds.
 
 Colour is never the only difference: lines differ by dash or marker too.
 """
@@ -25,18 +26,33 @@ GAN_PANELS = {
         "to fake, after D's step": ("generator", "d_fake"),
     },
     "separation": {"share of real above fake": ("discriminator", "separation")},
-    "distance of two images": {"generated": ("generator", "diversity"), "real": ("generator", "real_diversity")},
+    "distance of two images": {
+        "generated": ("generator", "diversity"),
+        "real": ("generator", "real_diversity"),
+    },
     "gradient norm": {"D": ("discriminator", "gradient_norm"), "G": ("generator", "gradient_norm")},
 }
-PANEL_LIMITS = {"D's answer": (-0.05, 1.05), "separation": (0.45, 1.02), "distance of two images": (0, None), "gradient norm": (0, None)}
+PANEL_LIMITS = {
+    "D's answer": (-0.05, 1.05),
+    "separation": (0.45, 1.02),
+    "distance of two images": (0, None),
+    "gradient norm": (0, None),
+}
 CURVE_MARKERS = "os^"
 
 
-def point_frames(rows: Mapping[str, Sequence[Tensor]], centres: Tensor, column_titles: Sequence[str], title: str = "") -> Figure:
-    """Returns a film as a sheet: one row of small pictures for each training, time to the right, the modes of the data as rings.
+def point_frames(
+    rows: Mapping[str, Sequence[Tensor]],
+    centres: Tensor,
+    column_titles: Sequence[str],
+    title: str = "",
+) -> Figure:
+    """Returns a film as a sheet: one row of small pictures for each training, time to the right,
+    the modes of the data as rings.
 
     Args:
-        rows: `{label: frames}`, each frame the points `[N, 2]` of one moment, equally many frames in each row.
+        rows: `{label: frames}`, each frame the points `[N, 2]` of one moment, equally many frames
+            in each row.
         centres: of the modes, `[K, 2]`.
         column_titles: one for each frame, such as the number of steps.
 
@@ -45,16 +61,35 @@ def point_frames(rows: Mapping[str, Sequence[Tensor]], centres: Tensor, column_t
     """
     for label, frames in rows.items():
         if len(frames) != len(column_titles):
-            raise CourseError(f"{label}: expected {len(column_titles)} frames, one for each title, got {len(frames)}.")
+            raise CourseError(
+                f"{label}: expected {len(column_titles)} frames, one for each title, got"
+                f" {len(frames)}."
+            )
     side = WIDTH * 1.25 / len(column_titles)
     fig = new_figure(side * len(rows) + 0.3 + (0.3 if title else 0), WIDTH * 1.25)
     limit = 1.5 * centres.abs().max().item()
     cells = fig.subplots(len(rows), len(column_titles), squeeze=False)
     for cells_row, (label, frames) in zip(cells, rows.items()):
         for axes, points in zip(cells_row, frames):
-            axes.plot(*centres.T.tolist(), "o", markersize=7, markerfacecolor="none", markeredgecolor=OKABE_ITO[1], zorder=1)
-            axes.scatter(*points.detach().cpu().clamp(-limit, limit).T.tolist(), s=3, alpha=0.5, color=OKABE_ITO[0], linewidths=0, zorder=2)
-            axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
+            axes.plot(
+                *centres.T.tolist(),
+                "o",
+                markersize=7,
+                markerfacecolor="none",
+                markeredgecolor=OKABE_ITO[1],
+                zorder=1,
+            )
+            axes.scatter(
+                *points.detach().cpu().clamp(-limit, limit).T.tolist(),
+                s=3,
+                alpha=0.5,
+                color=OKABE_ITO[0],
+                linewidths=0,
+                zorder=2,
+            )
+            axes.set(
+                xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[]
+            )
         cells_row[0].set_ylabel(label)
     for axes, text in zip(cells[0], column_titles):
         axes.set_title(text, fontsize=10)
@@ -63,8 +98,15 @@ def point_frames(rows: Mapping[str, Sequence[Tensor]], centres: Tensor, column_t
     return fig
 
 
-def discriminators(x: Tensor, densities: Mapping[str, Tensor], best: Tensor, learned: Mapping[str, Tensor], title: str = "") -> Figure:
-    """Returns two densities on a line above the best discriminator between them, with others to compare it with.
+def discriminators(
+    x: Tensor,
+    densities: Mapping[str, Tensor],
+    best: Tensor,
+    learned: Mapping[str, Tensor],
+    title: str = "",
+) -> Figure:
+    """Returns two densities on a line above the best discriminator between them, with others to
+    compare it with.
 
     Args:
         x: `[N]`.
@@ -89,9 +131,11 @@ def discriminators(x: Tensor, densities: Mapping[str, Tensor], best: Tensor, lea
 
 
 def gan_curves(histories: Mapping[str, Any]) -> Figure:
-    """Returns one row of panels for each training, over epochs: D's answers, how well it tells the sets apart, diversity, gradient norms.
+    """Returns one row of panels for each training, over epochs: D's answers, how well it tells the
+    sets apart, diversity, gradient norms.
 
-    Means over the training steps of each epoch. The panels of a column share their scale, so that trainings compare.
+    Means over the training steps of each epoch. The panels of a column share their scale, so that
+    trainings compare.
 
     Args:
         histories: `{name: History}` of GANs (or their rows).
@@ -110,16 +154,28 @@ def gan_curves(histories: Mapping[str, Any]) -> Figure:
     for axes, panel in zip(cells[0], GAN_PANELS):
         axes.set_title(panel, fontsize=11)
         low, high = PANEL_LIMITS[panel]
-        axes.set_ylim(low, high or 1.08 * axes.get_ylim()[1])  # once all curves of the column are drawn
+        # once all curves of the column are drawn
+        axes.set_ylim(low, high or 1.08 * axes.get_ylim()[1])
     for axes in cells[-1]:
         axes.set_xlabel("epoch")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), fontsize=9)
     return fig
 
 
-def _draw_curves(axes: Axes, rows: Sequence[Mapping[str, Any]], curves: Mapping[str, tuple[str, str]]) -> None:
-    for (label, (part, column)), colour, marker, dash in zip(curves.items(), OKABE_ITO, CURVE_MARKERS, DASHES):
-        points = [(row["epoch"], row[column]) for row in rows if row["part"] == part and column in row]
+def _draw_curves(
+    axes: Axes, rows: Sequence[Mapping[str, Any]], curves: Mapping[str, tuple[str, str]]
+) -> None:
+    for (label, (part, column)), colour, marker, dash in zip(
+        curves.items(), OKABE_ITO, CURVE_MARKERS, DASHES
+    ):
+        points = [
+            (row["epoch"], row[column]) for row in rows if row["part"] == part and column in row
+        ]
         if not points:
-            raise CourseError(f"history: expected a GAN's, with the column {column!r} for the part {part!r}, got none; pass the history of a dcgan.")
-        axes.plot(*zip(*points), color=colour, marker=marker, markersize=4, linestyle=dash, label=label)
+            raise CourseError(
+                f"history: expected a GAN's, with the column {column!r} for the part {part!r}, got"
+                " none; pass the history of a dcgan."
+            )
+        axes.plot(
+            *zip(*points), color=colour, marker=marker, markersize=4, linestyle=dash, label=label
+        )

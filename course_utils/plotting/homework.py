@@ -1,4 +1,6 @@
-"""Figures of the homework: training curves of several seeds, metrics before and after, and a whole class in one picture."""
+"""Figures of the homework: training curves of several seeds, metrics before and after, and a whole
+class in one picture.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,24 @@ WIDE = 10  # values that span more than this factor stand on a logarithmic axis
 
 
 def curve_terms(histories: Sequence[Mapping[str, Sequence[float]]]) -> list[str]:
-    """Returns the curves that can be drawn of some runs: columns without their split, such as "discriminator loss" for "discriminator.train.loss"."""
-    names = dict.fromkeys(_term(column) for history in histories for column, values in history.items() if values)
+    """Returns the curves that can be drawn of some runs: columns without their split, such as
+    "discriminator loss" for "discriminator.train.loss".
+    """
+    names = dict.fromkeys(
+        _term(column) for history in histories for column, values in history.items() if values
+    )
     return [name for name in names if name.split()[-1] not in NOT_DRAWN]
 
 
-def seed_curves(histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], terms: Sequence[str]) -> Figure:
-    """Returns one panel a term over epochs, one line a run: groups differ by colour and marker, test values are dashed.
+def seed_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], terms: Sequence[str]
+) -> Figure:
+    """Returns one panel a term over epochs, one line a run: groups differ by colour and marker,
+    test values are dashed.
 
     Args:
-        histories: `{group: [{column: one value an epoch} of each seed]}`; columns such as "train.loss" or "discriminator.test.loss".
+        histories: `{group: [{column: one value an epoch} of each seed]}`; columns such as
+            "train.loss" or "discriminator.test.loss".
         terms: of `curve_terms`; at most 6 are drawn.
 
     Raises:
@@ -46,7 +56,13 @@ def seed_curves(histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]
                 for column in (column for column in run if _term(column) == term):
                     test = "test" in column.split(".")
                     label = f"{group}, {'test' if test else 'train'}" if index == 0 else None
-                    look = {"linestyle": "--" if test else "-", "marker": marker, "markersize": 4, "color": colour, "alpha": 0.8}
+                    look = {
+                        "linestyle": "--" if test else "-",
+                        "marker": marker,
+                        "markersize": 4,
+                        "color": colour,
+                        "alpha": 0.8,
+                    }
                     axes.plot(_epochs(run, column), run[column], label=label, **look)
         axes.set(title=textwrap.fill(column_title(term), TITLE_WIDTH), xlabel="epoch")
         locator = cast("MaxNLocator", axes.xaxis.get_major_locator())  # of every axis of numbers
@@ -66,16 +82,30 @@ def _epochs(run: Mapping[str, Sequence[float]], column: str) -> Sequence[float]:
     return own if len(own) == len(run[column]) else range(1, len(run[column]) + 1)
 
 
-def before_and_after(metrics: Mapping[str, Mapping[str, tuple[float, float]]], per_row: int = 3) -> Figure:
-    """Returns one small panel a metric: each group a dot with a bar of two standard errors to each side.
+def before_and_after(
+    metrics: Mapping[str, Mapping[str, tuple[float, float]]], per_row: int = 3
+) -> Figure:
+    """Returns one small panel a metric: each group a dot with a bar of two standard errors to each
+    side.
 
     Args:
-        metrics: `{metric: {group: (value, standard error)}}`, the same groups in each; an error may be NaN, which draws no bar.
+        metrics: `{metric: {group: (value, standard error)}}`, the same groups in each; an error may
+            be NaN, which draws no bar.
     """
     fig, panels = _panels(len(metrics), per_row, height=1.9)
     for axes, (name, groups) in zip(panels, metrics.items()):
-        for place, ((value, error), colour, marker) in enumerate(zip(groups.values(), OKABE_ITO, MARKERS)):
-            axes.errorbar(place, value, yerr=2 * error if error == error else None, fmt=marker, color=colour, capsize=4, markersize=7)
+        for place, ((value, error), colour, marker) in enumerate(
+            zip(groups.values(), OKABE_ITO, MARKERS)
+        ):
+            axes.errorbar(
+                place,
+                value,
+                yerr=2 * error if error == error else None,
+                fmt=marker,
+                color=colour,
+                capsize=4,
+                markersize=7,
+            )
         axes.set_xticks(range(len(groups)), list(groups))
         axes.set(title=name, xlim=(-0.6, len(groups) - 0.4))
         axes.margins(y=0.2)
@@ -83,11 +113,16 @@ def before_and_after(metrics: Mapping[str, Mapping[str, tuple[float, float]]], p
     return fig
 
 
-def parameter_scatter(panels: Mapping[str, Mapping[str, Sequence[tuple[Any, float]]]], metric: str, reference: float | None = None) -> Figure:
+def parameter_scatter(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[Any, float]]]],
+    metric: str,
+    reference: float | None = None,
+) -> Figure:
     """Returns one panel a parameter, one point a run: the parameter's value across, the metric up.
 
     Args:
-        panels: `{parameter: {group: [(value, metric)]}}`; values are numbers, or anything else, which then stand side by side.
+        panels: `{parameter: {group: [(value, metric)]}}`; values are numbers, or anything else,
+            which then stand side by side.
         metric: name of the vertical axis.
         reference: drawn as a dashed line where given, such as the baseline's mean.
 
@@ -101,7 +136,9 @@ def parameter_scatter(panels: Mapping[str, Mapping[str, Sequence[tuple[Any, floa
         places, ticks = _places([value for points in groups.values() for value, _ in points])
         for (group, points), colour, marker in zip(groups.items(), OKABE_ITO, MARKERS):
             x, y = [places[_key(value)] for value, _ in points], [height for _, height in points]
-            axes.plot(x, y, marker, color=colour, markersize=5, alpha=0.6, linestyle="", label=group)
+            axes.plot(
+                x, y, marker, color=colour, markersize=5, alpha=0.6, linestyle="", label=group
+            )
         _set_axis(axes, ticks, list(places.values()))
         if reference is not None:
             axes.axhline(reference, linestyle="--", color="black", linewidth=1)
@@ -114,7 +151,9 @@ def parameter_scatter(panels: Mapping[str, Mapping[str, Sequence[tuple[Any, floa
 
 
 def _panels(count: int, per_row: int = 3, height: float = 2.6) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with `count` panels, row by row, with room for a legend above; the places left over are empty."""
+    """Returns a figure with `count` panels, row by row, with room for a legend above; the places
+    left over are empty.
+    """
     columns = min(per_row, max(1, count))
     rows = -(-max(1, count) // columns)
     fig = new_figure(height * rows + 0.3)
@@ -139,7 +178,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _places(values: Sequence[Any]) -> tuple[dict[Any, float], list[str] | None]:
-    """Returns where each value stands on the axis, and the names of the places unless values are numbers."""
+    """Returns where each value stands on the axis, and the names of the places unless values are
+    numbers.
+    """
     if all(map(_is_number, values)):
         return {value: value for value in values}, None
     names = sorted({str(value) for value in values})
@@ -148,7 +189,10 @@ def _places(values: Sequence[Any]) -> tuple[dict[Any, float], list[str] | None]:
 
 def _set_axis(axes: Axes, ticks: list[str] | None, places: Sequence[float]) -> None:
     if ticks is not None:
-        shown = [(name if len(name) <= 12 else name[:11] + "…").replace("$", r"\$") for name in ticks]  # a dollar would begin a formula
+        # a dollar would begin a formula
+        shown = [
+            (name if len(name) <= 12 else name[:11] + "…").replace("$", r"\$") for name in ticks
+        ]
         axes.set_xticks(range(len(ticks)), shown)
         axes.set_xlim(-0.6, len(ticks) - 0.4)
     elif min(places) > 0 and max(places) / min(places) > WIDE:

@@ -1,4 +1,6 @@
-"""Charts of the memorisation test: ratios beside those of held-out images, the most suspicious samples with their look-alikes, power curves."""
+"""Charts of the memorisation test: ratios beside those of held-out images, the most suspicious
+samples with their look-alikes, power curves.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,15 @@ NULL_COLOUR = "#BBBBBB"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 
 
-def ratio_histogram(null: Tensor, ratios: Mapping[str, Tensor], threshold: float | None = None, xlabel: str = "", num_bins: int = 50) -> Figure:
-    """Returns histograms of numbers from 0 up, the null distribution as a grey area, each generator as a line.
+def ratio_histogram(
+    null: Tensor,
+    ratios: Mapping[str, Tensor],
+    threshold: float | None = None,
+    xlabel: str = "",
+    num_bins: int = 50,
+) -> Figure:
+    """Returns histograms of numbers from 0 up, the null distribution as a grey area, each generator
+    as a line.
 
     Args:
         null: of held-out images, `[M]`.
@@ -36,36 +45,71 @@ def ratio_histogram(null: Tensor, ratios: Mapping[str, Tensor], threshold: float
     edges = torch.linspace(0, high, num_bins + 1).tolist()
     axes.hist(null.tolist(), edges, density=True, color=NULL_COLOUR, label="held-out images")
     for (name, values), colour, dash in zip(ratios.items(), OKABE_ITO, DASHES):
-        axes.hist(values.tolist(), edges, density=True, histtype="step", color=colour, linestyle=dash, linewidth=1.8, label=name)
+        axes.hist(
+            values.tolist(),
+            edges,
+            density=True,
+            histtype="step",
+            color=colour,
+            linestyle=dash,
+            linewidth=1.8,
+            label=name,
+        )
     if threshold is not None:
-        axes.axvline(threshold, color="black", linestyle=":", linewidth=1, label="suspicious: left of here")
-    axes.set(xlabel=xlabel or "distance to the nearest real image / to the second nearest", ylabel="density", xlim=(0, high))
+        axes.axvline(
+            threshold, color="black", linestyle=":", linewidth=1, label="suspicious: left of here"
+        )
+    axes.set(
+        xlabel=xlabel or "distance to the nearest real image / to the second nearest",
+        ylabel="density",
+        xlim=(0, high),
+    )
     axes.legend()
     return fig
 
 
-def lookalike_pairs(images: Tensor, real: Tensor, ratios: Tensor, nearest: Tensor, num_pairs: int = 10, title: str = "") -> Figure:
-    """Returns the most suspicious samples above the real image that each is nearest to, its ratio on top.
+def lookalike_pairs(
+    images: Tensor,
+    real: Tensor,
+    ratios: Tensor,
+    nearest: Tensor,
+    num_pairs: int = 10,
+    title: str = "",
+) -> Figure:
+    """Returns the most suspicious samples above the real image that each is nearest to, its ratio
+    on top.
 
     Args:
         images: samples, uint8 or signed `[N, C, H, W]`.
         real: images that `nearest` counts through, of the same kind.
         ratios: `[N]`; the smallest come first.
-        nearest: int64 `[N]`, rows of `real`, or -1 where the nearest one is not among them: such samples are left out.
+        nearest: int64 `[N]`, rows of `real`, or -1 where the nearest one is not among them: such
+            samples are left out.
 
     Raises:
         CourseError: no sample has its nearest image among `real`.
     """
     shown = (nearest >= 0).nonzero()[:, 0]
     if len(shown) == 0:
-        raise CourseError("expected samples whose nearest image is among the real ones, got none; every entry of nearest is -1.")
+        raise CourseError(
+            "expected samples whose nearest image is among the real ones, got none; every entry of"
+            " nearest is -1."
+        )
     shown = shown[ratios[shown].argsort(stable=True)[:num_pairs]]
     rows = {"sample": images[shown], "nearest": real[nearest[shown]]}
-    return image_rows(rows, column_titles=[f"{value:.2f}" for value in ratios[shown].tolist()], title=title)
+    return image_rows(
+        rows, column_titles=[f"{value:.2f}" for value in ratios[shown].tolist()], title=title
+    )
 
 
-def power_curves(curves: Mapping[str, Sequence[Any]], level: float = 0.05, goal: float | None = 0.9, title: str = "") -> Figure:
-    """Returns the share of alarms over the share of copies, a line a kind of copy; bars reach two standard errors to each side.
+def power_curves(
+    curves: Mapping[str, Sequence[Any]],
+    level: float = 0.05,
+    goal: float | None = 0.9,
+    title: str = "",
+) -> Figure:
+    """Returns the share of alarms over the share of copies, a line a kind of copy; bars reach two
+    standard errors to each side.
 
     Args:
         curves: `{kind: rows}` with `share`, `power` and `error`.
@@ -75,12 +119,31 @@ def power_curves(curves: Mapping[str, Sequence[Any]], level: float = 0.05, goal:
     fig = new_figure(3.8)
     axes = fig.subplots()
     for (name, rows), colour, marker, dash in zip(curves.items(), OKABE_ITO, MARKERS, DASHES):
-        shares, powers, errors = ([getattr(row, column) for row in rows] for column in ("share", "power", "error"))
-        bars = [[min(2 * error, room) for error, room in zip(errors, rooms)] for rooms in (powers, [1 - power for power in powers])]
-        axes.errorbar([100 * share for share in shares], powers, bars, color=colour, marker=marker, linestyle=dash, capsize=3, label=name)
+        shares, powers, errors = (
+            [getattr(row, column) for row in rows] for column in ("share", "power", "error")
+        )
+        bars = [
+            [min(2 * error, room) for error, room in zip(errors, rooms)]
+            for rooms in (powers, [1 - power for power in powers])
+        ]
+        axes.errorbar(
+            [100 * share for share in shares],
+            powers,
+            bars,
+            color=colour,
+            marker=marker,
+            linestyle=dash,
+            capsize=3,
+            label=name,
+        )
     axes.axhline(level, color="black", linestyle=":", linewidth=1)
     if goal is not None:
         axes.axhline(goal, color="black", linestyle="--", linewidth=1)
-    axes.set(xlabel="copies among the samples (%)", ylabel="share of rounds with an alarm", ylim=(-0.03, 1.05), title=title)
+    axes.set(
+        xlabel="copies among the samples (%)",
+        ylabel="share of rounds with an alarm",
+        ylim=(-0.03, 1.05),
+        title=title,
+    )
     axes.legend()
     return fig

@@ -1,4 +1,6 @@
-"""Sheets of images: grids, labelled rows and tables. Images may be uint8 or signed ([-1, 1]), `[N, C, H, W]`."""
+"""Sheets of images: grids, labelled rows and tables. Images may be uint8 or signed ([-1, 1]), `[N,
+C, H, W]`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-def image_grid(images: Tensor, num_columns: int = 10, titles: Sequence[str] | None = None, title: str = "") -> Figure:
-    """Returns images row by row, each with a text above it where `titles` are given (one an image)."""
+
+def image_grid(
+    images: Tensor, num_columns: int = 10, titles: Sequence[str] | None = None, title: str = ""
+) -> Figure:
+    """Returns images row by row, each with a text above it where `titles` are given (one an
+    image).
+    """
     if titles is None:
         return image_table(images, num_columns=num_columns, title=title)
     _check_length("titles", titles, len(images))
@@ -31,7 +38,12 @@ def image_grid(images: Tensor, num_columns: int = 10, titles: Sequence[str] | No
     return fig
 
 
-def image_rows(rows: Mapping[str, Tensor], column_titles: Sequence[str] | None = None, title: str = "", xlabel: str = "") -> Figure:
+def image_rows(
+    rows: Mapping[str, Tensor],
+    column_titles: Sequence[str] | None = None,
+    title: str = "",
+    xlabel: str = "",
+) -> Figure:
     """Returns one labelled row of images for each entry, such as original above reconstruction.
 
     Args:
@@ -49,7 +61,14 @@ def image_rows(rows: Mapping[str, Tensor], column_titles: Sequence[str] | None =
         raise CourseError(f"expected one or more rows of images of one shape, got {shapes}.")
     images = torch.cat([_as_uint8(row) for row in rows.values()])
     num_columns = len(images) // len(rows)
-    return image_table(images, num_columns=num_columns, row_labels=list(rows), column_labels=column_titles, title=title, xlabel=xlabel)
+    return image_table(
+        images,
+        num_columns=num_columns,
+        row_labels=list(rows),
+        column_labels=column_titles,
+        title=title,
+        xlabel=xlabel,
+    )
 
 
 def image_table(
@@ -63,7 +82,8 @@ def image_table(
     ylabel: str = "",
     pad: int = 2,
 ) -> Figure:
-    """Returns images row by row as one sheet, with labels beside the rows and above the columns; "" leaves one out.
+    """Returns images row by row as one sheet, with labels beside the rows and above the columns; ""
+    leaves one out.
 
     Args:
         images: uint8 or signed, `[N, C, H, W]`.
@@ -75,13 +95,25 @@ def image_table(
     num_columns = max(1, min(num_columns, len(images)))
     num_rows, (height, width) = -(-len(images) // num_columns), images.shape[2:]
     sheet = tile(_as_uint8(images), num_columns, pad)
-    fig = new_figure(min(10.0, WIDTH * sheet.shape[1] / sheet.shape[2] + (0.4 if title else 0) + (0.3 if column_labels else 0)))
+    fig = new_figure(
+        min(
+            10.0,
+            WIDTH * sheet.shape[1] / sheet.shape[2]
+            + (0.4 if title else 0)
+            + (0.3 if column_labels else 0),
+        )
+    )
     axes = fig.subplots()
     _draw_pixels(axes, sheet)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    for axis, labels, num, size in ((axes.yaxis, row_labels, num_rows, height), (axes.xaxis, column_labels, num_columns, width)):
+    for axis, labels, num, size in (
+        (axes.yaxis, row_labels, num_rows, height),
+        (axes.xaxis, column_labels, num_columns, width),
+    ):
         _check_length("labels", labels or [""] * num, num)
-        axis.set_ticks([pad + i * (size + pad) + (size - 1) / 2 for i in range(num)], labels or [""] * num)
+        axis.set_ticks(
+            [pad + i * (size + pad) + (size - 1) / 2 for i in range(num)], labels or [""] * num
+        )
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
     return fig
@@ -102,7 +134,13 @@ def _as_uint8(images: Tensor) -> Tensor:
 
 def _draw_pixels(axes: Axes, image: Tensor) -> None:
     """Draws one uint8 image `[C, H, W]`, black to white over the whole range of levels."""
-    axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.imshow(
+        image.permute(1, 2, 0).squeeze(-1).numpy(),
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="nearest",
+    )
 
 
 def _check_length(name: str, given: Sequence, expected: int) -> None:

@@ -1,4 +1,6 @@
-"""Studies: what can be asked of a trained model, or of many: evaluation, comparison, sweeps, copies, the clinic, toys."""
+"""Studies: what can be asked of a trained model, or of many: evaluation, comparison, sweeps,
+copies, the clinic, toys.
+"""
 
 from course_utils.base.lazy import lazy_door
 
@@ -6,14 +8,35 @@ __getattr__, __dir__ = lazy_door(
     __name__,
     {
         "course_utils.studies.clinic": ["Adapter", "diagnose"],
-        "course_utils.studies.compare": ["BETTER", "compare_families", "shipped_comparison", "shipped_datasets", "shipped_rows"],
+        "course_utils.studies.compare": [
+            "BETTER",
+            "compare_families",
+            "shipped_comparison",
+            "shipped_datasets",
+            "shipped_rows",
+        ],
         "course_utils.studies.copies": ["PowerRow", "power_curve"],
         "course_utils.studies.corruptions": ["blurred", "noisy", "planted_copies"],
-        "course_utils.studies.draw": ["draw_images", "drawing_seconds", "label_frequencies", "network_calls", "watch_classes"],
+        "course_utils.studies.draw": [
+            "draw_images",
+            "drawing_seconds",
+            "label_frequencies",
+            "network_calls",
+            "watch_classes",
+        ],
         "course_utils.studies.editing": ["edit_tradeoff", "edited", "paintings", "style_sheet"],
-        "course_utils.studies.evaluate": ["binarised_test_images", "evaluate_images", "find_extractor"],
+        "course_utils.studies.evaluate": [
+            "binarised_test_images",
+            "evaluate_images",
+            "find_extractor",
+        ],
         "course_utils.studies.outliers": ["outlier_score"],
         "course_utils.studies.ring": ["NUM_MODES", "ring_centres", "ring_image", "train_ring"],
-        "course_utils.studies.training_sets": ["BiasRow", "bias_over_seeds", "synthetic_accuracy", "trained_accuracy"],
+        "course_utils.studies.training_sets": [
+            "BiasRow",
+            "bias_over_seeds",
+            "synthetic_accuracy",
+            "trained_accuracy",
+        ],
     },
 )

@@ -1,4 +1,6 @@
-"""What `course compare` does: one frozen protocol for every family and seed, as a table with error bars that can be stopped and taken up again."""
+"""What `course compare` does: one frozen protocol for every family and seed, as a table with error
+bars that can be stopped and taken up again.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.base.config import require
 from course_utils.base.errors import CourseError, unknown
-from course_utils.base.files import atomic_path, read_json, read_jsonl, write_json, write_jsonl, write_text
+from course_utils.base.files import (
+    atomic_path,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 from course_utils.data.dataset import Dataset
 from course_utils.metrics.measurement import Measurement, seed_error
 from course_utils.models.base import Model
 from course_utils.studies.copies import MemorizationAudit, split_training
 from course_utils.studies.draw import draw_images, drawing_seconds, label_frequencies, network_calls
-from course_utils.studies.evaluate import METRICS, check_num_images, evaluate_images, find_extractor, negative_log_likelihood
+from course_utils.studies.evaluate import (
+    METRICS,
+    check_num_images,
+    evaluate_images,
+    find_extractor,
+    negative_log_likelihood,
+)
 from course_utils.training.presets import preset
 from course_utils.training.registry import REGISTRY
 from course_utils.training.runs import Run, find_or_train, find_run, machine
@@ -38,7 +53,8 @@ class Cell:
 
     Attributes:
         mean: over the seeds.
-        error: standard error of the mean from the spread between seeds; of one seed, the error that the metric itself reports; NaN where unknown.
+        error: standard error of the mean from the spread between seeds; of one seed, the error that
+            the metric itself reports; NaN where unknown.
         values: one for each seed.
     """
 
@@ -49,7 +65,8 @@ class Cell:
     @property
     def text(self) -> str:
         """Mean and error in words, such as "3.2 ± 0.1"; large numbers without decimals."""
-        if not math.isfinite(self.error) or self.error == 0:  # parameters, network calls: no noise to speak of
+        # parameters, network calls: no noise to speak of
+        if not math.isfinite(self.error) or self.error == 0:
             return f"{self.mean:,.0f}" if self.mean == round(self.mean) else f"{self.mean:.3g}"
         return Measurement("", self.mean, self.error, len(self.values)).number
 
@@ -79,8 +96,14 @@ class FamilyComparison:
         return list(dict.fromkeys(name for row in self.rows for name in row["metrics"]))
 
     def cell(self, metric: str, family: str) -> Cell | None:
-        """Returns a metric of a family over its seeds, or None where it has no such number. Of p-values it is the smallest: they have no mean."""
-        found = [row["metrics"][metric] for row in self.rows if row["family"] == family and metric in row["metrics"]]
+        """Returns a metric of a family over its seeds, or None where it has no such number. Of
+        p-values it is the smallest: they have no mean.
+        """
+        found = [
+            row["metrics"][metric]
+            for row in self.rows
+            if row["family"] == family and metric in row["metrics"]
+        ]
         values = tuple(one["value"] for one in found)
         if len(values) == 0:
             return None
@@ -91,33 +114,56 @@ class FamilyComparison:
         return Cell(values[0], math.nan if found[0]["error"] is None else found[0]["error"], values)
 
     def floor(self, metric: str) -> tuple[float, float] | None:
-        """Returns the value of real images, the mean over seeds, and its error within a seed; None where there is none."""
-        found = [row["metrics"][metric] for row in self.rows if metric in row["metrics"] and row["metrics"][metric]["floor"] is not None]
+        """Returns the value of real images, the mean over seeds, and its error within a seed; None
+        where there is none.
+        """
+        found = [
+            row["metrics"][metric]
+            for row in self.rows
+            if metric in row["metrics"] and row["metrics"][metric]["floor"] is not None
+        ]
         if not found:
             return None
         errors = [one["floor_error"] for one in found]
-        return sum(one["floor"] for one in found) / len(found), math.nan if None in errors else sum(errors) / len(errors)
+        return sum(one["floor"] for one in found) / len(found), (
+            math.nan if None in errors else sum(errors) / len(errors)
+        )
 
     def table(self) -> pd.DataFrame:
-        """Returns the table in words: a row for each metric; a column for each family, for real images, and for which end is better."""
+        """Returns the table in words: a row for each metric; a column for each family, for real
+        images, and for which end is better.
+        """
         import pandas as pd
 
         columns: dict[str, list[str]] = {}
         for family in self.families:
             num_seeds = sum(row["family"] == family for row in self.rows)
             cells = [self.cell(metric, family) for metric in self.metrics]
-            columns[f"{family} ({num_seeds} seed{'s' if num_seeds > 1 else ''})"] = ["-" if cell is None else cell.text for cell in cells]
+            columns[f"{family} ({num_seeds} seed{'s' if num_seeds > 1 else ''})"] = [
+                "-" if cell is None else cell.text for cell in cells
+            ]
         floors = [self.floor(metric) for metric in self.metrics]
-        columns["real images"] = ["-" if floor is None else Cell(*floor, (floor[0],)).text for floor in floors]
+        columns["real images"] = [
+            "-" if floor is None else Cell(*floor, (floor[0],)).text for floor in floors
+        ]
         columns["better"] = [BETTER.get(metric, "") for metric in self.metrics]
         return pd.DataFrame(columns, index=pd.Index(self.metrics, name="metric"))
 
     def __str__(self) -> str:
-        head = f"{self.protocol['num_images']:,} samples of each training against {self.protocol['dataset']} test, preset {self.protocol['budget']}"
-        notes = ["± is one standard error over seeds; of one seed, over images. Of p-values the smallest is shown."]
+        head = (
+            f"{self.protocol['num_images']:,} samples of each training against"
+            f" {self.protocol['dataset']} test, preset {self.protocol['budget']}"
+        )
+        notes = [
+            "± is one standard error over seeds; of one seed, over images. Of p-values the smallest"
+            " is shown."
+        ]
         notes.append("Real images: training images in place of the samples.")
         machines = sorted({row["trained_on"] for row in self.rows})
-        notes.append(f"trained on {'; '.join(machines)}" + ("; seconds of different machines do not compare" if len(machines) > 1 else ""))
+        notes.append(
+            f"trained on {'; '.join(machines)}"
+            + ("; seconds of different machines do not compare" if len(machines) > 1 else "")
+        )
         return "\n".join([head, self.table().to_string(), *notes])
 
     def as_dict(self) -> dict[str, Any]:
@@ -125,7 +171,11 @@ class FamilyComparison:
         summary: dict[str, dict[str, Any]] = {}
         for metric in self.metrics:
             cells = {family: self.cell(metric, family) for family in self.families}
-            summary[metric] = {family: _for_json(asdict(cell)) for family, cell in cells.items() if cell is not None}
+            summary[metric] = {
+                family: _for_json(asdict(cell))
+                for family, cell in cells.items()
+                if cell is not None
+            }
             if (floor := self.floor(metric)) is not None:
                 summary[metric]["real images"] = _for_json(dict(zip(("mean", "error"), floor)))
         return {"protocol": self.protocol, "summary": summary, "rows": list(self.rows)}
@@ -139,32 +189,56 @@ class FamilyComparison:
             for name, number in row["metrics"].items():
                 numbers = [number[key] for key in ("value", "error", "floor", "floor_error")]
                 lines.append((row["family"], row["seed"], row["weights"], name, *numbers))
-        columns = ["family", "seed", "weights", "metric", "value", "error", "real_images", "real_images_error"]
-        return pd.DataFrame(lines, columns=columns, dtype=object).to_csv(index=False, lineterminator="\n")
+        columns = [
+            "family",
+            "seed",
+            "weights",
+            "metric",
+            "value",
+            "error",
+            "real_images",
+            "real_images_error",
+        ]
+        return pd.DataFrame(lines, columns=columns, dtype=object).to_csv(
+            index=False, lineterminator="\n"
+        )
 
     def save(self, out: Path) -> list[Path]:
-        """Writes comparison.json, comparison.csv and comparison.png into a folder; returns their paths."""
+        """Writes comparison.json, comparison.csv and comparison.png into a folder; returns their
+        paths.
+        """
         from course_utils.plotting.compare import comparison_panels
 
         paths = [Path(out) / f"comparison.{kind}" for kind in ("json", "csv", "png")]
         write_json(paths[0], self.as_dict())
         write_text(paths[1], self.csv())
         with atomic_path(paths[2]) as partial:
-            self_panels = {metric: {family: cell for family in self.families if (cell := self.cell(metric, family))} for metric in self.metrics}
-            comparison_panels(self_panels, {metric: self.floor(metric) for metric in self.metrics}, BETTER).savefig(partial, format="png", dpi=140)
+            self_panels = {
+                metric: {
+                    family: cell for family in self.families if (cell := self.cell(metric, family))
+                }
+                for metric in self.metrics
+            }
+            comparison_panels(
+                self_panels, {metric: self.floor(metric) for metric in self.metrics}, BETTER
+            ).savefig(partial, format="png", dpi=140)
         return paths
 
 
 def _for_json(values: dict[str, Any]) -> dict[str, Any]:
     """Returns the same with None in place of NaN."""
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in values.items()
+    }
 
 
 TABLES = Path(__file__).resolve().parent.parent / "tables"
 
 
 def shipped_rows(name: str, dataset: str) -> list[dict[str, Any]]:
-    """Returns the rows of a table as its benchmark wrote them, such as `shipped_rows("inverse", "strokes")`.
+    """Returns the rows of a table as its benchmark wrote them, such as `shipped_rows("inverse",
+    "strokes")`.
 
     Raises:
         CourseError: no such table, or none for this dataset.
@@ -183,14 +257,18 @@ def shipped_comparison(dataset: str) -> FamilyComparison:
 
 
 def shipped_datasets(name: str) -> list[str]:
-    """Returns the datasets that a table ships for, such as `["mnist", "strokes"]` for "inverse"; none for an unknown name."""
+    """Returns the datasets that a table ships for, such as `["mnist", "strokes"]` for "inverse";
+    none for an unknown name.
+    """
     return sorted(path.stem.removeprefix(f"{name}-") for path in TABLES.glob(f"{name}-*.json*"))
 
 
 def _path(name: str, dataset: str, suffix: str) -> Path:
     path = TABLES / f"{name}-{dataset}{suffix}"
     if not path.exists():
-        raise unknown("shipped table", path.stem, sorted(one.stem for one in TABLES.glob(f"*{suffix}")))
+        raise unknown(
+            "shipped table", path.stem, sorted(one.stem for one in TABLES.glob(f"*{suffix}"))
+        )
     return path
 
 
@@ -205,24 +283,48 @@ class Protocol:
 
     dataset: str  # name
     budget: str  # of the presets: smoke, laptop or gpu
-    features: str = "classifier"  # that FID, KID, precision, recall and one of the tests for copies see
+    # that FID, KID, precision, recall and one of the tests for copies see
+    features: str = "classifier"
     num_images: int = 10_000  # that are drawn, and of the real ones that they are compared with
     num_copy_images: int = 2000  # of them, that are tested for copies
-    num_heldout: int = 0  # training images that are left aside as held-out ones; 0 takes the test images for that
+    # training images that are left aside as held-out ones; 0 takes the test images for that
+    num_heldout: int = 0
     num_likelihood_images: int = 1000  # test images whose likelihood is asked for
     num_likelihood_draws: int = 200  # importance samples for each of them
     dataset_sha256: str = ""
 
     def __post_init__(self) -> None:
         require(self.num_images >= FEW, "num_images", f"at least {FEW}", self.num_images)
-        require(self.num_likelihood_images >= 2, "num_likelihood_images", "at least 2", self.num_likelihood_images)
-        require(self.num_likelihood_draws >= 1, "num_likelihood_draws", "at least 1", self.num_likelihood_draws)
+        require(
+            self.num_likelihood_images >= 2,
+            "num_likelihood_images",
+            "at least 2",
+            self.num_likelihood_images,
+        )
+        require(
+            self.num_likelihood_draws >= 1,
+            "num_likelihood_draws",
+            "at least 1",
+            self.num_likelihood_draws,
+        )
         require(self.num_heldout >= 0, "num_heldout", "0 or more", self.num_heldout)
-        require(2 <= self.num_copy_images <= self.num_images, "num_copy_images", f"2 to {self.num_images}", self.num_copy_images)
+        require(
+            2 <= self.num_copy_images <= self.num_images,
+            "num_copy_images",
+            f"2 to {self.num_images}",
+            self.num_copy_images,
+        )
 
 
-def make_protocol(dataset: Dataset, budget: str, num_images: int | None = None, features: str = "classifier", num_heldout: int = 0) -> Protocol:
-    """Returns the protocol of a budget: 10,000 images or as many as there are to compare with, for "smoke" a few hundred.
+def make_protocol(
+    dataset: Dataset,
+    budget: str,
+    num_images: int | None = None,
+    features: str = "classifier",
+    num_heldout: int = 0,
+) -> Protocol:
+    """Returns the protocol of a budget: 10,000 images or as many as there are to compare with, for
+    "smoke" a few hundred.
 
     Raises:
         CourseError: more images than the dataset has to compare with.
@@ -231,29 +333,52 @@ def make_protocol(dataset: Dataset, budget: str, num_images: int | None = None, 
     available = min(len(dataset.train_images), len(dataset.test_images))
     num_images = min(300 if smoke else 10_000, available) if num_images is None else num_images
     check_num_images(num_images, dataset)
-    few = {"num_likelihood_images": 50, "num_likelihood_draws": 10} if smoke else {"num_likelihood_images": 1000}
+    few = (
+        {"num_likelihood_images": 50, "num_likelihood_draws": 10}
+        if smoke
+        else {"num_likelihood_images": 1000}
+    )
     few["num_likelihood_images"] = min(few["num_likelihood_images"], len(dataset.test_images))
-    return Protocol(dataset.name, budget, features, num_images, min(2000, num_images), num_heldout, dataset_sha256=dataset.sha256, **few)
+    return Protocol(
+        dataset.name,
+        budget,
+        features,
+        num_images,
+        min(2000, num_images),
+        num_heldout,
+        dataset_sha256=dataset.sha256,
+        **few,
+    )
 
 
 def compare_families(
-    families: Sequence[str], dataset: Dataset, protocol: Protocol, num_seeds: int, out: Path | str, *, use_shipped: bool = True
+    families: Sequence[str],
+    dataset: Dataset,
+    protocol: Protocol,
+    num_seeds: int,
+    out: Path | str,
+    *,
+    use_shipped: bool = True,
 ) -> FamilyComparison:
-    """Returns the comparison of families, training what is not trained and measuring what is not measured.
+    """Returns the comparison of families, training what is not trained and measuring what is not
+    measured.
 
-    Rows go to `out/rows.jsonl`, each when it is finished. The same call goes on where an earlier one stopped; more families or seeds add rows.
+    Rows go to `out/rows.jsonl`, each when it is finished. The same call goes on where an earlier
+    one stopped; more families or seeds add rows.
 
     Args:
-        families: names of presets or variants, such as "vae" or "dcgan-plain"; all of them can sample.
+        families: names of presets or variants, such as "vae" or "dcgan-plain"; all of them can
+            sample.
         dataset: what to train on and to compare with.
         protocol: from `make_protocol`.
         num_seeds: trainings of each family, seeds 0, 1, ...
         out: folder of the tables.
-        use_shipped: take weights that ship with the course where they are those of an equal experiment. Their training time is that of another
-            machine; every row says which.
+        use_shipped: take weights that ship with the course where they are those of an equal
+            experiment. Their training time is that of another machine; every row says which.
 
     Raises:
-        CourseError: an unknown family, one that cannot sample, or a folder that holds a comparison by another protocol.
+        CourseError: an unknown family, one that cannot sample, or a folder that holds a comparison
+            by another protocol.
         KeyboardInterrupt: stopped by hand; what was measured is kept.
     """
     require(num_seeds >= 1, "seeds", "at least 1", num_seeds)
@@ -275,7 +400,10 @@ def compare_families(
             rows.append(_measured_row(family, seed, dataset, protocol, judge, use_shipped))
             write_jsonl(out / ROWS, rows)
             print(_line(rows[-1]), flush=True)
-    return FamilyComparison(asdict(protocol), tuple(row for row in rows if row["family"] in families and row["seed"] < num_seeds))
+    return FamilyComparison(
+        asdict(protocol),
+        tuple(row for row in rows if row["family"] in families and row["seed"] < num_seeds),
+    )
 
 
 def _resumed(out: Path, protocol: Protocol) -> list[dict[str, Any]]:
@@ -286,11 +414,21 @@ def _resumed(out: Path, protocol: Protocol) -> list[dict[str, Any]]:
     different = sorted(name for name, value in asdict(protocol).items() if found.get(name) != value)
     if different:
         was = ", ".join(f"{name} {found.get(name)!r}" for name in different)
-        raise CourseError(f"{out}: holds a comparison by another protocol ({was}); choose another --out, or the same settings.")
+        raise CourseError(
+            f"{out}: holds a comparison by another protocol ({was}); choose another --out, or the"
+            " same settings."
+        )
     return read_jsonl(out / ROWS) if (out / ROWS).exists() else []
 
 
-def _measured_row(family: str, seed: int, dataset: Dataset, protocol: Protocol, judge: MemorizationAudit, use_shipped: bool) -> dict[str, Any]:
+def _measured_row(
+    family: str,
+    seed: int,
+    dataset: Dataset,
+    protocol: Protocol,
+    judge: MemorizationAudit,
+    use_shipped: bool,
+) -> dict[str, Any]:
     experiment = replace(preset(family, protocol.budget), seed=seed).fitted_to(dataset)
     found = find_run(experiment, dataset, use_shipped=use_shipped)
     if found is None:
@@ -300,11 +438,22 @@ def _measured_row(family: str, seed: int, dataset: Dataset, protocol: Protocol, 
     metrics = measure_run(trained, dataset, protocol, judge)
     record = trained.record
     metrics["training seconds"] = _plain(record["training_seconds"])
-    return {"family": family, "seed": seed, "weights": weights, "trained_on": record["machine"], "measured_on": machine(), "metrics": metrics}
+    return {
+        "family": family,
+        "seed": seed,
+        "weights": weights,
+        "trained_on": record["machine"],
+        "measured_on": machine(),
+        "metrics": metrics,
+    }
 
 
-def measure_run(trained: Run, dataset: Dataset, protocol: Protocol, judge: MemorizationAudit) -> dict[str, dict[str, float | None]]:
-    """Returns `{metric: {"value", "error", "floor", "floor_error"}}` of one run; None where there is no such number."""
+def measure_run(
+    trained: Run, dataset: Dataset, protocol: Protocol, judge: MemorizationAudit
+) -> dict[str, dict[str, float | None]]:
+    """Returns `{metric: {"value", "error", "floor", "floor_error"}}` of one run; None where there
+    is no such number.
+    """
     model, seed = trained.model, trained.experiment.seed
     frequencies = label_frequencies(dataset.train_labels, dataset.num_classes)
     draw_images(model, FEW, frequencies, seed=seed)  # warms up
@@ -312,19 +461,34 @@ def measure_run(trained: Run, dataset: Dataset, protocol: Protocol, judge: Memor
     images, seconds = drawing_seconds(model, protocol.num_images, frequencies, seed=seed)
     classifier = find_extractor(protocol.features, dataset.name)[1]
     names = [name for name in COMPARED if classifier is not None or not METRICS[name][0]]
-    evaluation = evaluate_images(images, dataset, metrics=names, features=protocol.features, seed=seed)
-    metrics = {row["name"]: {key: row[key] for key in ("value", "error", "floor", "floor_error")} for row in evaluation.as_dict()["metrics"]}
+    evaluation = evaluate_images(
+        images, dataset, metrics=names, features=protocol.features, seed=seed
+    )
+    metrics = {
+        row["name"]: {key: row[key] for key in ("value", "error", "floor", "floor_error")}
+        for row in evaluation.as_dict()["metrics"]
+    }
     metrics |= _likelihood(model, dataset, protocol, seed)
-    metrics |= {name: _plain(*number) for name, number in judge.numbers(images, trained.experiment).items()}
-    costs = {f"seconds for {FEW} images": few_seconds, f"seconds for {protocol.num_images:,} images": seconds}
+    metrics |= {
+        name: _plain(*number) for name, number in judge.numbers(images, trained.experiment).items()
+    }
+    costs = {
+        f"seconds for {FEW} images": few_seconds,
+        f"seconds for {protocol.num_images:,} images": seconds,
+    }
     costs |= {"parameters": model.num_parameters, "network calls": network_calls(model)}
     return metrics | {name: _plain(value) for name, value in costs.items()}
 
 
-def _likelihood(model: Model, dataset: Dataset, protocol: Protocol, seed: int) -> dict[str, dict[str, float | None]]:
+def _likelihood(
+    model: Model, dataset: Dataset, protocol: Protocol, seed: int
+) -> dict[str, dict[str, float | None]]:
     if not model.has_likelihood:
         return {}
-    number = {"num_draws": protocol.num_likelihood_draws, "num_images": protocol.num_likelihood_images}
+    number = {
+        "num_draws": protocol.num_likelihood_draws,
+        "num_images": protocol.num_likelihood_images,
+    }
     measured = negative_log_likelihood(model, dataset, seed=seed, **number)
     return {"NLL": _plain(measured.value, measured.error)}
 
@@ -334,5 +498,9 @@ def _plain(value: float, error: float | None = None) -> dict[str, float | None]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    shown = [f"{name} {row['metrics'][name]['value']:.4g}" for name in ("FID", "precision", "recall", "training seconds") if name in row["metrics"]]
+    shown = [
+        f"{name} {row['metrics'][name]['value']:.4g}"
+        for name in ("FID", "precision", "recall", "training seconds")
+        if name in row["metrics"]
+    ]
     return f"{row['family']}, seed {row['seed']} ({row['weights']}): {', '.join(shown)}"

@@ -1,4 +1,6 @@
-"""Drawing images: from a trained model in batches, from what a command line names, and while a generator trains."""
+"""Drawing images: from a trained model in batches, from what a command line names, and while a
+generator trains.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +44,16 @@ def draw(
     images_per_call: int = IMAGES_PER_CALL,
     **options: Any,
 ) -> Tensor:
-    """Returns samples of a model, uint8 `[N, C, H, W]` on the CPU: the one place that draws many images, in batches.
+    """Returns samples of a model, uint8 `[N, C, H, W]` on the CPU: the one place that draws many
+    images, in batches.
 
     Args:
         model: that can sample, in evaluation mode.
         num_images: N, at least 1.
         rng: source of the noise, used up batch by batch.
         labels: int64 `[N]`, the class of each image, for a model that takes labels.
-        images_per_call: size of a batch; part of what makes samples equal, since a model may draw its own labels before its noise.
+        images_per_call: size of a batch; part of what makes samples equal, since a model may draw
+            its own labels before its noise.
         options: passed to `model.sample`, such as `num_steps`.
 
     Raises:
@@ -66,8 +70,9 @@ def draw(
 def draw_images(model: Model, num_images: int, frequencies: Tensor, *, seed: int = 0) -> Tensor:
     """Returns `num_images` samples of p(image), uint8 `[N, C, H, W]` on the CPU.
 
-    A model that needs labels gets them drawn from `frequencies`. That makes it a model of the images as a whole, p(image) = sum over labels of
-    p(label) p(image | label), with the p(label) of its training data, which is known and need not be learned. Other models draw as they learned to.
+    A model that needs labels gets them drawn from `frequencies`. That makes it a model of the
+    images as a whole, p(image) = sum over labels of p(label) p(image | label), with the p(label) of
+    its training data, which is known and need not be learned. Other models draw as they learned to.
 
     Args:
         frequencies: of the classes in the training set, `[K]`, adding up to 1.
@@ -76,21 +81,30 @@ def draw_images(model: Model, num_images: int, frequencies: Tensor, *, seed: int
     check_num_samples(num_images)
     labels = None
     if model.needs_labels:
-        labels = torch.multinomial(frequencies, num_images, replacement=True, generator=make_rng(seed, LABELS))
+        labels = torch.multinomial(
+            frequencies, num_images, replacement=True, generator=make_rng(seed, LABELS)
+        )
     return draw(model, num_images, rng=make_rng(seed, DRAWING), labels=labels)
 
 
-def drawing_seconds(model: Model, num_images: int, frequencies: Tensor, *, seed: int = 0) -> tuple[Tensor, float]:
-    """Returns samples and the seconds that drawing them took, conversion to uint8 included; the caller warms up."""
+def drawing_seconds(
+    model: Model, num_images: int, frequencies: Tensor, *, seed: int = 0
+) -> tuple[Tensor, float]:
+    """Returns samples and the seconds that drawing them took, conversion to uint8 included; the
+    caller warms up.
+    """
     start = time.perf_counter()
-    images = draw_images(model, num_images, frequencies, seed=seed)  # ends on the CPU, so the device has finished
+    # ends on the CPU, so the device has finished
+    images = draw_images(model, num_images, frequencies, seed=seed)
     return images, time.perf_counter() - start
 
 
 def network_calls(model: Model) -> float:
-    """Returns how often an image passes through the model's network while it is drawn: 1 for a decoder, num_steps for diffusion.
+    """Returns how often an image passes through the model's network while it is drawn: 1 for a
+    decoder, num_steps for diffusion.
 
-    Counted, not looked up: rows that enter each part of the model, for a few images. A model without parts draws from a formula, which counts as 1.
+    Counted, not looked up: rows that enter each part of the model, for a few images. A model
+    without parts draws from a formula, which counts as 1.
     """
     rows = dict.fromkeys(model._modules, 0)
     num_images = 4
@@ -101,7 +115,9 @@ def network_calls(model: Model) -> float:
 
         return count
 
-    handles = [part.register_forward_pre_hook(counter(name)) for name, part in model.named_children()]
+    handles = [
+        part.register_forward_pre_hook(counter(name)) for name, part in model.named_children()
+    ]
     try:
         model.sample(num_images, rng=make_rng(0))
     finally:
@@ -111,7 +127,8 @@ def network_calls(model: Model) -> float:
 
 
 def collect_images(source: str, num_images: int, seed: int = 0, image_size: int = 28) -> Tensor:
-    """Returns uint8 images `[N, C, H, W]`: the first of a file that `course sample` wrote or of a folder of pictures, or fresh samples of a run.
+    """Returns uint8 images `[N, C, H, W]`: the first of a file that `course sample` wrote or of a
+    folder of pictures, or fresh samples of a run.
 
     Args:
         source: FILE.npz, a run directory, a folder of pictures, or pretrained:FAMILY/DATASET.
@@ -124,7 +141,8 @@ def collect_images(source: str, num_images: int, seed: int = 0, image_size: int 
         return _read_npz(folder)[:num_images]
     if folder.is_dir() and not any((folder / name).exists() for name in (RECORD, STATE)):
         pictures = read_pictures(source, image_size)[2]
-        return pictures[torch.randperm(len(pictures), generator=make_rng(seed))[:num_images]]  # in the order of names one class would come first
+        # in the order of names one class would come first
+        return pictures[torch.randperm(len(pictures), generator=make_rng(seed))[:num_images]]
     return draw(resolve(source).model, num_images, rng=make_rng(seed))
 
 
@@ -133,25 +151,40 @@ def _read_npz(path: Path) -> Tensor:
         with np.load(path, allow_pickle=False) as archive:
             images = archive["images"]
     except (OSError, ValueError, KeyError, IndexError, TypeError, BadZipFile) as error:
-        raise CourseError(f"{path}: expected a file with the array `images` that `course sample --out FILE.npz` writes; {error}.") from error
+        raise CourseError(
+            f"{path}: expected a file with the array `images` that `course sample --out FILE.npz`"
+            f" writes; {error}."
+        ) from error
     if images.dtype != np.uint8:
-        raise CourseError(f"{path}: expected uint8 images (0 to 255), got {images.dtype}; signed_to_uint8 converts from [-1, 1].")
+        raise CourseError(
+            f"{path}: expected uint8 images (0 to 255), got {images.dtype}; signed_to_uint8"
+            " converts from [-1, 1]."
+        )
     images = torch.from_numpy(images)
     check_uint8(images)
     return images
 
 
-def watch_classes(classifier: Model, frequencies: Tensor, num_images: int = 1000) -> Callable[[Model, History], None]:
-    """Returns an `on_epoch` hook for `fit` that samples the model after each epoch and adds what classes it drew to the history.
+def watch_classes(
+    classifier: Model, frequencies: Tensor, num_images: int = 1000
+) -> Callable[[Model, History], None]:
+    """Returns an `on_epoch` hook for `fit` that samples the model after each epoch and adds what
+    classes it drew to the history.
 
-    The row has split "samples" and the columns `classes_covered` (a number of classes), `class_kl` (nats) and `seconds` (training time so far).
+    The row has split "samples" and the columns `classes_covered` (a number of classes), `class_kl`
+    (nats) and `seconds` (training time so far).
 
     Args:
         classifier: tells the classes of images.
         frequencies: of the classes among real images, `[K]`, adding up to 1.
         num_images: sampled each time, from the same noise.
     """
-    require(num_images >= len(frequencies), "num_images", f"at least {len(frequencies)}, the number of classes", num_images)
+    require(
+        num_images >= len(frequencies),
+        "num_images",
+        f"at least {len(frequencies)}, the number of classes",
+        num_images,
+    )
 
     @torch.no_grad()
     def hook(model: Model, history: History) -> None:
@@ -161,7 +194,18 @@ def watch_classes(classifier: Model, frequencies: Tensor, num_images: int = 1000
         model.train(was_training)
         probabilities = class_probabilities(classifier, images)
         covered = round(class_coverage(probabilities).value * len(frequencies))
-        row = {"epoch": history.num_epochs, "split": "samples", "part": "generator", "seconds": history.seconds}
-        history.rows.append({**row, "classes_covered": covered, "class_kl": class_kl(probabilities, frequencies).value})
+        row = {
+            "epoch": history.num_epochs,
+            "split": "samples",
+            "part": "generator",
+            "seconds": history.seconds,
+        }
+        history.rows.append(
+            {
+                **row,
+                "classes_covered": covered,
+                "class_kl": class_kl(probabilities, frequencies).value,
+            }
+        )
 
     return hook

@@ -1,6 +1,8 @@
-"""What `course evaluate` does: images of any source against a dataset, by every metric, each beside the value of real images.
+"""What `course evaluate` does: images of any source against a dataset, by every metric, each beside
+the value of real images.
 
-The floor: as many training images take the place of the generated ones. A generator cannot be expected to beat it, and no metric is 0 there.
+The floor: as many training images take the place of the generated ones. A generator cannot be
+expected to beat it, and no metric is 0 there.
 """
 
 from __future__ import annotations
@@ -24,10 +26,22 @@ from course_utils.base.files import write_json, write_text
 from course_utils.base.images import binarise, check_uint8, uint8_to_signed
 from course_utils.data.dataset import Dataset
 from course_utils.metrics.classes import class_coverage, class_kl, inception_score, mean_confidence
-from course_utils.metrics.features import Extractor, class_probabilities, classifier_extractor, extract, inception_extractor, pixel_extractor
+from course_utils.metrics.features import (
+    Extractor,
+    class_probabilities,
+    classifier_extractor,
+    extract,
+    inception_extractor,
+    pixel_extractor,
+)
 from course_utils.metrics.frechet import fid, fid_infinity, kid
 from course_utils.metrics.likelihood import importance_weighted_bound
-from course_utils.metrics.measurement import Difference, Measurement, MetricWarning, is_difference_real
+from course_utils.metrics.measurement import (
+    Difference,
+    Measurement,
+    MetricWarning,
+    is_difference_real,
+)
 from course_utils.metrics.neighbours import density_coverage, precision_recall
 from course_utils.models.base import Model
 from course_utils.models.gaussian import GREY_LEVEL
@@ -45,29 +59,43 @@ ROWS_PER_CALL = 2000  # pairs of image and draw, some 30 MB of memory
 
 
 def binarised_test_images(dataset: Dataset) -> Tensor:
-    """Returns all test images, signed, each drawn black and white once with the course's fixed seed: image i is the same in every evaluation."""
+    """Returns all test images, signed, each drawn black and white once with the course's fixed
+    seed: image i is the same in every evaluation.
+    """
     return binarise(uint8_to_signed(dataset.test_images), make_rng(BINARISATION_SEED))
 
 
 def negative_log_likelihood(
-    model: Model, dataset: Dataset, *, num_draws: int = NUM_DRAWS, num_images: int | None = None, seed: int = 0
+    model: Model,
+    dataset: Dataset,
+    *,
+    num_draws: int = NUM_DRAWS,
+    num_images: int | None = None,
+    seed: int = 0,
 ) -> Measurement:
-    """Returns -log p(x) in nats, the mean over test images: exact where the model can, else the importance-weighted bound, on average never too low.
+    """Returns -log p(x) in nats, the mean over test images: exact where the model can, else the
+    importance-weighted bound, on average never too low.
 
     Args:
         model: with `log_prob` (exact) or `log_weights` (importance samples).
-        dataset: whose test images are measured, black and white where the model was trained on black and white.
-        num_draws: k, importance samples an image; the bound falls towards the exact value as it grows.
+        dataset: whose test images are measured, black and white where the model was trained on
+            black and white.
+        num_draws: k, importance samples an image; the bound falls towards the exact value as it
+            grows.
         num_images: that many random test images; None takes all.
         seed: of the choice of images and of the draws.
 
     Raises:
-        CourseError: a model without a likelihood, a number out of range, or images of another shape.
+        CourseError: a model without a likelihood, a number out of range, or images of another
+            shape.
     """
     check_likelihood(model)
     available = len(dataset.test_images)
     if num_images is not None and not 2 <= num_images <= available:
-        raise CourseError(f"expected 2 to {available:,} test images of {dataset.name}, got {num_images:,}; change --num.")
+        raise CourseError(
+            f"expected 2 to {available:,} test images of {dataset.name}, got {num_images:,}; change"
+            " --num."
+        )
     if num_draws < 1:
         raise CourseError(f"k: expected at least 1 importance sample an image, got {num_draws}.")
     binary = getattr(model.config, "binarisation", "none") == "dynamic"
@@ -79,35 +107,61 @@ def negative_log_likelihood(
         values = _exact(cast("Gaussian", model), images, seed)
     else:
         values = _bound(cast("VAE", model), images, num_draws, seed)
-    how = "exact density of signed pixels plus noise of one grey level" if exact else f"importance-weighted, k = {num_draws:,}"
+    how = (
+        "exact density of signed pixels plus noise of one grey level"
+        if exact
+        else f"importance-weighted, k = {num_draws:,}"
+    )
     pixels = f"black and white once (seed {BINARISATION_SEED})" if binary else "grey"
     note = f"nats an image, {how}, pixels {pixels}"
     label = f"{dataset.name} test{', binarised' if binary else ''}"
-    return Measurement("NLL", -values.mean().item(), values.std().item() / math.sqrt(len(values)), len(values), "", label, note)
+    return Measurement(
+        "NLL",
+        -values.mean().item(),
+        values.std().item() / math.sqrt(len(values)),
+        len(values),
+        "",
+        label,
+        note,
+    )
 
 
 def check_likelihood(model: Model) -> None:
     """Raises CourseError unless the model gives a likelihood of images."""
     if not model.has_likelihood:
-        raise CourseError(f"nll: a {model.family} gives no likelihood of images; a vae and a gaussian do.")
+        raise CourseError(
+            f"nll: a {model.family} gives no likelihood of images; a vae and a gaussian do."
+        )
 
 
 @torch.no_grad()
 def _exact(model: Gaussian, images: Tensor, seed: int) -> Tensor:
-    """Returns log p(x) of images with the noise that gives a grey level its volume, float64 `[N]` on the CPU."""
+    """Returns log p(x) of images with the noise that gives a grey level its volume, float64 `[N]`
+    on the CPU.
+    """
     noise = torch.rand(images.shape, generator=make_rng(seed, 1))
     noisy = images + GREY_LEVEL * (noise - 0.5)
-    return torch.cat([model.log_prob(piece.to(model.device)).double().cpu() for piece in noisy.split(500)])
+    return torch.cat(
+        [model.log_prob(piece.to(model.device)).double().cpu() for piece in noisy.split(500)]
+    )
 
 
 def _bound(model: VAE, images: Tensor, num_draws: int, seed: int) -> Tensor:
-    """Returns the importance-weighted bound of each image, float64 `[N]` on the CPU; memory does not grow with the number of draws."""
+    """Returns the importance-weighted bound of each image, float64 `[N]` on the CPU; memory does
+    not grow with the number of draws.
+    """
     rng = make_rng(seed, 1, device=model.device)
     reuse_freed_memory()
     rows = []
     with tqdm(total=len(images), desc="nll", unit=" images", leave=False) as bar:
         for piece in images.split(IMAGES_PER_UPDATE):
-            bound = importance_weighted_bound(model.log_weights, piece.to(model.device), num_draws, rng=rng, rows_per_call=ROWS_PER_CALL)
+            bound = importance_weighted_bound(
+                model.log_weights,
+                piece.to(model.device),
+                num_draws,
+                rng=rng,
+                rows_per_call=ROWS_PER_CALL,
+            )
             rows.append(bound.per_image)
             bar.update(len(piece))
     return torch.cat(rows)
@@ -118,7 +172,9 @@ MIN_IMAGES, MAX_IMAGES = 10, 10_000  # the latter unless more are asked for
 
 @dataclass(frozen=True)
 class Described:
-    """A set of images as metrics see it: features `[N, D]`, and p(class | image) `[N, K]` or None where no classifier knows the classes."""
+    """A set of images as metrics see it: features `[N, D]`, and p(class | image) `[N, K]` or None
+    where no classifier knows the classes.
+    """
 
     features: Tensor
     probabilities: Tensor | None
@@ -126,7 +182,9 @@ class Described:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric of the images, the same of real images, and whether they differ; None where real images have no such value."""
+    """One metric of the images, the same of real images, and whether they differ; None where real
+    images have no such value.
+    """
 
     measured: Measurement
     floor: Measurement | None = None
@@ -137,13 +195,23 @@ class MetricRow:
         """The cells of the printed table."""
         if self.floor is None:
             return self.measured.name, self.measured.number, "-", "-"
-        return self.measured.name, self.measured.number, self.floor.number, "yes" if self.verdict else "no"
+        return (
+            self.measured.name,
+            self.measured.number,
+            self.floor.number,
+            "yes" if self.verdict else "no",
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Returns everything for JSON."""
         floor = {"value": None, "error": None} if self.floor is None else self.floor.as_dict()
         differs = None if self.verdict is None else self.verdict.real
-        return {**self.measured.as_dict(), "floor": floor["value"], "floor_error": floor["error"], "differs_from_real": differs}
+        return {
+            **self.measured.as_dict(),
+            "floor": floor["value"],
+            "floor_error": floor["error"],
+            "differs_from_real": differs,
+        }
 
 
 @dataclass(frozen=True)
@@ -151,7 +219,8 @@ class Evaluation:
     """All metrics of one set of images.
 
     Attributes:
-        source, dataset, features: what was measured, against what, seen through what ("" where no metric needs features).
+        source, dataset, features: what was measured, against what, seen through what ("" where no
+            metric needs features).
         num_images: of the images, of the reference and of the floor, each.
         rows: one for each number.
     """
@@ -163,22 +232,47 @@ class Evaluation:
     rows: tuple[MetricRow, ...]
 
     def __str__(self) -> str:
-        head = f"{self.num_images:,} images of {self.source} against {self.num_images:,} of {self.dataset}, features: {self.features}"
+        head = (
+            f"{self.num_images:,} images of {self.source} against {self.num_images:,} of"
+            f" {self.dataset}, features: {self.features}"
+        )
         if not self.features:  # the model itself was asked, about real images
             head = f"{self.source} on {self.num_images:,} images of {self.dataset}"
-        cells = [("metric", "value ± error", "real vs real", "differs from real"), *(row.texts for row in self.rows)]
+        cells = [
+            ("metric", "value ± error", "real vs real", "differs from real"),
+            *(row.texts for row in self.rows),
+        ]
         widths = [max(map(len, column)) for column in zip(*cells)]
-        lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in cells]
-        notes = sorted({f"{row.measured.name}: {row.measured.note}" for row in self.rows if row.measured.note})
-        return "\n".join([head, *lines, *notes, "± is one standard error; real vs real: training images in place of the generated ones."])
+        lines = [
+            "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip()
+            for line in cells
+        ]
+        notes = sorted(
+            {f"{row.measured.name}: {row.measured.note}" for row in self.rows if row.measured.note}
+        )
+        return "\n".join(
+            [
+                head,
+                *lines,
+                *notes,
+                (
+                    "± is one standard error; real vs real: training images in place of the"
+                    " generated ones."
+                ),
+            ]
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Returns everything for JSON."""
-        head = {name: getattr(self, name) for name in ("source", "dataset", "features", "num_images")}
+        head = {
+            name: getattr(self, name) for name in ("source", "dataset", "features", "num_images")
+        }
         return {**head, "metrics": [row.as_dict() for row in self.rows]}
 
     def save(self, path: Path) -> Path:
-        """Writes FILE.json, and the same numbers as a table beside it; returns the path of that FILE.csv."""
+        """Writes FILE.json, and the same numbers as a table beside it; returns the path of that
+        FILE.csv.
+        """
         rows = self.as_dict()["metrics"]
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
@@ -195,65 +289,103 @@ def _probabilities(images: Described) -> Tensor:
     return images.probabilities
 
 
-def _classes(images: Described, reference: Described, frequencies: Tensor) -> tuple[Measurement, ...]:
+def _classes(
+    images: Described, reference: Described, frequencies: Tensor
+) -> tuple[Measurement, ...]:
     p = _probabilities(images)
     return class_coverage(p), class_kl(p, frequencies), mean_confidence(p)
 
 
 # name: (whether it needs a classifier, what it measures)
-METRICS: dict[str, tuple[bool, Callable[[Described, Described, Tensor], tuple[Measurement, ...]]]] = {
+METRICS: dict[
+    str, tuple[bool, Callable[[Described, Described, Tensor], tuple[Measurement, ...]]]
+] = {
     "fid": (False, lambda images, reference, _: (fid(images.features, reference.features),)),
-    "fid_infinity": (False, lambda images, reference, _: (fid_infinity(images.features, reference.features),)),
+    "fid_infinity": (
+        False,
+        lambda images, reference, _: (fid_infinity(images.features, reference.features),),
+    ),
     "kid": (False, lambda images, reference, _: (kid(images.features, reference.features),)),
-    "precision_recall": (False, lambda images, reference, _: precision_recall(reference.features, images.features)),
-    "density_coverage": (False, lambda images, reference, _: density_coverage(reference.features, images.features)),
+    "precision_recall": (
+        False,
+        lambda images, reference, _: precision_recall(reference.features, images.features),
+    ),
+    "density_coverage": (
+        False,
+        lambda images, reference, _: density_coverage(reference.features, images.features),
+    ),
     "inception_score": (True, lambda images, reference, _: inception_score(_probabilities(images))),
     "classes": (True, _classes),
 }
 
 
 def evaluate_images(
-    images: Tensor, dataset: Dataset, *, metrics: Sequence[str] | None = None, features: str = "classifier", source: str = "given", seed: int = 0
+    images: Tensor,
+    dataset: Dataset,
+    *,
+    metrics: Sequence[str] | None = None,
+    features: str = "classifier",
+    source: str = "given",
+    seed: int = 0,
 ) -> Evaluation:
-    """Returns every metric of some images against as many test images, with the same for training images beside it.
+    """Returns every metric of some images against as many test images, with the same for training
+    images beside it.
 
     Args:
-        images: uint8 `[N, C, H, W]` like the dataset's, at least 10 and at most as many as it has train and test images.
+        images: uint8 `[N, C, H, W]` like the dataset's, at least 10 and at most as many as it has
+            train and test images.
         dataset: what they should look like.
         metrics: keys of `METRICS`; None takes all that the features and N allow.
-        features: "classifier" (the shipped one for this dataset), "pixels", "inception", "inception:torch-fidelity", or a classifier's run directory.
+        features: "classifier" (the shipped one for this dataset), "pixels", "inception",
+            "inception:torch-fidelity", or a classifier's run directory.
         source: what the images are, for the table.
         seed: of the choice of real images.
 
     Raises:
-        CourseError: images of another shape, too few or too many, an unknown metric, or features that this dataset does not have.
+        CourseError: images of another shape, too few or too many, an unknown metric, or features
+            that this dataset does not have.
     """
     check_uint8(images)
     if tuple(images.shape[1:]) != dataset.image_shape:
-        raise CourseError(f"expected images of shape {list(dataset.image_shape)} like {dataset.name}, got {list(images.shape[1:])}.")
+        raise CourseError(
+            f"expected images of shape {list(dataset.image_shape)} like {dataset.name}, got"
+            f" {list(images.shape[1:])}."
+        )
     check_num_images(len(images), dataset)
     check_metrics(metrics)
     real = dataset.subset(num_train=len(images), num_test=len(images), seed=seed)
     extractor, classifier = find_extractor(features, dataset.name)
-    described = [_describe(part, extractor, classifier) for part in (images, real.train_images, real.test_images)]
-    counts = torch.bincount(dataset.train_labels, minlength=dataset.num_classes) + 0.5  # half an image more: no class is impossible
+    described = [
+        _describe(part, extractor, classifier)
+        for part in (images, real.train_images, real.test_images)
+    ]
+    # half an image more: no class is impossible
+    counts = torch.bincount(dataset.train_labels, minlength=dataset.num_classes) + 0.5
     frequencies = counts.double() / counts.sum()
     labels = {"dataset": f"{dataset.name} test"}
     rows = []
     for name in _chosen(metrics, described[0], dataset.name):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MetricWarning)  # the note of the measurement says the same, under the table
+            # the note of the measurement says the same, under the table
+            warnings.simplefilter("ignore", MetricWarning)
             sets = [METRICS[name][1](part, described[2], frequencies) for part in described[:2]]
-        for measured, floor in zip(*([one.labelled(extractor.name, **labels) for one in group] for group in sets)):
+        for measured, floor in zip(
+            *([one.labelled(extractor.name, **labels) for one in group] for group in sets)
+        ):
             rows.append(MetricRow(measured, floor, is_difference_real(measured, floor)))
     return Evaluation(source, labels["dataset"], extractor.name, len(images), tuple(rows))
 
 
 def check_num_images(num_images: int, dataset: Dataset) -> None:
-    """Raises CourseError unless the dataset has as many real images, of training and of test, to compare with."""
+    """Raises CourseError unless the dataset has as many real images, of training and of test, to
+    compare with.
+    """
     available = min(len(dataset.train_images), len(dataset.test_images))
     if not MIN_IMAGES <= num_images <= available:
-        raise CourseError(f"expected {MIN_IMAGES} to {available:,} images to compare with {dataset.name}, got {num_images:,}; change --num.")
+        raise CourseError(
+            f"expected {MIN_IMAGES} to {available:,} images to compare with {dataset.name}, got"
+            f" {num_images:,}; change --num."
+        )
 
 
 def check_metrics(metrics: Sequence[str] | None) -> None:
@@ -268,20 +400,31 @@ def _chosen(metrics: Sequence[str] | None, images: Described, dataset_name: str)
     if metrics is None:
         num_images, dim = images.features.shape
         skipped = {"fid_infinity"} if num_images <= 4 * dim + 1 else set()
-        skipped |= {name for name, (needs_classes, _) in METRICS.items() if needs_classes and images.probabilities is None}
+        skipped |= {
+            name
+            for name, (needs_classes, _) in METRICS.items()
+            if needs_classes and images.probabilities is None
+        }
         return [name for name in METRICS if name not in skipped]
     for name in metrics:
         if METRICS[name][0] and images.probabilities is None:
-            raise CourseError(f"{name}: needs a classifier for {dataset_name}, and none ships; give the run directory of one with --features DIR.")
+            raise CourseError(
+                f"{name}: needs a classifier for {dataset_name}, and none ships; give the run"
+                " directory of one with --features DIR."
+            )
     return list(dict.fromkeys(metrics))
 
 
 def _describe(images: Tensor, extractor: Extractor, classifier: Any | None) -> Described:
-    return Described(extract(extractor, images), None if classifier is None else class_probabilities(classifier, images))
+    return Described(
+        extract(extractor, images),
+        None if classifier is None else class_probabilities(classifier, images),
+    )
 
 
 def find_extractor(features: str, dataset_name: str) -> tuple[Extractor, Any | None]:
-    """Returns the extractor that `--features` names, and the classifier of the dataset's classes, or None where there is none.
+    """Returns the extractor that `--features` names, and the classifier of the dataset's classes,
+    or None where there is none.
 
     Raises:
         CourseError: no such features, or no classifier for this dataset.
@@ -289,8 +432,9 @@ def find_extractor(features: str, dataset_name: str) -> tuple[Extractor, Any | N
     shipped = f"classifier-{dataset_name}" in pretrained_names()
     if features == "classifier" and not shipped:
         raise CourseError(
-            f"no classifier for {dataset_name} ships with the course; use --features pixels, or train one (`course train classifier --dataset "
-            f"{dataset_name} --out DIR`) and give --features DIR."
+            f"no classifier for {dataset_name} ships with the course; use --features pixels, or"
+            f" train one (`course train classifier --dataset {dataset_name} --out DIR`) and give"
+            " --features DIR."
         )
     if Path(features).is_dir():
         classifier = load_run(features, "classifier").model
@@ -303,4 +447,14 @@ def find_extractor(features: str, dataset_name: str) -> tuple[Extractor, Any | N
         return pixel_extractor(), classifier
     if kind == "inception":
         return inception_extractor(source or "torchvision"), classifier
-    raise unknown("features", features, ["classifier", "pixels", "inception", "inception:torch-fidelity", "DIR of a classifier's run"])
+    raise unknown(
+        "features",
+        features,
+        [
+            "classifier",
+            "pixels",
+            "inception",
+            "inception:torch-fidelity",
+            "DIR of a classifier's run",
+        ],
+    )

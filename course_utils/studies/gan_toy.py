@@ -1,7 +1,8 @@
-"""A GAN on a line, where everything that a GAN only estimates can be computed: the best discriminator, the value of the game, the generator's pull.
+"""A GAN on a line, where everything that a GAN only estimates can be computed: the best
+discriminator, the value of the game, the generator's pull.
 
-Densities live on a grid in float64 and in logs, so that nothing underflows where two distributions hardly overlap. The losses are those of
-`models/dcgan.py`; derivatives come from autograd.
+Densities live on a grid in float64 and in logs, so that nothing underflows where two distributions
+hardly overlap. The losses are those of `models/dcgan.py`; derivatives come from autograd.
 """
 
 from __future__ import annotations
@@ -34,8 +35,18 @@ class Bells:
 
     def __post_init__(self) -> None:
         require(len(self.means) > 0, "means", "one or more numbers", self.means)
-        require(self.std >= 10 * SPACING, "std", f"{10 * SPACING:g} or more, so that the grid resolves it", self.std)
-        require(max(map(abs, self.means)) + 6 * self.std <= LIMIT, "means", f"6 standard deviations inside ±{LIMIT:g}", self.means)
+        require(
+            self.std >= 10 * SPACING,
+            "std",
+            f"{10 * SPACING:g} or more, so that the grid resolves it",
+            self.std,
+        )
+        require(
+            max(map(abs, self.means)) + 6 * self.std <= LIMIT,
+            "means",
+            f"6 standard deviations inside ±{LIMIT:g}",
+            self.means,
+        )
 
     def log_density(self, x: Tensor) -> Tensor:
         """Returns log p(x) in nats, in the shape of `x`."""
@@ -44,7 +55,9 @@ class Bells:
 
     def sample(self, n: int, rng: torch.Generator | None = None) -> Tensor:
         """Returns `n` draws, float64 `[n]`."""
-        means = torch.tensor(self.means, dtype=torch.float64)[torch.randint(len(self.means), (n,), generator=rng)]
+        means = torch.tensor(self.means, dtype=torch.float64)[
+            torch.randint(len(self.means), (n,), generator=rng)
+        ]
         return means + self.std * torch.randn(n, generator=rng, dtype=torch.float64)
 
 
@@ -54,7 +67,8 @@ def line() -> Tensor:
 
 
 def optimal_scores(data: Bells, generated: Bells, x: Tensor) -> Tensor:
-    """Returns the logit of the best discriminator, log p_data(x) - log p_gen(x), in the shape of `x`.
+    """Returns the logit of the best discriminator, log p_data(x) - log p_gen(x), in the shape of
+    `x`.
 
     Its sigmoid is D*(x) = p_data(x) / (p_data(x) + p_gen(x)).
 
@@ -64,7 +78,8 @@ def optimal_scores(data: Bells, generated: Bells, x: Tensor) -> Tensor:
 
 
 def game_value(data: Bells, generated: Bells, scores: Tensor) -> float:
-    """Returns E_data log D(x) + E_gen log(1 - D(x)) in nats, what the discriminator maximises; -2 log 2 where it only guesses.
+    """Returns E_data log D(x) + E_gen log(1 - D(x)) in nats, what the discriminator maximises; -2
+    log 2 where it only guesses.
 
     Args:
         data, generated: the two distributions.
@@ -73,13 +88,17 @@ def game_value(data: Bells, generated: Bells, scores: Tensor) -> float:
     Source: Goodfellow et al. 2014 (arXiv:1406.2661), eq. 1.
     """
     if scores.shape != (NUM_POINTS,):
-        raise CourseError(f"scores: expected one for each of the {NUM_POINTS:,} points of line(), got shape {list(scores.shape)}.")
+        raise CourseError(
+            f"scores: expected one for each of the {NUM_POINTS:,} points of line(), got shape"
+            f" {list(scores.shape)}."
+        )
     scores = scores.double()
     return _mean(data, F.logsigmoid(scores)) + _mean(generated, F.logsigmoid(-scores))
 
 
 def jensen_shannon(data: Bells, generated: Bells) -> float:
-    """Returns the Jensen-Shannon divergence in nats, from 0 to log 2: the mean KL divergence from the average of the two.
+    """Returns the Jensen-Shannon divergence in nats, from 0 to log 2: the mean KL divergence from
+    the average of the two.
 
     Source: Lin 1991, IEEE Transactions on Information Theory 37(1), eq. 3.4 with equal weights.
     """
@@ -90,44 +109,67 @@ def jensen_shannon(data: Bells, generated: Bells) -> float:
 
 
 def generator_pull(loss: GanLoss, data: Bells, generated: Bells) -> float:
-    """Returns how fast the generator's mean loss changes as all its points move to the right together; training moves them the other way.
+    """Returns how fast the generator's mean loss changes as all its points move to the right
+    together; training moves them the other way.
 
-    The discriminator is the best one for where the points are now, and stands still while they move.
+    The discriminator is the best one for where the points are now, and stands still while they
+    move.
 
     Args:
         loss: one that looks at generated points only.
         data, generated: the two distributions.
     """
     x = line().requires_grad_()
-    (slopes,) = torch.autograd.grad(generator_loss(loss, optimal_scores(data, generated, x)).sum(), x)
+    (slopes,) = torch.autograd.grad(
+        generator_loss(loss, optimal_scores(data, generated, x)).sum(), x
+    )
     return _mean(generated, slopes)
 
 
 def score_gradient(loss: GanLoss, scores: Tensor) -> Tensor:
-    """Returns the derivative of the generator's loss with respect to each score, in the shape of `scores`."""
+    """Returns the derivative of the generator's loss with respect to each score, in the shape of
+    `scores`.
+    """
     scores = scores.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(generator_loss(loss, scores).sum(), scores)
     return gradient
 
 
-def fit_discriminator(data: Bells, generated: Bells, steps: Sequence[int] = (0, 30, 2000), *, seed: int = 0) -> dict[int, Tensor]:
-    """Returns the scores of a small network that learns from samples alone: its scores on `line()` after each of some numbers of steps, `{step: [4801]}`.
+def fit_discriminator(
+    data: Bells, generated: Bells, steps: Sequence[int] = (0, 30, 2000), *, seed: int = 0
+) -> dict[int, Tensor]:
+    """Returns the scores of a small network that learns from samples alone: its scores on `line()`
+    after each of some numbers of steps, `{step: [4801]}`.
 
     Args:
         data, generated: what it learns to tell apart, 256 fresh draws of each a step.
         steps: ascending; 0 is the untrained network.
         seed: of the weights and the draws.
     """
-    require(list(steps) == sorted(set(steps)) and len(steps) > 0 and steps[0] >= 0, "steps", "ascending whole numbers from 0", steps)
+    require(
+        list(steps) == sorted(set(steps)) and len(steps) > 0 and steps[0] >= 0,
+        "steps",
+        "ascending whole numbers from 0",
+        steps,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = nn.Sequential(nn.Linear(1, HIDDEN_DIM), nn.Tanh(), nn.Linear(HIDDEN_DIM, HIDDEN_DIM), nn.Tanh(), nn.Linear(HIDDEN_DIM, 1))
+        network = nn.Sequential(
+            nn.Linear(1, HIDDEN_DIM),
+            nn.Tanh(),
+            nn.Linear(HIDDEN_DIM, HIDDEN_DIM),
+            nn.Tanh(),
+            nn.Linear(HIDDEN_DIM, 1),
+        )
     optimizer, rng, found = torch.optim.Adam(network.parameters(), lr=3e-3), make_rng(seed, 0), {}
     for step in range(steps[-1] + 1):
         if step in steps:
             with torch.no_grad():
                 found[step] = network(line().float()[:, None]).squeeze(1).double()
-        real, fake = (network(part.sample(BATCH_SIZE, rng).float()[:, None]).squeeze(1) for part in (data, generated))
+        real, fake = (
+            network(part.sample(BATCH_SIZE, rng).float()[:, None]).squeeze(1)
+            for part in (data, generated)
+        )
         optimizer.zero_grad()
         discriminator_loss("non-saturating", real, fake).mean().backward()
         optimizer.step()

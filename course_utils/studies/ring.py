@@ -1,7 +1,8 @@
-"""Eight small Gaussians on a circle: the smallest data on which a GAN loses modes, and on which lost modes can be counted exactly.
+"""Eight small Gaussians on a circle: the smallest data on which a GAN loses modes, and on which
+lost modes can be counted exactly.
 
-The losses, penalties and switches are those of `models/dcgan.py`; only the two networks and the data differ.
-Source: the data: Metz et al. 2017 (arXiv:1611.02163), sec. 3.1.
+The losses, penalties and switches are those of `models/dcgan.py`; only the two networks and the
+data differ. Source: the data: Metz et al. 2017 (arXiv:1611.02163), sec. 3.1.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def ring_centres() -> Tensor:
 
 
 def ring_points(n: int, rng: torch.Generator | None = None) -> Tensor:
-    """Returns `n` points of the ring, `[n, 2]`: a mode at random, then noise of standard deviation 0.05."""
+    """Returns `n` points of the ring, `[n, 2]`: a mode at random, then noise of standard deviation
+    0.05.
+    """
     modes = torch.randint(NUM_MODES, (n,), generator=rng)
     return ring_centres()[modes] + MODE_STD * torch.randn(n, 2, generator=rng)
 
@@ -41,20 +44,29 @@ class RingCoverage(NamedTuple):
     """What a set of points covers of the ring."""
 
     modes_hit: int  # of 8; a mode is hit by a tenth of its fair share or more
-    share_near: float  # of the points, within 3 standard deviations of any mode; 0.989 for the ring itself
+    # of the points, within 3 standard deviations of any mode; 0.989 for the ring itself
+    share_near: float
 
 
 def ring_coverage(points: Tensor) -> RingCoverage:
     """Returns how many modes points `[N, 2]` hit, and what share of them is near one."""
-    require(points.ndim == 2 and points.shape[1] == 2 and len(points) > 0, "points", "[N, 2]", list(points.shape))
+    require(
+        points.ndim == 2 and points.shape[1] == 2 and len(points) > 0,
+        "points",
+        "[N, 2]",
+        list(points.shape),
+    )
     distance, mode = torch.cdist(points.float(), ring_centres()).min(1)
     near = distance <= 3 * MODE_STD
     counts = torch.bincount(mode[near], minlength=NUM_MODES)
-    return RingCoverage(int((counts >= 0.1 * len(points) / NUM_MODES).sum()), near.float().mean().item())
+    return RingCoverage(
+        int((counts >= 0.1 * len(points) / NUM_MODES).sum()), near.float().mean().item()
+    )
 
 
 def ring_image(points: Tensor, size: int = 96, reach: float = 1.6) -> Tensor:
-    """Returns a picture of points `[N, 2]`, uint8 `[1, size, size]`: white on black, the centres of the modes as grey crosses.
+    """Returns a picture of points `[N, 2]`, uint8 `[1, size, size]`: white on black, the centres of
+    the modes as grey crosses.
 
     Args:
         points: those outside the picture are left out.
@@ -72,7 +84,9 @@ def ring_image(points: Tensor, size: int = 96, reach: float = 1.6) -> Tensor:
 
 
 class RingGAN(DCGAN):
-    """A GAN of two perceptrons for points `[B, 2]`; the config's image settings have no meaning here."""
+    """A GAN of two perceptrons for points `[B, 2]`; the config's image settings have no meaning
+    here.
+    """
 
     family = "ring GAN"
 
@@ -119,7 +133,9 @@ class _PointDiscriminator(nn.Module):
 
 
 def _perceptron(dims: tuple[int, ...], norm: str = "none", last: bool = False) -> nn.Sequential:
-    """Returns linear layers with leaky ReLUs between them, and after the last where `last` is true."""
+    """Returns linear layers with leaky ReLUs between them, and after the last where `last` is
+    true.
+    """
     layers: list[nn.Module] = []
     for dim_in, dim_out in itertools.pairwise(dims):
         linear = nn.Linear(dim_in, dim_out)
@@ -132,16 +148,26 @@ class RingRun(NamedTuple):
     """A finished training on the ring."""
 
     model: RingGAN  # the moving average where the config asks for one
-    frames: list[Tensor]  # the same noise through the generator during training, [num_frames][500, 2]
+    # the same noise through the generator during training, [num_frames][500, 2]
+    frames: list[Tensor]
     coverage: RingCoverage  # of 10,000 points
 
 
-def train_ring(config: DCGANConfig, train: TrainConfig, *, num_steps: int = 2000, seed: int = 0, num_frames: int = 8) -> RingRun:
-    """Returns a GAN trained on fresh points of the ring in every step, the parts in turn as `fit` does it.
+def train_ring(
+    config: DCGANConfig,
+    train: TrainConfig,
+    *,
+    num_steps: int = 2000,
+    seed: int = 0,
+    num_frames: int = 8,
+) -> RingRun:
+    """Returns a GAN trained on fresh points of the ring in every step, the parts in turn as `fit`
+    does it.
 
     Args:
         config: loss, norms, penalties; shapes do not matter.
-        train: batch size, learning rate and its schedule, betas, moving average; the number of epochs does not matter.
+        train: batch size, learning rate and its schedule, betas, moving average; the number of
+            epochs does not matter.
         num_steps: of both parts.
         seed: of weights, data and noise.
         num_frames: pictures kept, evenly spaced, the first of the untrained generator.
@@ -152,7 +178,11 @@ def train_ring(config: DCGANConfig, train: TrainConfig, *, num_steps: int = 2000
     rng, watched = make_rng(seed, 0), torch.randn(500, config.latent_dim, generator=make_rng(0, 1))
     optimizers = {name: torch.optim.AdamW(part.parameters(), betas=train.adam_betas, weight_decay=train.weight_decay, fused=True)
                   for name, part in model.trainable_parts().items()}  # fmt: skip
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay), use_buffers=True) if train.ema_decay else None
+    average = (
+        AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay), use_buffers=True)
+        if train.ema_decay
+        else None
+    )
     shown = cast(RingGAN, average.module) if average else model
     due = set(torch.linspace(0, num_steps, num_frames).round().int().tolist())
     frames = []
@@ -161,9 +191,13 @@ def train_ring(config: DCGANConfig, train: TrainConfig, *, num_steps: int = 2000
             frames.append(shown.generator(watched).detach())
         if step == num_steps:
             break
-        batch = Batch(ring_points(train.batch_size, rng), torch.zeros(train.batch_size, dtype=torch.long))
+        batch = Batch(
+            ring_points(train.batch_size, rng), torch.zeros(train.batch_size, dtype=torch.long)
+        )
         for part, optimizer in optimizers.items():
-            optimizer.param_groups[0]["lr"] = learning_rate_at(step / num_steps, train) * model.learning_rate_factors()[part]
+            optimizer.param_groups[0]["lr"] = (
+                learning_rate_at(step / num_steps, train) * model.learning_rate_factors()[part]
+            )
             optimizer.zero_grad()
             model.loss(batch, part, rng=rng)["loss"].mean().backward()
             optimizer.step()

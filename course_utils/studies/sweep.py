@@ -1,7 +1,9 @@
-"""Many experiments: each trained and measured once, in one process, in several, or on a cluster, with results that survive any crash.
+"""Many experiments: each trained and measured once, in one process, in several, or on a cluster,
+with results that survive any crash.
 
-The unit of work is one run: train, then measure. What another call has finished is taken from the rows on disk, from the run directories or from
-the shipped weights; a training that was cut off goes on from its last epoch.
+The unit of work is one run: train, then measure. What another call has finished is taken from the
+rows on disk, from the run directories or from the shipped weights; a training that was cut off goes
+on from its last epoch.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ def read_rows(path: Path | str) -> list[Row]:
     for number, row in enumerate(rows, start=1):
         missing = [name for name in RUN_COLUMNS if name not in row]
         if missing:
-            raise CourseError(f"{path}, row {number}: expected a row of a sweep, got one without {', '.join(missing)}; {remedy}.")
+            raise CourseError(
+                f"{path}, row {number}: expected a row of a sweep, got one without"
+                f" {', '.join(missing)}; {remedy}."
+            )
     return rows
 
 
@@ -78,7 +83,9 @@ def with_labels(row: Row, labels: Mapping[str, Any]) -> Row:
 
 
 class SweepProgress:
-    """Counts epochs, since runs of one sweep may differ in length, and takes the time of the rest from the pace until now."""
+    """Counts epochs, since runs of one sweep may differ in length, and takes the time of the rest
+    from the pace until now.
+    """
 
     def __init__(self, epochs: Mapping[str, int], num_runs: int) -> None:
         """Prints what is there already.
@@ -94,7 +101,10 @@ class SweepProgress:
         self.left = set(epochs)
         self.announced = False
         found = num_runs - len(epochs)
-        print(f"{num_runs} runs, {found} of them finished before" if found else f"{num_runs} runs", flush=True)
+        print(
+            f"{num_runs} runs, {found} of them finished before" if found else f"{num_runs} runs",
+            flush=True,
+        )
 
     @property
     def seconds_left(self) -> float | None:
@@ -107,16 +117,26 @@ class SweepProgress:
         """Counts one epoch of the run that is under way; the first one gives the first estimate."""
         self.of_this_run += 1
         if not self.announced:
-            print(f"  about {duration_in_words(self.seconds_left or 0.0)} for all of them", flush=True)
+            print(
+                f"  about {duration_in_words(self.seconds_left or 0.0)} for all of them", flush=True
+            )
             self.announced = True
 
-    def run_finished(self, key: str, name: str, *, failed: bool = False, trained: bool = True) -> None:
-        """Prints one line for a run that is done. One that was only found says nothing about the pace."""
+    def run_finished(
+        self, key: str, name: str, *, failed: bool = False, trained: bool = True
+    ) -> None:
+        """Prints one line for a run that is done. One that was only found says nothing about the
+        pace.
+        """
         self.left.discard(key)
         self.done_epochs += self.epochs[key] if trained else 0
         self.of_this_run = 0
         place = f"  run {self.num_runs - len(self.left)} of {self.num_runs} ({name})"
-        rest = f"; about {duration_in_words(self.seconds_left)} left" if self.left and self.seconds_left is not None else ""
+        rest = (
+            f"; about {duration_in_words(self.seconds_left)} left"
+            if self.left and self.seconds_left is not None
+            else ""
+        )
         print(f"{place} {'failed' if failed else 'finished'}{rest}", flush=True)
 
 
@@ -125,7 +145,8 @@ def duration_in_words(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-# Takes a finished run and the data; returns "metrics", {name: {"value", "error" or None, "num_images"}}, and "sampling_seconds".
+# Takes a finished run and the data; returns "metrics", {name: {"value", "error" or None,
+# "num_images"}}, and "sampling_seconds".
 Measure = Callable[[Run, Dataset], Mapping[str, Any]]
 OnEpoch = Callable[[Any, History], None]
 MAX_CURVE_POINTS = 200
@@ -148,8 +169,12 @@ class Outcome:
     trained: bool = True
 
 
-def attempt(experiment: Experiment, dataset: Dataset, measure: Measure, on_epoch: OnEpoch | None = None) -> Outcome:
-    """Returns the outcome of one run; an error that its settings explain is part of the outcome, so that the other runs go on."""
+def attempt(
+    experiment: Experiment, dataset: Dataset, measure: Measure, on_epoch: OnEpoch | None = None
+) -> Outcome:
+    """Returns the outcome of one run; an error that its settings explain is part of the outcome, so
+    that the other runs go on.
+    """
     key = experiment_key(experiment.as_dict(), dataset.sha256)
     epochs = []
 
@@ -165,8 +190,11 @@ def attempt(experiment: Experiment, dataset: Dataset, measure: Measure, on_epoch
     return Outcome(key, row, trained=bool(epochs))
 
 
-def run_and_measure(experiment: Experiment, dataset: Dataset, measure: Measure, on_epoch: OnEpoch | None = None) -> Row:
-    """Returns the row of one experiment that fits the dataset: found among finished runs or trained, then measured.
+def run_and_measure(
+    experiment: Experiment, dataset: Dataset, measure: Measure, on_epoch: OnEpoch | None = None
+) -> Row:
+    """Returns the row of one experiment that fits the dataset: found among finished runs or
+    trained, then measured.
 
     Raises:
         CourseError: the training diverged, or its images cannot be measured.
@@ -177,7 +205,10 @@ def run_and_measure(experiment: Experiment, dataset: Dataset, measure: Measure, 
     measured = measure(result, dataset)
     for name, metric in measured["metrics"].items():
         if not math.isfinite(metric["value"]):
-            raise CourseError(f"{name}: expected a finite number, got {metric['value']}; the images of this model cannot be measured.")
+            raise CourseError(
+                f"{name}: expected a finite number, got {metric['value']}; the images of this model"
+                " cannot be measured."
+            )
     return {
         "seed": experiment.seed,
         "experiment": experiment.as_dict(),
@@ -193,7 +224,9 @@ def run_and_measure(experiment: Experiment, dataset: Dataset, measure: Measure, 
 
 
 def curve_columns(history: History) -> dict[str, list[float]]:
-    """Returns the training curves as columns, such as "test.kl" or "discriminator.train.loss": at most 200 points each, evenly chosen."""
+    """Returns the training curves as columns, such as "test.kl" or "discriminator.train.loss": at
+    most 200 points each, evenly chosen.
+    """
     several = len({row["part"] for row in history.rows}) > 1
     columns: dict[str, list[float]] = {}
     for row in history.rows:
@@ -218,12 +251,17 @@ def _now() -> str:
 BACKENDS = ("loky", "dask")
 SAME_EVERYWHERE = ("mnist", "fashion", "strokes")  # each machine can load these by itself
 SECONDS_TO_CONNECT = 15
-INSTALL_DASK = 'the backend dask needs dask and distributed; install them with: pip install "dask[distributed]"'
+INSTALL_DASK = (
+    "the backend dask needs dask and distributed; install them with: pip install"
+    ' "dask[distributed]"'
+)
 
 
 @dataclass(frozen=True)
 class NamedData:
-    """A dataset that a worker loads by itself: its name instead of 50 MB of pixels, and the SHA-256 that they must have."""
+    """A dataset that a worker loads by itself: its name instead of 50 MB of pixels, and the SHA-256
+    that they must have.
+    """
 
     name: str
     sha256: str
@@ -237,8 +275,9 @@ class NamedData:
         dataset = _load_once(self.name)
         if dataset.sha256 != self.sha256:
             raise CourseError(
-                f"{self.name}: this worker has other images (SHA-256 {dataset.sha256[:10]}) than the sweep ({self.sha256[:10]}); "
-                "copy the folder data/ to the worker, or share it."
+                f"{self.name}: this worker has other images (SHA-256 {dataset.sha256[:10]}) than"
+                f" the sweep ({self.sha256[:10]}); copy the folder data/ to the worker, or"
+                " share it."
             )
         return dataset
 
@@ -249,7 +288,9 @@ def _load_once(name: str) -> Dataset:
 
 
 def portable(dataset: Dataset) -> Dataset | NamedData:
-    """Returns the form in which a dataset is sent to workers: its name, where loading it gives these very images, else the images."""
+    """Returns the form in which a dataset is sent to workers: its name, where loading it gives
+    these very images, else the images.
+    """
     if dataset.name not in SAME_EVERYWHERE:
         return dataset
     try:
@@ -259,25 +300,39 @@ def portable(dataset: Dataset) -> Dataset | NamedData:
     return NamedData(dataset.name, dataset.sha256) if loaded.sha256 == dataset.sha256 else dataset
 
 
-_ONE_AT_A_TIME = threading.Lock()  # a dask worker may have several threads, and trainings in one process would share its settings
+# a dask worker may have several threads, and trainings in one process would share its settings
+_ONE_AT_A_TIME = threading.Lock()
 
 
-def work(experiment: Experiment, data: Dataset | NamedData, measure: Measure, environment: Mapping[str, str]) -> Outcome:
+def work(
+    experiment: Experiment,
+    data: Dataset | NamedData,
+    measure: Measure,
+    environment: Mapping[str, str],
+) -> Outcome:
     """Returns the outcome of one run, computed in a worker process."""
     with _ONE_AT_A_TIME:
-        os.environ.update(environment)  # a process may be older than a setting of the program that uses it
+        # a process may be older than a setting of the program that uses it
+        os.environ.update(environment)
         return attempt(experiment, data.load() if isinstance(data, NamedData) else data, measure)
 
 
 def in_parallel(
-    experiments: Collection[Experiment], dataset: Dataset, measure: Measure, workers: int, backend: str, scheduler: str | None
+    experiments: Collection[Experiment],
+    dataset: Dataset,
+    measure: Measure,
+    workers: int,
+    backend: str,
+    scheduler: str | None,
 ) -> Iterator[Outcome]:
     """Yields the outcome of each run, in the order in which they end.
 
-    Each process of this machine takes its share of the cores (joblib sees to that); a dask worker keeps the threads that it was started with.
+    Each process of this machine takes its share of the cores (joblib sees to that); a dask worker
+    keeps the threads that it was started with.
 
     Raises:
-        CourseError: dask is not installed, no scheduler answers, or a worker died and could not be replaced; what was yielded before stands.
+        CourseError: dask is not installed, no scheduler answers, or a worker died and could not be
+            replaced; what was yielded before stands.
     """
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -285,23 +340,36 @@ def in_parallel(
     if not experiments:
         return
     data = portable(dataset)
-    with _dask_client(workers, scheduler) if backend == "dask" else _processes(workers) as (environment, lost):
+    with (
+        _dask_client(workers, scheduler) if backend == "dask" else _processes(workers) as (
+            environment,
+            lost,
+        )
+    ):
         try:
-            # joblib has no stubs: pyright takes the type of a default, "auto", for that of the argument.
+            # joblib has no stubs: pyright takes the type of a default, "auto", for that of the
+            # argument.
             one_each = cast(Any, 1)
-            parallel = Parallel(return_as="generator_unordered", batch_size=one_each, pre_dispatch="all")
-            outcomes = parallel(delayed(work)(experiment, data, measure, environment) for experiment in experiments)
+            parallel = Parallel(
+                return_as="generator_unordered", batch_size=one_each, pre_dispatch="all"
+            )
+            outcomes = parallel(
+                delayed(work)(experiment, data, measure, environment) for experiment in experiments
+            )
             yield from cast(Iterator[Outcome], outcomes)
         except (TerminatedWorkerError, *lost) as error:
             raise CourseError(
-                f"a worker process died ({type(error).__name__}), perhaps for want of memory; finished runs and epochs are kept. "
-                "Start again, with fewer workers where it happens again."
+                f"a worker process died ({type(error).__name__}), perhaps for want of memory;"
+                " finished runs and epochs are kept. Start again, with fewer workers where it"
+                " happens again."
             ) from error
 
 
 @contextmanager
 def _processes(workers: int) -> Iterator[tuple[dict[str, str], tuple[type[Exception], ...]]]:
-    """Yields the settings that workers take over, and the errors of lost workers that only this backend has."""
+    """Yields the settings that workers take over, and the errors of lost workers that only this
+    backend has.
+    """
     from joblib import parallel_config
 
     with parallel_config(backend="loky", n_jobs=workers):
@@ -309,7 +377,9 @@ def _processes(workers: int) -> Iterator[tuple[dict[str, str], tuple[type[Except
 
 
 @contextmanager
-def _dask_client(workers: int, scheduler: str | None) -> Iterator[tuple[dict[str, str], tuple[type[Exception], ...]]]:
+def _dask_client(
+    workers: int, scheduler: str | None
+) -> Iterator[tuple[dict[str, str], tuple[type[Exception], ...]]]:
     """Yields the same for a cluster; machines of a cluster keep settings of their own."""
     try:
         from dask.distributed import Client, KilledWorker
@@ -317,7 +387,10 @@ def _dask_client(workers: int, scheduler: str | None) -> Iterator[tuple[dict[str
         raise CourseError(f"{INSTALL_DASK}.") from error
     from joblib import parallel_config
 
-    with _connected(Client, workers, scheduler) as client, parallel_config(backend="dask", n_jobs=-1, client=client):
+    with (
+        _connected(Client, workers, scheduler) as client,
+        parallel_config(backend="dask", n_jobs=-1, client=client),
+    ):
         yield {}, (KilledWorker,)
 
 
@@ -327,7 +400,10 @@ def _connected(client_class: Any, workers: int, scheduler: str | None) -> Any:
     try:
         return client_class(scheduler, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
-        raise CourseError(f"no dask scheduler answers at {scheduler!r} ({error}); expected an address such as tcp://10.0.0.1:8786.") from error
+        raise CourseError(
+            f"no dask scheduler answers at {scheduler!r} ({error}); expected an address such as"
+            " tcp://10.0.0.1:8786."
+        ) from error
 
 
 def sweep(
@@ -343,33 +419,41 @@ def sweep(
 ) -> list[Row]:
     """Returns one row for each experiment, in their order; equal experiments are run once.
 
-    Each row is written as soon as its run is measured. A call that was killed is simply made again: it does only what is missing. Rows of
-    different `workers` are equal where the processes have equally many threads: sums are rounded differently otherwise.
+    Each row is written as soon as its run is measured. A call that was killed is simply made again:
+    it does only what is missing. Rows of different `workers` are equal where the processes have
+    equally many threads: sums are rounded differently otherwise.
 
     Args:
         experiments: the settings; image size, channels and classes are taken from the dataset.
         dataset: what to train on and to compare with.
-        measure: called with each finished run and the dataset; with several workers it must be a function of a module.
+        measure: called with each finished run and the dataset; with several workers it must be a
+            function of a module.
         rows_path: file of the rows (JSON lines), made where it does not exist.
         labels: one dict for each experiment that says what it is for; part of its row.
         workers: processes that train at the same time; each takes its share of the cores.
         backend: "loky" (processes of this machine) or "dask" (a cluster).
-        scheduler: address of a dask scheduler, such as "tcp://10.0.0.1:8786"; None starts `workers` processes here.
+        scheduler: address of a dask scheduler, such as "tcp://10.0.0.1:8786"; None starts `workers`
+            processes here.
 
     Raises:
-        CourseError: bad arguments, or runs that failed; all others are finished and written before it is raised.
+        CourseError: bad arguments, or runs that failed; all others are finished and written before
+            it is raised.
         KeyboardInterrupt: stopped by Ctrl-C; the next call goes on.
     """
     _check(workers, backend, scheduler)
     experiments = [experiment.fitted_to(dataset) for experiment in experiments]
     keys = [experiment_key(experiment.as_dict(), dataset.sha256) for experiment in experiments]
     labels = [{} for _ in keys] if labels is None else labels
-    require(len(labels) == len(keys), "labels", f"one for each of {len(keys)} experiments", len(labels))
+    require(
+        len(labels) == len(keys), "labels", f"one for each of {len(keys)} experiments", len(labels)
+    )
     wanted = list(zip(keys, labels))
     finished = {row["key"]: row for row in read_rows(rows_path)}
     pending = {key: experiment for key, experiment in zip(keys, experiments) if key not in finished}
     _keep(rows_path, wanted, finished)
-    progress = SweepProgress({key: experiment.train.num_epochs for key, experiment in pending.items()}, len(set(keys)))
+    progress = SweepProgress(
+        {key: experiment.train.num_epochs for key, experiment in pending.items()}, len(set(keys))
+    )
     if backend == "dask" or (workers > 1 and len(pending) > 1):
         outcomes = in_parallel(pending.values(), dataset, measure, workers, backend, scheduler)
     else:
@@ -377,30 +461,51 @@ def sweep(
     failed = []
     for outcome in outcomes:
         name = f"{pending[outcome.key].family}, seed {pending[outcome.key].seed}"
-        progress.run_finished(outcome.key, name, failed=outcome.row is None, trained=outcome.trained)
+        progress.run_finished(
+            outcome.key, name, failed=outcome.row is None, trained=outcome.trained
+        )
         if outcome.row is None:
             failed.append(f"{name}: {outcome.error}")
         else:
             finished[outcome.key] = outcome.row
-            _keep(rows_path, [(key, label) for key, label in wanted if key == outcome.key], finished)
+            _keep(
+                rows_path, [(key, label) for key, label in wanted if key == outcome.key], finished
+            )
     if failed:
-        raise CourseError(f"{len(failed)} of {len(set(keys))} runs failed; the others are kept. {' '.join(failed)}")
+        raise CourseError(
+            f"{len(failed)} of {len(set(keys))} runs failed; the others are kept."
+            f" {' '.join(failed)}"
+        )
     return [with_labels(finished[key], label) for key, label in wanted]
 
 
 def _check(workers: int, backend: str, scheduler: str | None) -> None:
-    require(isinstance(workers, int) and workers >= 1, "workers", "a whole number of at least 1", workers)
+    require(
+        isinstance(workers, int) and workers >= 1,
+        "workers",
+        "a whole number of at least 1",
+        workers,
+    )
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
     if scheduler is not None and backend != "dask":
-        raise CourseError(f"scheduler: belongs to the backend 'dask', got the backend {backend!r}; add backend='dask'.")
+        raise CourseError(
+            f"scheduler: belongs to the backend 'dask', got the backend {backend!r}; add"
+            " backend='dask'."
+        )
 
 
-def _keep(path: Path | str, wanted: Sequence[tuple[str, Mapping[str, Any]]], finished: Mapping[str, Row]) -> None:
+def _keep(
+    path: Path | str, wanted: Sequence[tuple[str, Mapping[str, Any]]], finished: Mapping[str, Row]
+) -> None:
     """Writes the rows of finished runs under those labels that the file has not got yet."""
     there = read_rows(path)
     rows = [with_labels(finished[key], label) for key, label in wanted if key in finished]
-    new = [row for index, row in enumerate(rows) if not _among(row, there) and not _among(row, rows[:index])]
+    new = [
+        row
+        for index, row in enumerate(rows)
+        if not _among(row, there) and not _among(row, rows[:index])
+    ]
     if new:
         add_rows(path, new)
 
@@ -411,6 +516,8 @@ def _among(row: Row, rows: Sequence[Row]) -> bool:
     return any(row["key"] == other["key"] and labels.items() <= other.items() for other in rows)
 
 
-def _in_turn(pending: Mapping[str, Experiment], dataset: Dataset, measure: Measure, progress: SweepProgress) -> Iterator[Outcome]:
+def _in_turn(
+    pending: Mapping[str, Experiment], dataset: Dataset, measure: Measure, progress: SweepProgress
+) -> Iterator[Outcome]:
     for experiment in pending.values():
         yield attempt(experiment, dataset, measure, lambda _, history: progress.epoch_finished())

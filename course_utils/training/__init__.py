@@ -1,1 +1,3 @@
-"""Training: one loop for every family, its settings and state, the registry, the presets, and the runs on disk."""
+"""Training: one loop for every family, its settings and state, the registry, the presets, and the
+runs on disk.
+"""

@@ -44,10 +44,7 @@ class TrainConfig:
     # Decoupled as in AdamW: Loshchilov & Hutter 2019 (arXiv:1711.05101)
     weight_decay: float = setting(0.0, "decoupled weight decay", minimum=0, sensible=(0.0, 1.0))
     max_grad_norm: float | None = setting(
-        None,
-        "gradients longer than this are shortened to it",
-        above=0,
-        sensible=(1e-3, 1e3),
+        None, "gradients longer than this are shortened to it", above=0, sensible=(1e-3, 1e3)
     )
     # Where it is set, the trained model is that average.
     ema_decay: float | None = setting(

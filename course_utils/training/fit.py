@@ -1,7 +1,7 @@
 """One training loop for every family: `fit(model, dataset, config) -> History`.
 
-The dataset lives on the device as uint8 and a batch is an index: at this size a DataLoader costs more than the network. The loop
-knows a model only as `trainable_parts()` and `loss()`.
+The dataset lives on the device as uint8 and a batch is an index: at this size a DataLoader costs
+more than the network. The loop knows a model only as `trainable_parts()` and `loss()`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,17 @@ from course_utils.training.state import TrainingState, load_state, save_state
 
 
 @torch.no_grad()
-def loss_terms(model: Model, images: Tensor, labels: Tensor, *, part: str = "model", seed: int = 0, batch_size: int = 500) -> dict[str, Tensor]:
-    """Returns every term of the model's loss for each image, `{name: [N]}` on the CPU, with noise from a fixed generator so that calls compare.
+def loss_terms(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    part: str = "model",
+    seed: int = 0,
+    batch_size: int = 500,
+) -> dict[str, Tensor]:
+    """Returns every term of the model's loss for each image, `{name: [N]}` on the CPU, with noise
+    from a fixed generator so that calls compare.
 
     Args:
         model: any family; its training mode is put back afterwards.
@@ -48,7 +57,9 @@ def loss_terms(model: Model, images: Tensor, labels: Tensor, *, part: str = "mod
     try:
         for start in range(0, len(images), batch_size):
             chunk = slice(start, start + batch_size)
-            batch = Batch(uint8_to_signed(images[chunk].to(model.device)), labels[chunk].to(model.device))
+            batch = Batch(
+                uint8_to_signed(images[chunk].to(model.device)), labels[chunk].to(model.device)
+            )
             rows.append(model.loss(batch, part, rng=rng))
     finally:
         model.train(was_training)
@@ -73,10 +84,14 @@ class Meter:
         if part not in self.values:
             self.names[part] = list(terms)
             self.values[part] = torch.zeros(self.num_steps, len(terms), device=self.device)
-        self.values[part][step] = torch.stack([term.detach().float().mean() for term in terms.values()])
+        self.values[part][step] = torch.stack(
+            [term.detach().float().mean() for term in terms.values()]
+        )
 
     def check(self, step: int) -> dict[str, str]:
-        """Returns the latest losses as text for the progress bar; raises TrainingDiverged where one since the last check is not finite."""
+        """Returns the latest losses as text for the progress bar; raises TrainingDiverged where one
+        since the last check is not finite.
+        """
         latest = {}
         for part, values in self.values.items():
             losses = values[self.checked : step + 1, self.names[part].index("loss")].cpu()
@@ -84,8 +99,10 @@ class Meter:
             if len(bad):
                 first = int(bad[0])
                 raise TrainingDiverged(
-                    f"the loss of {part!r} is {losses[first].item()} at step {self.checked + first + 1} of epoch {self.epoch}; the weights are "
-                    "back at the start of this epoch. Lower train.learning_rate, or set train.max_grad_norm=1."
+                    f"the loss of {part!r} is {losses[first].item()} at step"
+                    f" {self.checked + first + 1} of epoch {self.epoch}; the weights are back at"
+                    " the start of this epoch. Lower train.learning_rate, or set"
+                    " train.max_grad_norm=1."
                 )
             latest["loss" if len(self.values) == 1 else part] = f"{losses[-1].item():.4g}"
         self.checked = step + 1
@@ -93,7 +110,10 @@ class Meter:
 
     def means(self) -> dict[str, dict[str, float]]:
         """Returns the mean over steps of each part's terms."""
-        return {part: dict(zip(self.names[part], values.double().mean(0).tolist())) for part, values in self.values.items()}
+        return {
+            part: dict(zip(self.names[part], values.double().mean(0).tolist()))
+            for part, values in self.values.items()
+        }
 
 
 CHECK_EVERY_STEPS = 50  # reading a loss waits for the device, so it is read this seldom
@@ -114,13 +134,17 @@ def fit(
     Ctrl-C stops early and keeps what there is: the history then has fewer epochs than the config.
 
     Args:
-        model: any family; afterwards on the device, holding the moving average of its weights where the config asks for one.
+        model: any family; afterwards on the device, holding the moving average of its weights where
+            the config asks for one.
         dataset: uint8 images and labels.
         config: the settings.
         seed: order of the images, noise and augmentation.
-        state_path: file that keeps the exact state after each epoch. Where it exists the training goes on from it, bit for bit on the CPU.
-        identity: what the state belongs to (any JSON values); a state with another identity is refused.
-        on_epoch: called with the model (moving average) and the history after each epoch; rows that it adds to the history are kept.
+        state_path: file that keeps the exact state after each epoch. Where it exists the training
+            goes on from it, bit for bit on the CPU.
+        identity: what the state belongs to (any JSON values); a state with another identity is
+            refused.
+        on_epoch: called with the model (moving average) and the history after each epoch; rows that
+            it adds to the history are kept.
 
     Raises:
         TrainingDiverged: a loss is not finite.
@@ -141,10 +165,14 @@ def fit(
                 save_state(state_path, trainer.state, identity or {}, history.rows)
             if on_epoch is not None:
                 on_epoch(trainer.evaluated_model, history)
-            if state_path is not None and len(history.rows) > num_rows:  # the hook measured something: that must survive too
+            # the hook measured something: that must survive too
+            if state_path is not None and len(history.rows) > num_rows:
                 save_state(state_path, trainer.state, identity or {}, history.rows)
     except KeyboardInterrupt:
-        print(f"stopped by hand after {history.num_epochs} of {config.num_epochs} epochs; what was learned until now is kept.")
+        print(
+            f"stopped by hand after {history.num_epochs} of {config.num_epochs} epochs; what was"
+            " learned until now is kept."
+        )
     if trainer.ema is not None:
         model.load_state_dict(trainer.ema.module.state_dict())
     return history
@@ -157,21 +185,35 @@ class _Trainer:
         self.model, self.config, self.seed = model, config, seed
         self.accelerator = make_accelerator(config.precision)
         if self.accelerator.num_processes > 1:
-            raise CourseError(f"fit trains in one process, got {self.accelerator.num_processes}; start it without a launcher.")
+            raise CourseError(
+                f"fit trains in one process, got {self.accelerator.num_processes}; start it without"
+                " a launcher."
+            )
         device = self.accelerator.device
         reuse_freed_memory()
-        self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.memory_format = (
+            torch.channels_last if config.channels_last else torch.contiguous_format
+        )
         # torch's stub of Module.to leaves memory_format out.
         cast(Any, model).to(device, memory_format=self.memory_format)
-        num_train = min(config.num_train_images or len(dataset.train_images), len(dataset.train_images))
+        num_train = min(
+            config.num_train_images or len(dataset.train_images), len(dataset.train_images)
+        )
         num_validation = min(max(2, config.num_validation_images), len(dataset.test_images))
         self.data = dataset.subset(num_train, num_validation, seed)
-        self.train_images, self.train_labels = self.data.train_images.to(device), self.data.train_labels.to(device)
+        self.train_images, self.train_labels = (
+            self.data.train_images.to(device),
+            self.data.train_labels.to(device),
+        )
         self.batch_size = min(config.batch_size, len(self.train_images))
         fused = device.type in ("cpu", "cuda")
         self.optimizers = {
             name: torch.optim.AdamW(
-                part.parameters(), lr=config.learning_rate, betas=config.adam_betas, weight_decay=config.weight_decay, fused=fused
+                part.parameters(),
+                lr=config.learning_rate,
+                betas=config.adam_betas,
+                weight_decay=config.weight_decay,
+                fused=fused,
             )
             for name, part in model.trainable_parts().items()
         }
@@ -179,7 +221,9 @@ class _Trainer:
         self.ema = None
         if config.ema_decay is not None:
             averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema_decay)
-            self.ema = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=averaging, use_buffers=True)
+            self.ema = torch.optim.swa_utils.AveragedModel(
+                model, multi_avg_fn=averaging, use_buffers=True
+            )
 
     @property
     def state(self) -> TrainingState:
@@ -190,7 +234,9 @@ class _Trainer:
         return self.model if self.ema is None else cast(Model, self.ema.module)
 
     def run_epoch(self, epoch: int, seconds_before: float) -> list[dict[str, Any]]:
-        """Returns the rows of one epoch. Out of memory starts the epoch again with half the batch; a bad loss puts its start back."""
+        """Returns the rows of one epoch. Out of memory starts the epoch again with half the batch;
+        a bad loss puts its start back.
+        """
         last_good = self.state.snapshot()
         while True:
             try:
@@ -203,42 +249,70 @@ class _Trainer:
                     raise
             self.state.restore(last_good)
             self.batch_size //= 2
-            print(f"out of memory: epoch {epoch} starts again with batch_size {self.batch_size} (the config says {self.config.batch_size}).")
+            print(
+                f"out of memory: epoch {epoch} starts again with batch_size {self.batch_size} (the"
+                f" config says {self.config.batch_size})."
+            )
 
     def _try_epoch(self, epoch: int, seconds_before: float) -> list[dict[str, Any]]:
         start = time.perf_counter()
         device = self.accelerator.device
-        order = torch.randperm(len(self.train_images), generator=make_rng(self.seed, epoch, 0)).to(device)
+        order = torch.randperm(len(self.train_images), generator=make_rng(self.seed, epoch, 0)).to(
+            device
+        )
         rng = make_rng(self.seed, epoch, 1, device=device)
         num_steps = len(order) // self.batch_size
         meter = Meter(num_steps, device, epoch)
         self.model.train()
         title = f"epoch {epoch}/{self.config.num_epochs}"
-        with tqdm(total=num_steps, desc=title, leave=epoch == self.config.num_epochs, mininterval=0.5) as bar:
+        with tqdm(
+            total=num_steps, desc=title, leave=epoch == self.config.num_epochs, mininterval=0.5
+        ) as bar:
             for step in range(num_steps):
                 index = order[step * self.batch_size : (step + 1) * self.batch_size]
-                images = augment(uint8_to_signed(self.train_images[index]), self.config.augmentation, rng)
+                images = augment(
+                    uint8_to_signed(self.train_images[index]), self.config.augmentation, rng
+                )
                 images = images.contiguous(memory_format=self.memory_format)
                 progress = (epoch - 1 + step / num_steps) / self.config.num_epochs
-                self._step(Batch(images, self.train_labels[index]), learning_rate_at(progress, self.config), rng, meter, step)
+                self._step(
+                    Batch(images, self.train_labels[index]),
+                    learning_rate_at(progress, self.config),
+                    rng,
+                    meter,
+                    step,
+                )
                 if (step + 1) % CHECK_EVERY_STEPS == 0 or step + 1 == num_steps:
                     bar.set_postfix(meter.check(step), refresh=False)
                     bar.update(step + 1 - bar.n)
         seconds = seconds_before + time.perf_counter() - start
-        shared = {"seconds": round(seconds, 3), "learning_rate": learning_rate_at((epoch - 1) / self.config.num_epochs, self.config)}
-        rows = [{"epoch": epoch, "split": "train", "part": part, **terms, **shared} for part, terms in meter.means().items()]
+        shared = {
+            "seconds": round(seconds, 3),
+            "learning_rate": learning_rate_at((epoch - 1) / self.config.num_epochs, self.config),
+        }
+        rows = [
+            {"epoch": epoch, "split": "train", "part": part, **terms, **shared}
+            for part, terms in meter.means().items()
+        ]
         return rows + self._validation_rows(epoch, shared["seconds"])
 
-    def _step(self, batch: Batch, learning_rate: float, rng: torch.Generator, meter: Meter, step: int) -> None:
-        """Updates each part of the model once, in order: one part for a VAE, two for a GAN, the same five lines."""
+    def _step(
+        self, batch: Batch, learning_rate: float, rng: torch.Generator, meter: Meter, step: int
+    ) -> None:
+        """Updates each part of the model once, in order: one part for a VAE, two for a GAN, the
+        same five lines.
+        """
         for part, optimizer in self.optimizers.items():
             optimizer.param_groups[0]["lr"] = learning_rate * self.learning_rate_factors[part]
-            optimizer.zero_grad(set_to_none=True)  # also clears what the other part's backward left behind
+            # also clears what the other part's backward left behind
+            optimizer.zero_grad(set_to_none=True)
             with self.accelerator.autocast():
                 terms = self.model.loss(batch, part, rng=rng)
             self.accelerator.backward(terms["loss"].mean())
             max_norm = math.inf if self.config.max_grad_norm is None else self.config.max_grad_norm
-            gradient_norm = torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], max_norm)
+            gradient_norm = torch.nn.utils.clip_grad_norm_(
+                optimizer.param_groups[0]["params"], max_norm
+            )
             optimizer.step()
             meter.add(part, {**terms, "gradient_norm": gradient_norm}, step)
         if self.ema is not None:
@@ -249,7 +323,11 @@ class _Trainer:
             return []
         rows = []
         for part in self.optimizers:
-            terms = loss_terms(self.evaluated_model, self.data.test_images, self.data.test_labels, part=part)
+            terms = loss_terms(
+                self.evaluated_model, self.data.test_images, self.data.test_labels, part=part
+            )
             means = {name: values.mean().item() for name, values in terms.items()}
-            rows.append({"epoch": epoch, "split": "test", "part": part, **means, "seconds": seconds})
+            rows.append(
+                {"epoch": epoch, "split": "test", "part": part, **means, "seconds": seconds}
+            )
         return rows

@@ -12,10 +12,13 @@ from course_utils.base.files import read_jsonl, write_jsonl
 if TYPE_CHECKING:
     import pandas as pd
 
-class History:
-    """Rows such as `{"epoch": 1, "split": "train", "part": "model", "loss": 130.2, "kl": 21.5, "seconds": 2.1}`, in order.
 
-    `loss` and its terms are means per image; `seconds` is training time since the start, without validation.
+class History:
+    """Rows such as `{"epoch": 1, "split": "train", "part": "model", "loss": 130.2, "kl": 21.5,
+    "seconds": 2.1}`, in order.
+
+    `loss` and its terms are means per image; `seconds` is training time since the start, without
+    validation.
     """
 
     def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
@@ -25,7 +28,10 @@ class History:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        return f"History({self.num_epochs} epochs, {self.seconds:.1f} s, columns: {', '.join(self.columns)})"
+        return (
+            f"History({self.num_epochs} epochs, {self.seconds:.1f} s, columns:"
+            f" {', '.join(self.columns)})"
+        )
 
     @property
     def num_epochs(self) -> int:
@@ -50,7 +56,9 @@ class History:
         rows = [row for row in self.rows if row["split"] == split and part in (None, row["part"])]
         if not rows:
             there = sorted({(row["split"], row["part"]) for row in self.rows})
-            raise CourseError(f"history: no rows of split {split!r} and part {part!r}; it has {there}.")
+            raise CourseError(
+                f"history: no rows of split {split!r} and part {part!r}; it has {there}."
+            )
         return [row[column] for row in rows if column in row]
 
     def table(self) -> pd.DataFrame:

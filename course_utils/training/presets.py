@@ -1,6 +1,7 @@
 """The settings that the course uses: `PRESETS[family][budget]`, an `Experiment` each.
 
-`smoke` takes a few steps and proves only that the code runs; `laptop` is measured on 2 CPU cores without a GPU; `gpu` trains longer.
+`smoke` takes a few steps and proves only that the code runs; `laptop` is measured on 2 CPU cores
+without a GPU; `gpu` trains longer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from course_utils.training.registry import REGISTRY, config_class
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that decides the outcome of a training, besides the pixels: equal experiments on equal data are the same run."""
+    """Everything that decides the outcome of a training, besides the pixels: equal experiments on
+    equal data are the same run.
+    """
 
     family: str
     dataset: str
@@ -37,7 +40,10 @@ class Experiment:
     def __post_init__(self) -> None:
         expected = config_class(self.family)
         if type(self.model) is not expected:
-            raise CourseError(f"experiment: family {self.family!r} needs a {expected.__name__}, got {type(self.model).__name__}.")
+            raise CourseError(
+                f"experiment: family {self.family!r} needs a {expected.__name__}, got"
+                f" {type(self.model).__name__}."
+            )
         require(self.seed >= 0, "seed", "0 or more", self.seed)
 
     @classmethod
@@ -50,22 +56,34 @@ class Experiment:
         names = {"family", "dataset", "seed", "model", "train"}
         if not isinstance(values, dict) or set(values) != names:
             got = sorted(values) if isinstance(values, dict) else values
-            raise CourseError(f"experiment: expected an object with {', '.join(sorted(names))}, got {got!r}.")
+            raise CourseError(
+                f"experiment: expected an object with {', '.join(sorted(names))}, got {got!r}."
+            )
         family = convert(values["family"], str, "family")
         model = from_dict(config_class(family), values["model"])
         train = from_dict(TrainConfig, values["train"])
-        return cls(family, convert(values["dataset"], str, "dataset"), convert(values["seed"], int, "seed"), model, train)
+        return cls(
+            family,
+            convert(values["dataset"], str, "dataset"),
+            convert(values["seed"], int, "seed"),
+            model,
+            train,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Returns nested dicts and lists that JSON can hold."""
         return to_dict(self)
 
     def changed(self, **changes: Any) -> Experiment:
-        """Returns a copy with dotted settings changed, dots written as double underscores: `changed(model__latent_dim=2)`."""
+        """Returns a copy with dotted settings changed, dots written as double underscores:
+        `changed(model__latent_dim=2)`.
+        """
         return override(self, {name.replace("__", "."): value for name, value in changes.items()})
 
     def fitted_to(self, dataset: Dataset) -> Experiment:
-        """Returns a copy whose model takes this dataset's image size, channels and number of classes."""
+        """Returns a copy whose model takes this dataset's image size, channels and number of
+        classes.
+        """
         channels, height, width = dataset.image_shape
         if height != width:
             raise CourseError(f"expected square images, got {height} by {width} pixels.")
@@ -78,41 +96,83 @@ class Experiment:
 def smoke_version(experiment: Experiment) -> Experiment:
     """Returns the experiment cut down to four steps of one epoch."""
     num_images = 4 * experiment.train.batch_size
-    return replace(experiment, train=replace(experiment.train, num_epochs=1, num_train_images=num_images, num_validation_images=200))
+    return replace(
+        experiment,
+        train=replace(
+            experiment.train, num_epochs=1, num_train_images=num_images, num_validation_images=200
+        ),
+    )
 
 
 def _experiment(family: str, model: Any, train: TrainConfig) -> Experiment:
     return Experiment(family, "auto", 0, model, train)
 
 
-def _budgets(family: str, model: Any, laptop: TrainConfig, gpu: TrainConfig) -> dict[str, Experiment]:
+def _budgets(
+    family: str, model: Any, laptop: TrainConfig, gpu: TrainConfig
+) -> dict[str, Experiment]:
     trained = {"laptop": _experiment(family, model, laptop), "gpu": _experiment(family, model, gpu)}
     return {"smoke": smoke_version(trained["laptop"]), **trained}
 
 
 _VAE = TrainConfig(num_epochs=8, batch_size=128, learning_rate=3e-3, adam_betas=(0.9, 0.95))
 _CLASSIFIER = TrainConfig(
-    num_epochs=8, batch_size=128, learning_rate=4e-3, weight_decay=1e-2, augmentation="affine", ema_decay=0.995, channels_last=True
+    num_epochs=8,
+    batch_size=128,
+    learning_rate=4e-3,
+    weight_decay=1e-2,
+    augmentation="affine",
+    ema_decay=0.995,
+    channels_last=True,
 )
-_GAUSSIAN = TrainConfig(num_epochs=5, batch_size=128, learning_rate=1e-2, adam_betas=(0.9, 0.95), precision="no")  # bf16 rounds the density away
+# bf16 rounds the density away
+_GAUSSIAN = TrainConfig(
+    num_epochs=5, batch_size=128, learning_rate=1e-2, adam_betas=(0.9, 0.95), precision="no"
+)
 _DCGAN = TrainConfig(
-    num_epochs=2, batch_size=64, learning_rate=3e-3, warmup_fraction=0.1, adam_betas=(0.5, 0.99), ema_decay=0.995, channels_last=True
+    num_epochs=2,
+    batch_size=64,
+    learning_rate=3e-3,
+    warmup_fraction=0.1,
+    adam_betas=(0.5, 0.99),
+    ema_decay=0.995,
+    channels_last=True,
 )
-_DIFFUSION = TrainConfig(num_epochs=3, batch_size=64, learning_rate=6e-3, adam_betas=(0.9, 0.99), ema_decay=0.99, channels_last=True)
-_REGRESSOR = replace(_DIFFUSION, num_epochs=1, num_train_images=30_000)  # one for each problem, so each is cheap
+_DIFFUSION = TrainConfig(
+    num_epochs=3,
+    batch_size=64,
+    learning_rate=6e-3,
+    adam_betas=(0.9, 0.99),
+    ema_decay=0.99,
+    channels_last=True,
+)
+# one for each problem, so each is cheap
+_REGRESSOR = replace(_DIFFUSION, num_epochs=1, num_train_images=30_000)
 
 PRESETS: dict[str, dict[str, Experiment]] = {
     "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),
-    "classifier": _budgets("classifier", ClassifierConfig(), _CLASSIFIER, replace(_CLASSIFIER, num_epochs=20)),
+    "classifier": _budgets(
+        "classifier", ClassifierConfig(), _CLASSIFIER, replace(_CLASSIFIER, num_epochs=20)
+    ),
     "dcgan": _budgets("dcgan", DCGANConfig(), _DCGAN, replace(_DCGAN, num_epochs=20)),
-    "diffusion": _budgets("diffusion", DiffusionConfig(), _DIFFUSION, replace(_DIFFUSION, num_epochs=60)),
-    "regressor": _budgets("regressor", RegressorConfig(), _REGRESSOR, replace(_REGRESSOR, num_epochs=20, num_train_images=None)),
-    "gaussian": _budgets("gaussian", GaussianConfig(), _GAUSSIAN, replace(_GAUSSIAN, num_epochs=20)),
+    "diffusion": _budgets(
+        "diffusion", DiffusionConfig(), _DIFFUSION, replace(_DIFFUSION, num_epochs=60)
+    ),
+    "regressor": _budgets(
+        "regressor",
+        RegressorConfig(),
+        _REGRESSOR,
+        replace(_REGRESSOR, num_epochs=20, num_train_images=None),
+    ),
+    "gaussian": _budgets(
+        "gaussian", GaussianConfig(), _GAUSSIAN, replace(_GAUSSIAN, num_epochs=20)
+    ),
 }
 
 
-# name: family and what changes in its preset. `course train NAME`, `train_or_load(NAME, ...)` and the shipped weights share these names.
-# Both model black and white pixels, as the published likelihoods do, and differ in training time: the first takes 5 minutes at most.
+# name: family and what changes in its preset. `course train NAME`, `train_or_load(NAME, ...)` and
+# the shipped weights share these names. Both model black and white pixels, as the published
+# likelihoods do, and differ in training time: the first takes 5 minutes at most.
 _BINARY = {
     "model.binarisation": "dynamic",
     "model.num_prior_components": 100,
@@ -134,7 +194,8 @@ _PLAIN_DCGAN = {
     "train.schedule": "constant",
     "train.ema_decay": None,
 }
-# A small GAN without any help, trained with large steps and a long memory of gradients: it loses most classes within seconds.
+# A small GAN without any help, trained with large steps and a long memory of gradients: it loses
+# most classes within seconds.
 _BROKEN_DCGAN = {
     **dict.fromkeys(("model.generator_width", "model.discriminator_width"), 16),
     "model.conditional": False,
@@ -146,11 +207,16 @@ _BROKEN_DCGAN = {
     "train.schedule": "constant",
     "train.ema_decay": None,
 }
-# name: what it changes in "dcgan-broken". Which of them help is measured by benchmarks/gan_collapse.py and in notebook 06.
+# name: what it changes in "dcgan-broken". Which of them help is measured by
+# benchmarks/gan_collapse.py and in notebook 06.
 GAN_MITIGATIONS: dict[str, dict[str, Any]] = {
     "R1": {"model.r1_weight": 1.0, "model.penalty_share": 1.0},
     "short memory": {"train.adam_betas": (0.5, 0.99)},
-    "WGAN-GP": {"model.loss": "wasserstein", "model.gradient_penalty_weight": 10.0, "model.penalty_share": 1.0},
+    "WGAN-GP": {
+        "model.loss": "wasserstein",
+        "model.gradient_penalty_weight": 10.0,
+        "model.penalty_share": 1.0,
+    },
     "spectral norm": {"model.discriminator_norm": "spectral"},
     "instance noise": {"model.instance_noise_std": 0.5},
     "minibatch statistics": {"model.minibatch_std": True},
@@ -165,7 +231,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae-binary": ("vae", {**_BINARY, "train.num_epochs": 28, "train.learning_rate": 3e-3}),
     "vae-binary-long": ("vae", {**_BINARY, "train.num_epochs": 150, "train.learning_rate": 2e-3}),
     "diffusion-long": ("diffusion", {"train.num_epochs": 10}),
-    **{f"regressor-{name}": ("regressor", {"model.problem": name}) for name in PROBLEMS if name != "colourise"},
+    **{
+        f"regressor-{name}": ("regressor", {"model.problem": name})
+        for name in PROBLEMS
+        if name != "colourise"
+    },
     "regressor-colourise": ("regressor", {"model.problem": "colourise", "model.image_channels": 3}),
 }
 
@@ -188,5 +258,7 @@ def preset(name: str, budget_name: str | None = None) -> Experiment:
     if name in PRESETS:
         return PRESETS[name][budget_name]
     family, changes = VARIANTS[name]
-    experiment = override(PRESETS[family]["laptop" if budget_name == "smoke" else budget_name], changes)
+    experiment = override(
+        PRESETS[family]["laptop" if budget_name == "smoke" else budget_name], changes
+    )
     return smoke_version(experiment) if budget_name == "smoke" else experiment

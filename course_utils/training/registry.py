@@ -37,7 +37,8 @@ def config_class(family: str) -> type:
 
 
 def build(config: Any, seed: int = 0) -> Model:
-    """Returns a new model for a config, its weights drawn from `seed` without touching torch's global generator.
+    """Returns a new model for a config, its weights drawn from `seed` without touching torch's
+    global generator.
 
     Raises:
         CourseError: the config belongs to no family.
@@ -49,4 +50,7 @@ def build(config: Any, seed: int = 0) -> Model:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 return model_type(config)
-    raise CourseError(f"expected one of {', '.join(entry[0].__name__ for entry in REGISTRY.values())}, got {type(config).__name__}.")
+    raise CourseError(
+        f"expected one of {', '.join(entry[0].__name__ for entry in REGISTRY.values())}, got"
+        f" {type(config).__name__}."
+    )

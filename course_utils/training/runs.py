@@ -1,7 +1,9 @@
-"""Runs: a run directory holds a trained model (`model.safetensors`, `experiment.json`, `history.jsonl`); this file finds, trains, saves and loads them.
+"""Runs: a run directory holds a trained model (`model.safetensors`, `experiment.json`,
+`history.jsonl`); this file finds, trains, saves and loads them.
 
-Nothing is ever unpickled: loading reads the JSON, builds the model from it and puts the weights in, strictly. `experiment.json` is written last
-and holds the SHA-256 of the weights, so a directory without it is unfinished and one that does not match is damaged.
+Nothing is ever unpickled: loading reads the JSON, builds the model from it and puts the weights in,
+strictly. `experiment.json` is written last and holds the SHA-256 of the weights, so a directory
+without it is unfinished and one that does not match is damaged.
 """
 
 from __future__ import annotations
@@ -24,7 +26,14 @@ from torch import Tensor
 from course_utils.base.config import flatten_dict, override
 from course_utils.base.device import budget, describe_device, pick_device
 from course_utils.base.errors import CourseError, unknown
-from course_utils.base.files import file_sha256, read_json, runs_root, save_tensors, write_json, write_text
+from course_utils.base.files import (
+    file_sha256,
+    read_json,
+    runs_root,
+    save_tensors,
+    write_json,
+    write_text,
+)
 from course_utils.data.dataset import Dataset
 from course_utils.models.base import Model
 from course_utils.training.fit import fit, loss_terms
@@ -33,12 +42,19 @@ from course_utils.training.presets import Experiment, preset, smoke_version
 from course_utils.training.registry import build
 
 BINARY_USE = (
-    "Likelihoods of black and white images, next to published ones: `course evaluate pretrained:vae-binary/mnist --against mnist --metrics nll`. "
-    "The terms below are of pixels drawn black and white at random; `loss` is minus the importance-weighted bound of training."
+    "Likelihoods of black and white images, next to published ones: `course evaluate"
+    " pretrained:vae-binary/mnist --against mnist --metrics nll`. The terms below are of pixels"
+    " drawn black and white at random; `loss` is minus the importance-weighted bound of training."
 )
 USES = {
-    "vae": "Sampling, reconstructing and exploring small images in the course. Not a likelihood for binary images: its pixels are grey.",
-    "classifier": "Judging generated images of the same dataset; features for metrics. Compare scores only where they come from these weights.",
+    "vae": (
+        "Sampling, reconstructing and exploring small images in the course. Not a likelihood for"
+        " binary images: its pixels are grey."
+    ),
+    "classifier": (
+        "Judging generated images of the same dataset; features for metrics. Compare scores only"
+        " where they come from these weights."
+    ),
 }
 
 
@@ -57,23 +73,37 @@ def model_card(record: dict[str, Any]) -> str:
         "",
         f"- Command: `{record['command'] or 'trained from Python, see the settings below'}`",
         f"- Seed: {experiment['seed']}",
-        f"- Data: {experiment['dataset']}, {record['num_train_images']:,} training images; SHA-256 of pixels and labels `{record['dataset_sha256']}`",
+        (
+            f"- Data: {experiment['dataset']}, {record['num_train_images']:,} training images;"
+            f" SHA-256 of pixels and labels `{record['dataset_sha256']}`"
+        ),
         f"- Training: {record['training_seconds']:.1f} s on {record['machine']}",
         f"- Weights: {record['weights_dtype']}, SHA-256 `{record['weights_sha256']}`",
-        f"- Versions: {', '.join(f'{name} {number}' for name, number in record['versions'].items())}",
+        (
+            "- Versions:"
+            f" {', '.join(f'{name} {number}' for name, number in record['versions'].items())}"
+        ),
         "",
         "| Measured on the test images | Mean | Standard error | Images |",
         "|---|---|---|---|",
     ]
     for name, metric in record["metrics"].items():
-        lines.append(f"| {name} | {metric['value']:.4f} | {metric['standard_error']:.4f} | {metric['num_images']:,} |")
+        lines.append(
+            f"| {name} | {metric['value']:.4f} | {metric['standard_error']:.4f} |"
+            f" {metric['num_images']:,} |"
+        )
     lines += ["", "| Setting | Value |", "|---|---|"]
     settings = flatten_dict({"model": experiment["model"], "train": experiment["train"]})
     lines += [f"| {name} | {value} |" for name, value in settings.items()]
     return "\n".join(lines) + "\n"
 
 
-WEIGHTS, RECORD, HISTORY, STATE = "model.safetensors", "experiment.json", "history.jsonl", "state.safetensors"
+WEIGHTS, RECORD, HISTORY, STATE = (
+    "model.safetensors",
+    "experiment.json",
+    "history.jsonl",
+    "state.safetensors",
+)
 CARD = "README.md"
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
@@ -86,7 +116,8 @@ class Run:
         model: in evaluation mode, on the course's device.
         experiment: the settings it was trained with.
         history: rows of its training.
-        record: what `experiment.json` holds besides: dataset SHA-256, metrics, seconds, versions, machine.
+        record: what `experiment.json` holds besides: dataset SHA-256, metrics, seconds, versions,
+            machine.
         folder: where it lies, or None where it was never saved.
     """
 
@@ -97,7 +128,8 @@ class Run:
     folder: Path | None
 
     def metric(self, name: str) -> tuple[float, float]:
-        """Returns value and standard error of a test metric that was measured at the end of training.
+        """Returns value and standard error of a test metric that was measured at the end of
+        training.
 
         Raises:
             CourseError: no such metric in the record.
@@ -108,8 +140,16 @@ class Run:
         return metrics[name]["value"], metrics[name]["standard_error"]
 
 
-def save_run(folder: Path | str, model: Model, experiment: Experiment, history: History, record: dict[str, Any], half: bool = False) -> None:
-    """Writes a run directory; `half` stores the weights as float16, half the size, read back as float32.
+def save_run(
+    folder: Path | str,
+    model: Model,
+    experiment: Experiment,
+    history: History,
+    record: dict[str, Any],
+    half: bool = False,
+) -> None:
+    """Writes a run directory; `half` stores the weights as float16, half the size, read back as
+    float32.
 
     Raises:
         CourseError: the folder cannot be written.
@@ -120,7 +160,11 @@ def save_run(folder: Path | str, model: Model, experiment: Experiment, history: 
     history.save(folder / HISTORY)
     packages = ("torch", "numpy", "accelerate", "safetensors")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
-    checks = {"weights_sha256": file_sha256(folder / WEIGHTS), "weights_dtype": "float16" if half else "float32", "versions": versions}
+    checks = {
+        "weights_sha256": file_sha256(folder / WEIGHTS),
+        "weights_dtype": "float16" if half else "float32",
+        "versions": versions,
+    }
     record = {"experiment": experiment.as_dict(), **record, **checks}
     write_text(folder / CARD, model_card(record))
     write_json(folder / RECORD, record)
@@ -128,7 +172,10 @@ def save_run(folder: Path | str, model: Model, experiment: Experiment, history: 
 
 def to_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns the weights with float32 rounded to float16; counters keep their type."""
-    return {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}
+    return {
+        name: value.half() if value.dtype == torch.float32 else value
+        for name, value in weights.items()
+    }
 
 
 def load_run(folder: Path | str, family: str | None = None) -> Run:
@@ -139,41 +186,70 @@ def load_run(folder: Path | str, family: str | None = None) -> Run:
         family: where given, a run of another family is refused.
 
     Raises:
-        CourseError: no such folder, an unfinished or damaged run, weights of another model, or another family than asked for.
+        CourseError: no such folder, an unfinished or damaged run, weights of another model, or
+            another family than asked for.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise CourseError(f"{folder}: there is no such run directory; `course train` makes one.")
     if not (folder / RECORD).exists():
         unfinished = (folder / STATE).exists()
-        remedy = "its training was cut off: go on with `course train ... --resume`" if unfinished else "it is not a run directory"
+        remedy = (
+            "its training was cut off: go on with `course train ... --resume`"
+            if unfinished
+            else "it is not a run directory"
+        )
         raise CourseError(f"{folder}: has no {RECORD}; {remedy}.")
     record = read_json(folder / RECORD)
     try:
         experiment = Experiment.from_dict(record.pop("experiment"))
         expected_sha256 = record["weights_sha256"]
     except KeyError as error:
-        raise CourseError(f"{folder / RECORD}: {error} is missing; expected a file written by this course.") from error
+        raise CourseError(
+            f"{folder / RECORD}: {error} is missing; expected a file written by this course."
+        ) from error
     if family is not None and experiment.family != family:
-        raise CourseError(f"{folder}: expected a {family}, got a {experiment.family}; give the run directory of a {family}.")
+        raise CourseError(
+            f"{folder}: expected a {family}, got a {experiment.family}; give the run directory of a"
+            f" {family}."
+        )
     model = build(experiment.model, experiment.seed)
     _load_weights(model, folder / WEIGHTS, expected_sha256)
-    return Run(model.to(pick_device()).eval(), experiment, History.load(folder / HISTORY), record, folder)
+    return Run(
+        model.to(pick_device()).eval(), experiment, History.load(folder / HISTORY), record, folder
+    )
 
 
 def _load_weights(model: Model, path: Path, expected_sha256: str) -> None:
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CourseError(f"{path}: cannot be read as safetensors ({error}); train or copy the run again.") from error
+        raise CourseError(
+            f"{path}: cannot be read as safetensors ({error}); train or copy the run again."
+        ) from error
     if file_sha256(path) != expected_sha256:
-        raise CourseError(f"{path}: its SHA-256 is not the one in {RECORD}; the file is damaged or of another run. Train or copy the run again.")
+        raise CourseError(
+            f"{path}: its SHA-256 is not the one in {RECORD}; the file is damaged or of another"
+            " run. Train or copy the run again."
+        )
     reference = model.state_dict()
     for name in sorted({*weights, *reference}):
-        if name not in weights or name not in reference or weights[name].shape != reference[name].shape:
-            shapes = [list(part[name].shape) if name in part else "nothing" for part in (reference, weights)]
-            raise CourseError(f"{path}: {name}: the settings in {RECORD} need {shapes[0]}, the file has {shapes[1]}; it belongs to another model.")
-    model.load_state_dict({name: value.to(reference[name].dtype) for name, value in weights.items()})
+        if (
+            name not in weights
+            or name not in reference
+            or weights[name].shape != reference[name].shape
+        ):
+            shapes = [
+                list(part[name].shape) if name in part else "nothing"
+                for part in (reference, weights)
+            ]
+            raise CourseError(
+                f"{path}: {name}: the settings in {RECORD} need {shapes[0]}, the file has"
+                f" {shapes[1]}; it belongs to another model."
+            )
+    model.load_state_dict(
+        {name: value.to(reference[name].dtype) for name, value in weights.items()}
+    )
 
 
 def pretrained_names() -> list[str]:
@@ -198,7 +274,8 @@ def pretrained(family: str, dataset: str = "strokes") -> Run:
 
 
 def resolve(source: str, family: str | None = None) -> Run:
-    """Returns the run that a command-line argument names: a run directory, or `pretrained:FAMILY/DATASET`.
+    """Returns the run that a command-line argument names: a run directory, or
+    `pretrained:FAMILY/DATASET`.
 
     Raises:
         CourseError: it names neither.
@@ -207,7 +284,10 @@ def resolve(source: str, family: str | None = None) -> Run:
         return load_run(source, family)
     name, slash, dataset = source.removeprefix("pretrained:").partition("/")
     if not slash:
-        raise CourseError(f"expected pretrained:FAMILY/DATASET, got {source!r}; valid: {', '.join(pretrained_names())} (written with a slash).")
+        raise CourseError(
+            f"expected pretrained:FAMILY/DATASET, got {source!r}; valid:"
+            f" {', '.join(pretrained_names())} (written with a slash)."
+        )
     folder = pretrained(name, dataset).folder
     assert folder is not None  # a shipped run was loaded from one
     return load_run(folder, family)
@@ -225,8 +305,8 @@ def run(
 ) -> Run:
     """Returns the finished run of an experiment, training it where it has not been trained yet.
 
-    The training state is kept after each epoch, so a run that was cut off goes on where it stopped. Ctrl-C returns what there is, with
-    `record["finished"]` false; the next call goes on.
+    The training state is kept after each epoch, so a run that was cut off goes on where it stopped.
+    Ctrl-C returns what there is, with `record["finished"]` false; the next call goes on.
 
     Args:
         experiment: the settings; image size, channels and classes are taken from the dataset.
@@ -244,14 +324,25 @@ def run(
     folder = Path(folder) if folder is not None else default_folder(experiment, dataset)
     if (folder / RECORD).exists():
         if not is_run_of(folder, experiment, dataset.sha256):
-            raise CourseError(f"{folder}: holds a finished run of other settings or data; choose another folder, or delete it.")
+            raise CourseError(
+                f"{folder}: holds a finished run of other settings or data; choose another folder,"
+                " or delete it."
+            )
         return load_run(folder)
     state_path = folder / STATE
     if not resume:
         state_path.unlink(missing_ok=True)
     model = build(experiment.model, experiment.seed)
     identity = {**flatten_dict(experiment.as_dict()), "dataset_sha256": dataset.sha256}
-    history = fit(model, dataset, experiment.train, seed=experiment.seed, state_path=state_path, identity=identity, on_epoch=on_epoch)
+    history = fit(
+        model,
+        dataset,
+        experiment.train,
+        seed=experiment.seed,
+        state_path=state_path,
+        identity=identity,
+        on_epoch=on_epoch,
+    )
     finished = history.num_epochs == experiment.train.num_epochs
     if half:  # first round, then measure: the metrics are those of the weights that are stored
         model.load_state_dict(to_half(model.state_dict()))
@@ -263,10 +354,14 @@ def run(
 
 
 def describe(model: Model, dataset: Dataset, history: History, finished: bool) -> dict[str, Any]:
-    """Returns the record of a training: data, time, machine, and each loss term on all test images with its standard error."""
+    """Returns the record of a training: data, time, machine, and each loss term on all test images
+    with its standard error.
+    """
     metrics = {}
     for part in model.trainable_parts():
-        for name, values in loss_terms(model, dataset.test_images, dataset.test_labels, part=part).items():
+        for name, values in loss_terms(
+            model, dataset.test_images, dataset.test_labels, part=part
+        ).items():
             key = name if len(model.trainable_parts()) == 1 else f"{part}.{name}"
             metrics[key] = {
                 "value": values.mean().item(),
@@ -284,11 +379,16 @@ def describe(model: Model, dataset: Dataset, history: History, finished: bool) -
 
 
 def machine() -> str:
-    """Returns the kind of machine in words, such as "Intel Xeon 2.50GHz, cpu, 2 threads"; no host name."""
+    """Returns the kind of machine in words, such as "Intel Xeon 2.50GHz, cpu, 2 threads"; no host
+    name.
+    """
     model = platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+        model = next(
+            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+            model,
+        )
     return f"{model}, {describe_device()}"
 
 
@@ -302,8 +402,9 @@ def train_or_load(
 ) -> Run:
     """Returns the run of a family's preset with `changes`: the notebooks' training cell.
 
-    A finished run is loaded; else it is trained, and one line says how long that took on a named machine. `load=True` takes the shipped
-    weights instead of training. Under the `smoke` budget a few steps are taken to show that training runs, then the shipped weights are used.
+    A finished run is loaded; else it is trained, and one line says how long that took on a named
+    machine. `load=True` takes the shipped weights instead of training. Under the `smoke` budget a
+    few steps are taken to show that training runs, then the shipped weights are used.
 
     Args:
         family: such as "vae", or a variant such as "vae-binary".
@@ -316,13 +417,21 @@ def train_or_load(
         CourseError: an unknown setting, or `load=True` where no equal run ships with the course.
     """
     smoke = budget() == "smoke"
-    experiment = override(preset(family, "laptop" if smoke else None), changes or {}).fitted_to(dataset)
+    experiment = override(preset(family, "laptop" if smoke else None), changes or {}).fitted_to(
+        dataset
+    )
     shipped = find_shipped(experiment)
     if load and shipped is None:
-        raise CourseError(f"no weights ship for {family} on {dataset.name} with {dict(changes or {})}; call again with load=False to train them.")
+        raise CourseError(
+            f"no weights ship for {family} on {dataset.name} with {dict(changes or {})}; call again"
+            " with load=False to train them."
+        )
     if smoke:
         scratch = _smoke_run(smoke_version(experiment), dataset, on_epoch)
-        print(f"smoke budget: trained {scratch.history.num_epochs} short epoch" + ("" if shipped else "; nothing ships for this setting"))
+        print(
+            f"smoke budget: trained {scratch.history.num_epochs} short epoch"
+            + ("" if shipped else "; nothing ships for this setting")
+        )
         return load_run(shipped) if shipped else scratch
     if load and shipped is not None:
         found = Found(load_run(shipped), SHIPPED)
@@ -331,7 +440,10 @@ def train_or_load(
     if found is None:
         _announce(experiment, shipped)
         return run(experiment, dataset, on_epoch=on_epoch)
-    print(f"loaded {family} from {'the shipped weights' if load else 'an earlier run of yours'}; nothing was trained")
+    print(
+        f"loaded {family} from {'the shipped weights' if load else 'an earlier run of yours'};"
+        " nothing was trained"
+    )
     return found.run
 
 
@@ -346,7 +458,8 @@ class Found(NamedTuple):
 
 
 def find_run(experiment: Experiment, dataset: Dataset, *, use_shipped: bool = True) -> Found | None:
-    """Returns the finished run of an experiment that fits the dataset: your own, else a shipped one with equal settings, else None.
+    """Returns the finished run of an experiment that fits the dataset: your own, else a shipped one
+    with equal settings, else None.
 
     Raises:
         CourseError: the folder of the experiment holds the run of another one, or a damaged one.
@@ -359,15 +472,21 @@ def find_run(experiment: Experiment, dataset: Dataset, *, use_shipped: bool = Tr
 
 
 def find_or_train(
-    experiment: Experiment, dataset: Dataset, *, use_shipped: bool = True, on_epoch: Callable[[Model, History], None] | None = None
+    experiment: Experiment,
+    dataset: Dataset,
+    *,
+    use_shipped: bool = True,
+    on_epoch: Callable[[Model, History], None] | None = None,
 ) -> Found:
-    """Returns the run of an experiment that fits the dataset, training it where it is neither yours nor shipped.
+    """Returns the run of an experiment that fits the dataset, training it where it is neither yours
+    nor shipped.
 
     Notebooks, sweeps, the comparison of families and the homework all find their runs here.
 
     Raises:
         CourseError: the training diverged, or a run that was found is damaged.
-        KeyboardInterrupt: the training was stopped by Ctrl-C; the next call goes on where it stopped.
+        KeyboardInterrupt: the training was stopped by Ctrl-C; the next call goes on where it
+            stopped.
     """
     found = find_run(experiment, dataset, use_shipped=use_shipped)
     if found is not None:
@@ -383,10 +502,16 @@ def _announce(experiment: Experiment, shipped: Path | None) -> None:
     if shipped is not None:
         record = read_json(shipped / RECORD)
         took = f"; this took {record['training_seconds']:.0f} s on {record['machine']}"
-    print(f"training {experiment.family} on {experiment.dataset}, {experiment.train.num_epochs} epochs{took}", flush=True)
+    print(
+        f"training {experiment.family} on {experiment.dataset}, {experiment.train.num_epochs}"
+        f" epochs{took}",
+        flush=True,
+    )
 
 
-def _smoke_run(experiment: Experiment, dataset: Dataset, on_epoch: Callable[[Model, History], None] | None) -> Run:
+def _smoke_run(
+    experiment: Experiment, dataset: Dataset, on_epoch: Callable[[Model, History], None] | None
+) -> Run:
     model = build(experiment.model, experiment.seed)
     history = fit(model, dataset, experiment.train, seed=experiment.seed, on_epoch=on_epoch)
     few = dataset.subset(num_test=min(200, len(dataset.test_images)))
@@ -394,13 +519,17 @@ def _smoke_run(experiment: Experiment, dataset: Dataset, on_epoch: Callable[[Mod
 
 
 def default_folder(experiment: Experiment, dataset: Dataset) -> Path:
-    """Returns the run directory of an experiment: its name ends in a hash of all settings and of the data."""
+    """Returns the run directory of an experiment: its name ends in a hash of all settings and of
+    the data.
+    """
     key = experiment_key(experiment.as_dict(), dataset.sha256)
     return runs_root() / f"{experiment.family}-{experiment.dataset.replace(':', '-')}-{key[:10]}"
 
 
 def experiment_key(experiment: Mapping[str, Any], dataset_sha256: str) -> str:
-    """Returns the SHA-256 of all settings, as `Experiment.as_dict` writes them, and of the data: equal keys are the same run."""
+    """Returns the SHA-256 of all settings, as `Experiment.as_dict` writes them, and of the data:
+    equal keys are the same run.
+    """
     text = json.dumps([experiment, dataset_sha256], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -408,18 +537,24 @@ def experiment_key(experiment: Mapping[str, Any], dataset_sha256: str) -> str:
 def is_run_of(folder: Path, experiment: Experiment, dataset_sha256: str | None = None) -> bool:
     """Returns whether a run directory holds this experiment (and, where given, on these data)."""
     record = read_json(folder / RECORD)
-    return _with_defaults(record.get("experiment")) == experiment.as_dict() and dataset_sha256 in (None, record.get("dataset_sha256"))
+    return _with_defaults(record.get("experiment")) == experiment.as_dict() and dataset_sha256 in (
+        None,
+        record.get("dataset_sha256"),
+    )
 
 
 def _with_defaults(values: Any) -> Any:
-    """Returns a recorded experiment with every setting of today: one that was added later had its default's meaning then."""
+    """Returns a recorded experiment with every setting of today: one that was added later had its
+    default's meaning then.
+    """
     return Experiment.from_dict(values).as_dict() if isinstance(values, dict) else None
 
 
 def find_shipped(experiment: Experiment) -> Path | None:
     """Returns the shipped run of an equal experiment, or None.
 
-    Named datasets are compared by name: strokes may differ by single grey levels between processors, which changes their SHA-256.
+    Named datasets are compared by name: strokes may differ by single grey levels between
+    processors, which changes their SHA-256.
     """
     folders = sorted(path.parent for path in PRETRAINED.glob(f"*/{RECORD}"))
     return next((folder for folder in folders if is_run_of(folder, experiment)), None)

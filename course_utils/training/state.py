@@ -1,4 +1,6 @@
-"""The exact state of a training in one safetensors file: weights, moving average, optimizers. No pickle, one atomic write."""
+"""The exact state of a training in one safetensors file: weights, moving average, optimizers. No
+pickle, one atomic write.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from course_utils.base.files import save_tensors
 class TrainingState:
     """What has to come back for a training to go on as if nothing had happened.
 
-    Random generators are not part of it: they are derived from (seed, epoch) at the start of every epoch.
+    Random generators are not part of it: they are derived from (seed, epoch) at the start of every
+    epoch.
     """
 
     model: nn.Module
@@ -35,7 +38,10 @@ class TrainingState:
             flat |= {f"ema/{name}": value for name, value in self.ema.state_dict().items()}
         for part, optimizer in self.optimizers.items():
             for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                flat |= {f"optimizer/{part}/{index}/{name}": value for name, value in optimizer.state.get(parameter, {}).items()}
+                flat |= {
+                    f"optimizer/{part}/{index}/{name}": value
+                    for name, value in optimizer.state.get(parameter, {}).items()
+                }
         return flat
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -52,31 +58,51 @@ class TrainingState:
             for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
                 saved = _below(f"optimizer/{part}/{index}/", tensors)
                 if saved:
-                    optimizer.state[parameter] = {name: _like(parameter, value) for name, value in saved.items()}
+                    optimizer.state[parameter] = {
+                        name: _like(parameter, value) for name, value in saved.items()
+                    }
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    """Returns a copy of a saved tensor where the optimizer wants it: moments have the parameter's memory layout, the step count has none."""
+    """Returns a copy of a saved tensor where the optimizer wants it: moments have the parameter's
+    memory layout, the step count has none.
+    """
     if value.shape == parameter.shape:
         return torch.empty_like(parameter).copy_(value)
     return value.clone().to(parameter.device)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
-def save_state(path: Path | str, state: TrainingState, identity: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Writes the state and the history so far in one step: after a crash the file is either the old state or the new one."""
-    metadata = {"identity": json.dumps(identity), "rows": json.dumps(rows), "batch_size": str(state.batch_size)}
+def save_state(
+    path: Path | str, state: TrainingState, identity: dict[str, Any], rows: list[dict[str, Any]]
+) -> None:
+    """Writes the state and the history so far in one step: after a crash the file is either the old
+    state or the new one.
+    """
+    metadata = {
+        "identity": json.dumps(identity),
+        "rows": json.dumps(rows),
+        "batch_size": str(state.batch_size),
+    }
     save_tensors(path, state.tensors(), metadata)
 
 
-def load_state(path: Path | str, state: TrainingState, identity: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """Restores `state` from a file and returns the history's rows and the batch size that the training had come down to.
+def load_state(
+    path: Path | str, state: TrainingState, identity: dict[str, Any]
+) -> tuple[list[dict[str, Any]], int]:
+    """Restores `state` from a file and returns the history's rows and the batch size that the
+    training had come down to.
 
     Raises:
-        CourseError: the file is damaged, or belongs to a training with other settings (which are listed).
+        CourseError: the file is damaged, or belongs to a training with other settings (which are
+            listed).
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -85,10 +111,16 @@ def load_state(path: Path | str, state: TrainingState, identity: dict[str, Any])
         saved = json.loads(metadata["identity"])
         rows, batch_size = json.loads(metadata["rows"]), int(metadata["batch_size"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CourseError(f"{path}: cannot be resumed from, the file is damaged ({error}). Delete it to train from the start.") from error
+        raise CourseError(
+            f"{path}: cannot be resumed from, the file is damaged ({error}). Delete it to train"
+            " from the start."
+        ) from error
     names = sorted(name for name in {*saved, *identity} if saved.get(name) != identity.get(name))
     differing = [f"{name} was {saved.get(name)!r}, now {identity.get(name)!r}" for name in names]
     if differing:
-        raise CourseError(f"{path}: belongs to another training: {'; '.join(differing)}. Use the same settings or another folder.")
+        raise CourseError(
+            f"{path}: belongs to another training: {'; '.join(differing)}. Use the same settings or"
+            " another folder."
+        )
     state.restore(tensors)
     return rows, batch_size

@@ -1,6 +1,8 @@
-"""Interactive pictures. The only package that imports ipywidgets; each slider calls a plain function that a test can call.
+"""Interactive pictures. The only package that imports ipywidgets; each slider calls a plain
+function that a test can call.
 
-Only what ipywidgets 7.7 and 8 share is used. A notebook shows a static picture in the same cell, for readers without a running kernel.
+Only what ipywidgets 7.7 and 8 share is used. A notebook shows a static picture in the same cell,
+for readers without a running kernel.
 """
 
 from course_utils.base.lazy import lazy_door
@@ -32,10 +34,7 @@ __getattr__, __dir__ = lazy_door(
             "step_picture",
             "step_scrubber",
         ],
-        "course_utils.widgets.elbo": [
-            "elbo_explorer",
-            "elbo_picture",
-        ],
+        "course_utils.widgets.elbo": ["elbo_explorer", "elbo_picture"],
         "course_utils.widgets.metrics": [
             "constructed_probabilities",
             "fid_explorer",

@@ -1,4 +1,6 @@
-"""Controls above a picture that is drawn anew with each move: the panel that all widgets share, and the latent explorer."""
+"""Controls above a picture that is drawn anew with each move: the panel that all widgets share, and
+the latent explorer.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
     from torch import Tensor
 
-Decode = Callable[[Tensor], Tensor]  # latents [B, latent_dim] -> signed images [B, C, H, W], such as `VAE.decode`
+# latents [B, latent_dim] -> signed images [B, C, H, W], such as `VAE.decode`
+Decode = Callable[[Tensor], Tensor]
 SCALE = 8  # screen pixels a pixel
 
 
@@ -42,12 +45,17 @@ def latent_image(decode: Decode, z: Tensor) -> Tensor:
         CourseError: `z` has more than one dimension.
     """
     if z.ndim != 1:
-        raise CourseError(f"expected one latent of shape [latent_dim], got {list(z.shape)}; pass z[0] for the first of several.")
+        raise CourseError(
+            f"expected one latent of shape [latent_dim], got {list(z.shape)}; pass z[0] for the"
+            " first of several."
+        )
     return signed_to_uint8(decode(z[None]))[0].cpu()
 
 
 def moved(start: Tensor, dims: Sequence[int], values: Sequence[float]) -> Tensor:
-    """Returns a copy of the latent `start` `[latent_dim]` in which the given dimensions have the given values."""
+    """Returns a copy of the latent `start` `[latent_dim]` in which the given dimensions have the
+    given values.
+    """
     z = start.detach().clone()
     for dim, value in zip(dims, values):
         z[dim] = value
@@ -60,11 +68,15 @@ def png_bytes(image: Tensor, scale: int = SCALE) -> bytes:
 
     picture = Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy())
     stream = io.BytesIO()
-    picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(stream, format="PNG")
+    picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(
+        stream, format="PNG"
+    )
     return stream.getvalue()
 
 
-def latent_explorer(decode: Decode, start: Tensor, dims: Sequence[int], *, limit: float = 3.0, seed: int = 0) -> Panel:
+def latent_explorer(
+    decode: Decode, start: Tensor, dims: Sequence[int], *, limit: float = 3.0, seed: int = 0
+) -> Panel:
     """Returns sliders for some dimensions of a latent beside the image that it decodes to.
 
     The button draws a new latent from the prior N(0, I); the sliders then move that one.
@@ -81,11 +93,15 @@ def latent_explorer(decode: Decode, start: Tensor, dims: Sequence[int], *, limit
     """
     bad = [dim for dim in dims if not 0 <= dim < len(start)]
     if bad or not dims:
-        raise CourseError(f"dims: expected one or more from 0 to {len(start) - 1}, got {list(dims)}.")
+        raise CourseError(
+            f"dims: expected one or more from 0 to {len(start) - 1}, got {list(dims)}."
+        )
     latent, rng = start.detach().clone(), make_rng(seed)
     sliders = [_slider(dim, latent[dim].item(), limit) for dim in dims]
     picture = ipywidgets.Image(value=png_bytes(latent_image(decode, latent)), format="png")
-    button = ipywidgets.Button(description="new draw from the prior", layout=ipywidgets.Layout(width="300px"))
+    button = ipywidgets.Button(
+        description="new draw from the prior", layout=ipywidgets.Layout(width="300px")
+    )
 
     def redraw(_: object = None) -> None:
         latent.copy_(moved(latent, dims, [slider.value for slider in sliders]))
@@ -106,7 +122,9 @@ def latent_explorer(decode: Decode, start: Tensor, dims: Sequence[int], *, limit
 
 def _slider(dim: int, value: float, limit: float) -> ipywidgets.FloatSlider:
     value = max(-limit, min(limit, value))
-    return ipywidgets.FloatSlider(value=value, min=-limit, max=limit, step=0.1, description=f"z[{dim}]", readout_format=".1f")
+    return ipywidgets.FloatSlider(
+        value=value, min=-limit, max=limit, step=0.1, description=f"z[{dim}]", readout_format=".1f"
+    )
 
 
 DPI = 100  # enough for a picture that moves; a third faster than that of the static figures
@@ -117,8 +135,8 @@ def figure_png(figure: Figure, places: list[Bbox] | None = None) -> bytes:
 
     Args:
         figure: drawn on no screen.
-        places: where the axes stand, such as `places_of` an earlier picture of the same kind: spares the layout, a third of the time, and keeps
-            the axes from jumping between moves.
+        places: where the axes stand, such as `places_of` an earlier picture of the same kind:
+            spares the layout, a third of the time, and keeps the axes from jumping between moves.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -157,7 +175,9 @@ def figure_explorer(draw: Callable[..., Figure], sliders: dict[str, Any]) -> Pan
     return Panel([ipywidgets.VBox([*sliders.values(), picture])])
 
 
-def image_explorer(draw: Callable[..., tuple[Tensor, str]], controls: dict[str, Any], scale: int = 3) -> Panel:
+def image_explorer(
+    draw: Callable[..., tuple[Tensor, str]], controls: dict[str, Any], scale: int = 3
+) -> Panel:
     """Returns controls above a line of text and the image that `draw` makes of their values.
 
     Args:
@@ -177,6 +197,10 @@ def image_explorer(draw: Callable[..., tuple[Tensor, str]], controls: dict[str, 
     return Panel([*controls.values(), caption, picture])
 
 
-def slider(description: str, value: float, low: float, high: float, step: float = 0.1) -> ipywidgets.FloatSlider:
+def slider(
+    description: str, value: float, low: float, high: float, step: float = 0.1
+) -> ipywidgets.FloatSlider:
     """Returns a slider for a number, with two decimals beside it."""
-    return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, description=description, readout_format=".2f")
+    return ipywidgets.FloatSlider(
+        value=value, min=low, max=high, step=step, description=description, readout_format=".2f"
+    )

@@ -1,4 +1,6 @@
-"""Ways to move through a latent space by hand: a pad over a 2-D space, a scrubber between images, sliders for temperature and truncation."""
+"""Ways to move through a latent space by hand: a pad over a 2-D space, a scrubber between images,
+sliders for temperature and truncation.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,16 @@ from course_utils.base.images import signed_to_uint8
 from course_utils.models.latents import arc_path, plane_grid, straight_path, truncated_quantiles
 from course_utils.widgets.controls import Decode, Panel, latent_image, png_bytes
 
-# In this file `decode` is handed latents on the CPU; a model on another device needs `lambda z: model.decode(z.to(model.device))`.
+# In this file `decode` is handed latents on the CPU; a model on another device needs `lambda z:
+# model.decode(z.to(model.device))`.
 PATHS = {"arc": arc_path, "straight line": straight_path}
 INK = 255  # grey level of the frame on the pad
 
 
 @torch.no_grad()
 def manifold_sheet(decode: Decode, ticks: Tensor) -> Tensor:
-    """Returns the decoded images of a grid over a 2-D latent space side by side, uint8 `[C, num * H, num * W]`.
+    """Returns the decoded images of a grid over a 2-D latent space side by side, uint8 `[C, num *
+    H, num * W]`.
 
     Args:
         decode: latents `[B, 2]` -> signed images `[B, C, H, W]`.
@@ -32,13 +36,22 @@ def manifold_sheet(decode: Decode, ticks: Tensor) -> Tensor:
     tiles = signed_to_uint8(decode(plane_grid(ticks))).cpu()
     num = len(ticks)
     channels, height, width = tiles.shape[1:]
-    return tiles.view(num, num, channels, height, width).permute(2, 0, 3, 1, 4).reshape(channels, num * height, num * width)
+    return (
+        tiles.view(num, num, channels, height, width)
+        .permute(2, 0, 3, 1, 4)
+        .reshape(channels, num * height, num * width)
+    )
 
 
 def pad_image(sheet: Tensor, ticks: Tensor, z: Tensor) -> Tensor:
-    """Returns the sheet with a white frame around the tile next to the latent `z` `[2]`, uint8 `[C, H, W]`."""
+    """Returns the sheet with a white frame around the tile next to the latent `z` `[2]`, uint8 `[C,
+    H, W]`.
+    """
     if z.shape != (2,):
-        raise CourseError(f"the pad needs a latent space of 2 dimensions, got a latent of shape {list(z.shape)}; use latent_explorer.")
+        raise CourseError(
+            f"the pad needs a latent space of 2 dimensions, got a latent of shape {list(z.shape)};"
+            " use latent_explorer."
+        )
     height, width = (size // len(ticks) for size in sheet.shape[1:])
     column, row = ((ticks - value).abs().argmin().item() for value in z.cpu())
     top, left = (len(ticks) - 1 - row) * height, column * width
@@ -83,11 +96,13 @@ def temperature_image(decode: Decode, eps: Tensor, temperature: float) -> Tensor
 
 @torch.no_grad()
 def truncation_image(decode: Decode, uniforms: Tensor, bound: float) -> Tensor:
-    """Returns decoded images of normal noise that was drawn between -bound and bound, side by side, uint8 `[C, H, N * W]`.
+    """Returns decoded images of normal noise that was drawn between -bound and bound, side by side,
+    uint8 `[C, H, N * W]`.
 
     Args:
         decode: latents to signed images.
-        uniforms: draws from the uniform distribution, float64 `[N, D]`; equal draws make bounds compare, and images move smoothly.
+        uniforms: draws from the uniform distribution, float64 `[N, D]`; equal draws make bounds
+            compare, and images move smoothly.
         bound: more than 0; from 4 on next to nothing is cut off.
     """
     require(bound > 0, "bound", "more than 0", bound)
@@ -99,11 +114,16 @@ def _side_by_side(decode: Decode, z: Tensor) -> Tensor:
 
 
 def latent_pad(decode: Decode, ticks: Tensor) -> Panel:
-    """Returns two sliders for the axes of a 2-D latent space, beside the sheet of the whole space and the image at this place."""
+    """Returns two sliders for the axes of a 2-D latent space, beside the sheet of the whole space
+    and the image at this place.
+    """
     device_ticks = ticks.detach().cpu()
     sheet = manifold_sheet(decode, device_ticks)
     low, high = device_ticks[0].item(), device_ticks[-1].item()
-    sliders = [ipywidgets.FloatSlider(value=0.0, min=low, max=high, step=0.05, description=f"z[{dim}]") for dim in (0, 1)]
+    sliders = [
+        ipywidgets.FloatSlider(value=0.0, min=low, max=high, step=0.05, description=f"z[{dim}]")
+        for dim in (0, 1)
+    ]
     pictures = [ipywidgets.Image(format="png", value=b"") for _ in range(2)]
 
     def redraw(_: object = None) -> None:
@@ -115,7 +135,9 @@ def latent_pad(decode: Decode, ticks: Tensor) -> Panel:
 
 
 def walk_scrubber(decode: Decode, ends: Tensor) -> Panel:
-    """Returns a slider that walks from each latent of `ends` `[N, D]` to the next, on the arc or the straight line."""
+    """Returns a slider that walks from each latent of `ends` `[N, D]` to the next, on the arc or
+    the straight line.
+    """
     slider = ipywidgets.FloatSlider(value=0.0, min=0.0, max=1.0, step=0.01, description="way")
     choice = ipywidgets.Dropdown(options=list(PATHS), description="path")
     picture = ipywidgets.Image(format="png", value=b"")
@@ -127,10 +149,14 @@ def walk_scrubber(decode: Decode, ends: Tensor) -> Panel:
     return _panel([slider, choice], [picture], redraw)
 
 
-def temperature_explorer(decode: Decode, latent_dim: int, *, num_images: int = 8, seed: int = 0) -> Panel:
+def temperature_explorer(
+    decode: Decode, latent_dim: int, *, num_images: int = 8, seed: int = 0
+) -> Panel:
     """Returns a slider for the temperature above the same draws at that temperature."""
     eps = torch.randn(num_images, latent_dim, generator=make_rng(seed))
-    slider = ipywidgets.FloatSlider(value=1.0, min=0.0, max=2.0, step=0.05, description="temperature")
+    slider = ipywidgets.FloatSlider(
+        value=1.0, min=0.0, max=2.0, step=0.05, description="temperature"
+    )
     picture = ipywidgets.Image(format="png", value=b"")
 
     def redraw(_: object = None) -> None:
@@ -139,10 +165,14 @@ def temperature_explorer(decode: Decode, latent_dim: int, *, num_images: int = 8
     return _panel([slider], [picture], redraw)
 
 
-def truncation_explorer(decode: Decode, latent_dim: int, *, num_images: int = 8, seed: int = 0) -> Panel:
+def truncation_explorer(
+    decode: Decode, latent_dim: int, *, num_images: int = 8, seed: int = 0
+) -> Panel:
     """Returns a slider for the bound of the noise above the same draws within that bound."""
     uniforms = torch.rand(num_images, latent_dim, generator=make_rng(seed), dtype=torch.float64)
-    slider = ipywidgets.FloatSlider(value=4.0, min=0.05, max=4.0, step=0.05, description="truncation")
+    slider = ipywidgets.FloatSlider(
+        value=4.0, min=0.05, max=4.0, step=0.05, description="truncation"
+    )
     picture = ipywidgets.Image(format="png", value=b"")
 
     def redraw(_: object = None) -> None:
@@ -151,7 +181,11 @@ def truncation_explorer(decode: Decode, latent_dim: int, *, num_images: int = 8,
     return _panel([slider], [picture], redraw)
 
 
-def _panel(controls: Sequence[ipywidgets.Widget], pictures: Sequence[ipywidgets.Image], redraw: Callable[..., None]) -> Panel:
+def _panel(
+    controls: Sequence[ipywidgets.Widget],
+    pictures: Sequence[ipywidgets.Image],
+    redraw: Callable[..., None],
+) -> Panel:
     redraw()
     for control in controls:
         control.observe(redraw, names="value")

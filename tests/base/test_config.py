@@ -89,7 +89,10 @@ def test_fields_left_out_keep_their_defaults():
         ({"limit": 3, "on": True}, Outer("first", limit=3, on=True, inner=CONFIG.inner)),
         ({"inner.latent_dim": 9}, Outer("first", inner=Inner(latent_dim=9, dims=(3, 5)))),
         ({"inner.dims": [7]}, Outer("first", inner=Inner(latent_dim=2, dims=(7,)))),
-        ({"inner.kind": "conv", "inner.latent_dim": 1}, Outer("first", inner=Inner(1, "conv", (3, 5)))),
+        (
+            {"inner.kind": "conv", "inner.latent_dim": 1},
+            Outer("first", inner=Inner(1, "conv", (3, 5))),
+        ),
         ({}, CONFIG),
     ],
 )
@@ -97,18 +100,38 @@ def test_override_changes_what_is_named_and_nothing_else(changes, expected):
     before = to_dict(CONFIG)
     changed = override(CONFIG, changes)
     assert changed == expected
-    assert [type(value) for value in flatten(changed).values()] == [type(value) for value in flatten(expected).values()]
+    assert [type(value) for value in flatten(changed).values()] == [
+        type(value) for value in flatten(expected).values()
+    ]
     assert to_dict(CONFIG) == before
 
 
 def test_flatten_lists_every_setting_with_its_dotted_name():
-    assert list(flatten(CONFIG)) == ["name", "rate", "limit", "on", "inner.latent_dim", "inner.kind", "inner.dims"]
+    assert list(flatten(CONFIG)) == [
+        "name",
+        "rate",
+        "limit",
+        "on",
+        "inner.latent_dim",
+        "inner.kind",
+        "inner.dims",
+    ]
     assert flatten(CONFIG)["inner.dims"] == (3, 5)
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("8", 8), ("8.5", 8.5), ("1e-3", 1e-3), ("true", True), ("False", False), ("null", None), ("None", None), ("conv", "conv"), ("[3, 4]", [3, 4])],
+    [
+        ("8", 8),
+        ("8.5", 8.5),
+        ("1e-3", 1e-3),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("None", None),
+        ("conv", "conv"),
+        ("[3, 4]", [3, 4]),
+    ],
 )
 def test_assignment_values_are_json_or_else_text(text, value):
     parsed = parse_assignments([f"inner.name={text}"])["inner.name"]
@@ -146,7 +169,10 @@ def test_wrong_types_are_refused_and_never_guessed(value, hint, message):
 @pytest.mark.parametrize(
     ("values", "fragments"),
     [
-        ({"name": "x", "rat": 1}, ["setting of Outer 'rat'", "inner, limit, name, on, rate", "Did you mean 'rate'?"]),
+        (
+            {"name": "x", "rat": 1},
+            ["setting of Outer 'rat'", "inner, limit, name, on, rate", "Did you mean 'rate'?"],
+        ),
         ({}, ["the setting 'name' is missing", "expected text"]),
         ({"name": "x", "inner": 3}, ["Inner: expected an object of settings, got 3"]),
         ({"name": "x", "inner": {"latent_dim": 0}}, ["latent_dim: expected at least 1, got 0"]),
@@ -162,7 +188,14 @@ def test_from_dict_says_what_is_wrong(values, fragments):
 @pytest.mark.parametrize(
     ("changes", "fragments"),
     [
-        ({"inner.latentdim": 3}, ["'inner.latentdim'", "valid: inner.dims, inner.kind, inner.latent_dim", "Did you mean 'inner.latent_dim'?"]),
+        (
+            {"inner.latentdim": 3},
+            [
+                "'inner.latentdim'",
+                "valid: inner.dims, inner.kind, inner.latent_dim",
+                "Did you mean 'inner.latent_dim'?",
+            ],
+        ),
         ({"outer.rate": 3}, ["'outer'", "inner.latent_dim"]),
         ({"rate.max": 3}, ["rate: has no parts", "valid:"]),
         ({"inner": 3}, ["names a group", "inner.latent_dim, inner.kind, inner.dims"]),
@@ -176,7 +209,10 @@ def test_override_says_what_is_wrong_and_what_is_valid(changes, fragments):
 
 
 def test_unknown_suggests_only_what_is_close():
-    assert str(unknown("family", "vea", ["vae", "classifier"])) == "unknown family 'vea'; valid: classifier, vae. Did you mean 'vae'?"
+    assert (
+        str(unknown("family", "vea", ["vae", "classifier"]))
+        == "unknown family 'vea'; valid: classifier, vae. Did you mean 'vae'?"
+    )
     assert str(unknown("family", "zzz", ["vae"])) == "unknown family 'zzz'; valid: vae."
 
 

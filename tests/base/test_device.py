@@ -18,7 +18,10 @@ def test_equal_arguments_give_equal_draws():
 
 
 def test_different_seeds_and_paths_give_different_draws():
-    seen = [draws(device.make_rng(*path)) for path in ((0,), (1,), (0, 0), (0, 1), (1, 0), (0, 1, 0), (0, 0, 1))]
+    seen = [
+        draws(device.make_rng(*path))
+        for path in ((0,), (1,), (0, 0), (0, 1), (1, 0), (0, 1, 0), (0, 0, 1))
+    ]
     assert len({tuple(values) for values in seen}) == len(seen)
 
 
@@ -33,7 +36,9 @@ def test_randn_takes_dtype_from_like_and_noise_from_rng():
     like = torch.zeros(1, dtype=torch.float64)
     noise = device.randn((500, 20), device.make_rng(5), like)
     assert noise.dtype == torch.float64 and noise.shape == (500, 20)
-    assert torch.equal(noise, torch.randn(500, 20, generator=device.make_rng(5), dtype=torch.float64))
+    assert torch.equal(
+        noise, torch.randn(500, 20, generator=device.make_rng(5), dtype=torch.float64)
+    )
     assert abs(noise.mean()) < 0.05 and abs(noise.std() - 1) < 0.05
 
 
@@ -60,7 +65,12 @@ def test_budget_follows_the_device_where_nothing_is_set(monkeypatch):
 @pytest.mark.parametrize(
     ("variable", "value", "call", "valid"),
     [
-        ("COURSE_BUDGET", "lapptop", device.budget, "valid: gpu, laptop, smoke. Did you mean 'laptop'?"),
+        (
+            "COURSE_BUDGET",
+            "lapptop",
+            device.budget,
+            "valid: gpu, laptop, smoke. Did you mean 'laptop'?",
+        ),
         ("COURSE_DEVICE", "tpu", device.pick_device, "valid: cpu"),
     ],
 )
@@ -68,7 +78,11 @@ def test_unknown_names_list_the_valid_ones(monkeypatch, variable, value, call, v
     monkeypatch.setenv(variable, value)
     with pytest.raises(CourseError) as error:
         call()
-    assert variable in str(error.value) and repr(value) in str(error.value) and valid in str(error.value)
+    assert (
+        variable in str(error.value)
+        and repr(value) in str(error.value)
+        and valid in str(error.value)
+    )
 
 
 def test_device_in_words():
@@ -77,7 +91,9 @@ def test_device_in_words():
 
 @pytest.mark.parametrize("first", ["no", "bf16"])
 def test_accelerators_of_different_precision_follow_each_other(first):
-    """accelerate itself refuses a second precision in one process; a notebook trains several models."""
+    """accelerate itself refuses a second precision in one process; a notebook trains several
+    models.
+    """
     for precision in (first, "no", "bf16"):
         accelerator = device.make_accelerator(precision)
         assert accelerator.mixed_precision == precision and accelerator.device.type == "cpu"
@@ -92,4 +108,6 @@ def test_cpu_noise_is_the_same_on_every_device():
     found = device.pick_device()
     assert found.type != "cpu"
     noise = device.randn((8,), device.make_rng(0), torch.zeros(1, device=found))
-    assert noise.device.type == found.type and torch.equal(noise.cpu(), device.randn((8,), device.make_rng(0), torch.zeros(1)))
+    assert noise.device.type == found.type and torch.equal(
+        noise.cpu(), device.randn((8,), device.make_rng(0), torch.zeros(1))
+    )

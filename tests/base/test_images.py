@@ -14,7 +14,9 @@ ALL_LEVELS = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
 
 @pytest.mark.parametrize("shape", [(1, 1, 16, 16), (2, 3, 4, 5), (0, 1, 4, 4)])
 def test_uint8_survives_the_round_trip(shape):
-    images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     assert torch.equal(im.signed_to_uint8(im.uint8_to_signed(images)), images)
 
 
@@ -57,12 +59,28 @@ WITH_NAN = SIGNED.clone().index_fill_(0, torch.tensor(1), float("nan"))
 @pytest.mark.parametrize(
     ("function", "images", "fragments"),
     [
-        (im.uint8_to_signed, SIGNED, ["expected uint8 images (0 to 255), got torch.float32", "signed_to_uint8"]),
+        (
+            im.uint8_to_signed,
+            SIGNED,
+            ["expected uint8 images (0 to 255), got torch.float32", "signed_to_uint8"],
+        ),
         (im.uint8_to_unit, SIGNED.int(), ["expected uint8 images", "torch.int32"]),
         (im.uint8_to_signed, ALL_LEVELS[0], ["[N, C, H, W] with 1 or 3 channels, got [1, 16, 16]"]),
-        (im.uint8_to_signed, ALL_LEVELS.expand(1, 2, 16, 16), ["1 or 3 channels, got [1, 2, 16, 16]"]),
-        (im.signed_to_uint8, ALL_LEVELS, ["expected float images in [-1, 1], got torch.uint8", "uint8_to_signed"]),
-        (im.signed_to_uint8, SIGNED + 255, ["expected images in [-1, 1], got values from 255 to 255"]),
+        (
+            im.uint8_to_signed,
+            ALL_LEVELS.expand(1, 2, 16, 16),
+            ["1 or 3 channels, got [1, 2, 16, 16]"],
+        ),
+        (
+            im.signed_to_uint8,
+            ALL_LEVELS,
+            ["expected float images in [-1, 1], got torch.uint8", "uint8_to_signed"],
+        ),
+        (
+            im.signed_to_uint8,
+            SIGNED + 255,
+            ["expected images in [-1, 1], got values from 255 to 255"],
+        ),
         (im.signed_to_uint8, WITH_NAN, ["expected images in [-1, 1]", "nan"]),
         (im.check_signed, SIGNED + 1.01, ["got values from 1.01 to 1.01"]),
         (im.check_signed, SIGNED[0], ["got [1, 4, 4]"]),
@@ -75,7 +93,9 @@ def test_wrong_images_are_refused(function, images, fragments):
     assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
 
 
-@pytest.mark.parametrize(("num", "num_columns", "rows", "columns"), [(7, 3, 3, 3), (2, 10, 1, 2), (4, 1, 4, 1)])
+@pytest.mark.parametrize(
+    ("num", "num_columns", "rows", "columns"), [(7, 3, 3, 3), (2, 10, 1, 2), (4, 1, 4, 1)]
+)
 def test_tile_puts_every_image_where_it_belongs(num, num_columns, rows, columns):
     images = torch.arange(1, num + 1, dtype=torch.uint8).view(num, 1, 1, 1).expand(num, 3, 4, 5)
     sheet = im.tile(images, num_columns, pad=1)
@@ -89,10 +109,14 @@ def test_tile_puts_every_image_where_it_belongs(num, num_columns, rows, columns)
 def test_png_holds_the_sheet_enlarged(tmp_path, channels, mode):
     from PIL import Image
 
-    images = torch.randint(0, 256, (5, channels, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (5, channels, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     im.save_png(images, tmp_path / "new" / "sheet.png", num_columns=3, scale=2)
     with Image.open(tmp_path / "new" / "sheet.png") as picture:
         assert picture.mode == mode
         pixels = np.array(picture)
     expected = im.tile(images, 3).permute(1, 2, 0).squeeze(-1).numpy()
-    assert np.array_equal(pixels[::2, ::2], expected) and np.array_equal(pixels[1::2, 1::2], expected)
+    assert np.array_equal(pixels[::2, ::2], expected) and np.array_equal(
+        pixels[1::2, 1::2], expected
+    )

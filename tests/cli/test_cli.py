@@ -20,7 +20,16 @@ from course_utils.training.presets import preset
 from course_utils.training.registry import build
 from course_utils.training.runs import STATE, load_run, save_run
 
-SMALL = ["--dataset", "mnist", "--set", "model.hidden_dims=[16]", "--set", "model.latent_dim=3", "--set", "train.batch_size=50"]
+SMALL = [
+    "--dataset",
+    "mnist",
+    "--set",
+    "model.hidden_dims=[16]",
+    "--set",
+    "model.latent_dim=3",
+    "--set",
+    "train.batch_size=50",
+]
 
 
 @pytest.fixture
@@ -49,11 +58,9 @@ def trained(course, idx_folder, tmp_path):
 
 def test_help_and_import_need_no_torch(run_python=run_python):
     code = (
-        "import sys, course_utils, course_utils.cli.main as cli\n"
-        "try: cli.main(['--help'])\n"
-        "except SystemExit as stop: assert stop.code == 0\n"
-        "heavy = {'torch', 'numpy', 'matplotlib', 'pandas', 'accelerate', 'IPython'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "import sys, course_utils, course_utils.cli.main as cli\ntry: cli.main(['--help'])\nexcept"
+        " SystemExit as stop: assert stop.code == 0\nheavy = {'torch', 'numpy', 'matplotlib',"
+        " 'pandas', 'accelerate', 'IPython'} & set(sys.modules)\nassert not heavy, heavy"
     )
     assert "train" in run_python(code).stdout
 
@@ -65,7 +72,10 @@ def test_train_writes_a_run_and_prints_what_it_reached(course, idx_folder, tmp_p
     assert run.experiment.seed == 7 and run.experiment.dataset == "mnist"
     assert run.experiment.model.latent_dim == 3 and run.experiment.model.hidden_dims == (16,)
     value, error = run.metric("negative_elbo")
-    assert f"test negative_elbo: {value:.4f} ± {error:.4f} (standard error, 50 images)" in out and str(tmp_path / "run") in out
+    assert (
+        f"test negative_elbo: {value:.4f} ± {error:.4f} (standard error, 50 images)" in out
+        and str(tmp_path / "run") in out
+    )
 
 
 def test_train_is_repeatable(course, trained, tmp_path):
@@ -83,28 +93,47 @@ def test_dry_run_prints_the_experiment_and_does_nothing(course, idx_folder, tmp_
     code, out, _ = course("train", "vae", *SMALL, "--budget", "gpu", "--seed", 3, "--dry-run")
     shown = json.loads(out)
     assert code == 0 and not (tmp_path / "runs").exists()
-    assert (shown["family"], shown["dataset"], shown["seed"], shown["model"]["latent_dim"]) == ("vae", "mnist", 3, 3)
+    assert (shown["family"], shown["dataset"], shown["seed"], shown["model"]["latent_dim"]) == (
+        "vae",
+        "mnist",
+        3,
+        3,
+    )
     assert shown["train"]["num_epochs"] == preset("vae", "gpu").train.num_epochs
 
 
 def test_budget_option_wins_over_the_environment(course):
-    shown = [json.loads(course("train", "vae", "--dry-run", *budget)[1])["train"] for budget in ([], ["--budget", "laptop"])]
-    assert shown[0] == preset("vae", "smoke").as_dict()["train"] and shown[1] == preset("vae", "laptop").as_dict()["train"]
+    shown = [
+        json.loads(course("train", "vae", "--dry-run", *budget)[1])["train"]
+        for budget in ([], ["--budget", "laptop"])
+    ]
+    assert (
+        shown[0] == preset("vae", "smoke").as_dict()["train"]
+        and shown[1] == preset("vae", "laptop").as_dict()["train"]
+    )
 
 
 def test_half_stores_float16(course, idx_folder, tmp_path):
     from safetensors.torch import load_file
 
     assert course("train", "vae", *SMALL, "--half", "--out", tmp_path / "run")[0] == 0
-    assert {value.dtype for value in load_file(tmp_path / "run" / "model.safetensors").values()} == {torch.float16}
+    assert {
+        value.dtype for value in load_file(tmp_path / "run" / "model.safetensors").values()
+    } == {torch.float16}
     assert load_run(tmp_path / "run").model.num_parameters > 0
 
 
-def test_a_training_that_was_cut_off_needs_resume_and_then_ends_the_same(course, trained, tmp_path, monkeypatch):
+def test_a_training_that_was_cut_off_needs_resume_and_then_ends_the_same(
+    course, trained, tmp_path, monkeypatch
+):
     epochs = ["--set", "train.num_epochs=2", "--out", tmp_path / "cut"]
     course("train", "vae", *SMALL, *epochs[:2], "--out", tmp_path / "whole")
     fit = module.fit
-    monkeypatch.setattr(module, "fit", lambda *arguments, **options: fit(*arguments, **{**options, "on_epoch": stop_after(1)}))
+    monkeypatch.setattr(
+        module,
+        "fit",
+        lambda *arguments, **options: fit(*arguments, **{**options, "on_epoch": stop_after(1)}),
+    )
     with pytest.raises(Stop):
         main([str(argument) for argument in ("train", "vae", *SMALL, *epochs)])
     monkeypatch.setattr(module, "fit", fit)
@@ -120,8 +149,14 @@ def test_ctrl_c_says_how_to_go_on(course, idx_folder, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     fit = module.fit
-    monkeypatch.setattr(module, "fit", lambda *arguments, **options: fit(*arguments, **{**options, "on_epoch": interrupt}))
-    code, out, err = course("train", "vae", *SMALL, "--set", "train.num_epochs=2", "--out", tmp_path / "run")
+    monkeypatch.setattr(
+        module,
+        "fit",
+        lambda *arguments, **options: fit(*arguments, **{**options, "on_epoch": interrupt}),
+    )
+    code, out, err = course(
+        "train", "vae", *SMALL, "--set", "train.num_epochs=2", "--out", tmp_path / "run"
+    )
     assert code == 130 and "go on with the same command and --resume" in out and err == ""
     monkeypatch.setattr(module, "run", interrupt)
     code, _, err = course("train", "vae", *SMALL)
@@ -129,10 +164,16 @@ def test_ctrl_c_says_how_to_go_on(course, idx_folder, tmp_path, monkeypatch):
 
 
 def test_sample_writes_the_documented_npz(course, trained, tmp_path):
-    code, out, _ = course("sample", trained, "--num", 7, "--seed", 5, "--out", tmp_path / "new" / "images.npz")
+    code, out, _ = course(
+        "sample", trained, "--num", 7, "--seed", 5, "--out", tmp_path / "new" / "images.npz"
+    )
     assert code == 0 and "7 images" in out and "seed 5" in out
     with np.load(tmp_path / "new" / "images.npz", allow_pickle=False) as arrays:
-        assert list(arrays) == ["images"] and arrays["images"].shape == (7, 1, 28, 28) and arrays["images"].dtype == np.uint8
+        assert (
+            list(arrays) == ["images"]
+            and arrays["images"].shape == (7, 1, 28, 28)
+            and arrays["images"].dtype == np.uint8
+        )
         first = arrays["images"]
     files = []
     for seed in (5, 6):
@@ -149,12 +190,16 @@ def test_sample_writes_a_sheet(course, trained, tmp_path):
 
 def test_reconstruct_writes_pairs_of_rows(course, trained, tmp_path):
     code, out, _ = course("reconstruct", trained, "--out", tmp_path / "pairs.png")
-    assert code == 0 and "rows alternate between test images of mnist and their reconstructions" in out
+    assert (
+        code == 0 and "rows alternate between test images of mnist and their reconstructions" in out
+    )
     with Image.open(tmp_path / "pairs.png") as sheet:
         assert sheet.size == (3 * (10 * 30 + 2), 3 * (10 * 30 + 2))
         pixels = np.array(sheet)[::3, ::3]
     first = load_dataset("mnist", verbose=False).subset(num_test=50).test_images[0, 0]
-    assert np.array_equal(pixels[2:30, 2:30], first) and not np.array_equal(pixels[32:60, 2:30], first)
+    assert np.array_equal(pixels[2:30, 2:30], first) and not np.array_equal(
+        pixels[32:60, 2:30], first
+    )
 
 
 @pytest.fixture
@@ -164,12 +209,16 @@ def shipped(trained, monkeypatch, tmp_path):
     folder.mkdir()
     trained.rename(folder / "vae-mnist")
     experiment = preset("classifier", "smoke").fitted_to(make_dataset(num_train=1, num_test=2))
-    save_run(folder / "classifier-mnist", build(experiment.model), experiment, History(), RECORD_VALUES)
+    save_run(
+        folder / "classifier-mnist", build(experiment.model), experiment, History(), RECORD_VALUES
+    )
     monkeypatch.setattr(checkpoint, "PRETRAINED", folder)
 
 
 def test_pretrained_runs_are_sources_too(course, shipped, tmp_path):
-    assert course("sample", "pretrained:vae/mnist", "--num", 2, "--out", tmp_path / "two.npz")[0] == 0
+    assert (
+        course("sample", "pretrained:vae/mnist", "--num", 2, "--out", tmp_path / "two.npz")[0] == 0
+    )
     assert course("reconstruct", "pretrained:vae/mnist", "--out", tmp_path / "pairs.png")[0] == 0
 
 
@@ -188,27 +237,62 @@ def test_what_a_family_cannot_do_is_said(course, shipped, tmp_path):
         (["trian"], ["invalid choice: 'trian'", "train"]),
         (["train"], ["required: FAMILY", "course train --help"]),
         (["train", "gann"], ["unknown family 'gann'", "valid: classifier, dcgan, dcgan-broken"]),
-        (["train", "vae", "--budget", "huge"], ["unknown budget 'huge'", "valid: gpu, laptop, smoke"]),
+        (
+            ["train", "vae", "--budget", "huge"],
+            ["unknown budget 'huge'", "valid: gpu, laptop, smoke"],
+        ),
         (["train", "vae", "--seed", "x"], ["--seed", "invalid int value: 'x'"]),
         (["train", "vae", "--seed", "-1"], ["seed: expected 0 or more, got -1"]),
-        (["train", "vae", "--set", "model.latentdim=3"], ["'model.latentdim'", "model.beta, ", "Did you mean 'model.latent_dim'?"]),
-        (["train", "vae", "--set", "model.latent_dim=-3"], ["latent_dim: expected at least 1, got -3"]),
-        (["train", "vae", "--set", "model.latent_dim=big"], ["model.latent_dim: expected a whole number, got 'big'"]),
-        (["train", "vae", "--set", "model.latent_dim"], ["expected name=value, got 'model.latent_dim'"]),
+        (
+            ["train", "vae", "--set", "model.latentdim=3"],
+            ["'model.latentdim'", "model.beta, ", "Did you mean 'model.latent_dim'?"],
+        ),
+        (
+            ["train", "vae", "--set", "model.latent_dim=-3"],
+            ["latent_dim: expected at least 1, got -3"],
+        ),
+        (
+            ["train", "vae", "--set", "model.latent_dim=big"],
+            ["model.latent_dim: expected a whole number, got 'big'"],
+        ),
+        (
+            ["train", "vae", "--set", "model.latent_dim"],
+            ["expected name=value, got 'model.latent_dim'"],
+        ),
         (["train", "vae", "--set", "seed=1", "--set", "seed=2"], ["seed is set twice"]),
-        (["train", "vae", "--dataset", "cifar"], ["unknown dataset 'cifar'", "valid: auto, fashion, folder:PATH, mnist, strokes"]),
-        (["train", "vae", "--dataset", "folder:nowhere"], ["folder:nowhere: there is no such folder"]),
-        (["train", "vae", "--dataset", "mnist", "--image-size", "32"], ["image_size: mnist has 28 by 28 pixels, got 32"]),
+        (
+            ["train", "vae", "--dataset", "cifar"],
+            ["unknown dataset 'cifar'", "valid: auto, fashion, folder:PATH, mnist, strokes"],
+        ),
+        (
+            ["train", "vae", "--dataset", "folder:nowhere"],
+            ["folder:nowhere: there is no such folder"],
+        ),
+        (
+            ["train", "vae", "--dataset", "mnist", "--image-size", "32"],
+            ["image_size: mnist has 28 by 28 pixels, got 32"],
+        ),
         (["sample", "nowhere", "--out", "x.npz"], ["nowhere: there is no such run directory"]),
         (["sample", "nowhere"], ["required: --out"]),
-        (["sample", "nowhere", "--out", "x.jpg"], ["--out: expected a name that ends in .npz or .png, got x.jpg"]),
-        (["sample", "nowhere", "--out", "x.npz", "--seed", "-1"], ["--seed: expected 0 or more, got -1"]),
-        (["sample", "pretrained:nothing/here", "--out", "x.npz"], ["unknown pretrained run 'nothing-here'"]),
+        (
+            ["sample", "nowhere", "--out", "x.jpg"],
+            ["--out: expected a name that ends in .npz or .png, got x.jpg"],
+        ),
+        (
+            ["sample", "nowhere", "--out", "x.npz", "--seed", "-1"],
+            ["--seed: expected 0 or more, got -1"],
+        ),
+        (
+            ["sample", "pretrained:nothing/here", "--out", "x.npz"],
+            ["unknown pretrained run 'nothing-here'"],
+        ),
         (["reconstruct", "nowhere", "--out", "x.png"], ["nowhere: there is no such run directory"]),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
 )
-def test_a_wrong_command_is_answered_by_one_line_and_exit_code_2(course, idx_folder, tmp_path, monkeypatch, arguments, fragments):
+def test_a_wrong_command_is_answered_by_one_line_and_exit_code_2(
+    course, idx_folder, tmp_path, monkeypatch, arguments, fragments
+):
     monkeypatch.chdir(tmp_path)
     code, out, err = course(*arguments)
     assert code == 2 and out == "" and err.startswith("course") and err.count("\n") == 1, err
@@ -219,7 +303,11 @@ def test_a_wrong_command_is_answered_by_one_line_and_exit_code_2(course, idx_fol
 @pytest.mark.parametrize("num", [0, -2])
 def test_sample_refuses_numbers_that_are_no_counts(course, trained, tmp_path, num):
     code, _, err = course("sample", trained, "--num", num, "--out", tmp_path / "x.npz")
-    assert code == 2 and f"expected a whole number of at least 1, got {num}" in err and not (tmp_path / "x.npz").exists()
+    assert (
+        code == 2
+        and f"expected a whole number of at least 1, got {num}" in err
+        and not (tmp_path / "x.npz").exists()
+    )
 
 
 def test_version(course):

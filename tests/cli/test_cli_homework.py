@@ -1,4 +1,6 @@
-"""`course homework`: the commands on a small dataset, from a new folder to the verdict, and the one line of each mistake."""
+"""`course homework`: the commands on a small dataset, from a new folder to the verdict, and the one
+line of each mistake.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from course_utils.homework.study import make_plan, study_folder, write_texts
 
 @pytest.fixture
 def course(capsys, monkeypatch, few_strokes):
-    """Runs one command on blobs that are called strokes; returns exit code, what it printed, and its one line of complaint."""
+    """Runs one command on blobs that are called strokes; returns exit code, what it printed, and
+    its one line of complaint.
+    """
     monkeypatch.setattr("course_utils.data.load_dataset", lambda name="auto", **_: few_strokes)
 
     def call(*arguments: object):
@@ -31,17 +35,29 @@ def course(capsys, monkeypatch, few_strokes):
 def test_from_a_new_folder_to_the_verdict(course, tmp_path):
     folder = tmp_path / "mine"
     code, out, _ = course("new", folder, "--name", "A. Student", "--budget", "smoke")
-    assert code == 0 and "next: open" in out and read_json(folder / "homework.json")["student"] == "A. Student"
+    assert (
+        code == 0
+        and "next: open" in out
+        and read_json(folder / "homework.json")["student"] == "A. Student"
+    )
     assert course("check", folder)[0] == 1
     own = study_folder(folder, "vae")
     make_plan(own, CHANGES, PREDICTION)
     code, out, _ = course("run", folder)
-    assert code == 0 and "run 6 of 6 (vae, seed 2) finished" in out and f"5 pictures in {own.samples_path}" in out
+    assert (
+        code == 0
+        and "run 6 of 6 (vae, seed 2) finished" in out
+        and f"5 pictures in {own.samples_path}" in out
+    )
     code, out, _ = course("run", folder, "--family", "vae")
     assert code == 0 and "6 runs, 6 of them finished before" in out
     write_texts(own, OBSERVATION, EXPLANATION)
     code, out, _ = course("check", folder)
-    assert code == 1 and "[ ] models: expected changes in 2 models, got vae" in out and "[x] vae: changes: 3 count" in out
+    assert (
+        code == 1
+        and "[ ] models: expected changes in 2 models, got vae" in out
+        and "[x] vae: changes: 3 count" in out
+    )
     code, out, _ = course("report", folder)
     assert code == 1 and (folder / "submission.zip").exists() and "the rule is not met yet" in out
     assert course("check", folder / "submission.zip")[0] == 1
@@ -67,8 +83,14 @@ def test_seeds_and_name_of_the_folder(course, tmp_path):
         (("new", "{mine}"), "course homework: {mine}: holds a homework already"),
         (("new", "{tmp}/x", "--dataset", "cats"), "course homework: unknown dataset 'cats'"),
         (("new", "{tmp}/x", "--budget", "huge"), "course homework: unknown budget 'huge'"),
-        (("new", "{tmp}/x", "--seeds", "1", "1"), "course homework: seeds: expected different whole numbers"),
-        (("run", "{tmp}"), "course homework: {tmp}: expected a homework folder, got one without homework.json"),
+        (
+            ("new", "{tmp}/x", "--seeds", "1", "1"),
+            "course homework: seeds: expected different whole numbers",
+        ),
+        (
+            ("run", "{tmp}"),
+            "course homework: {tmp}: expected a homework folder, got one without homework.json",
+        ),
         (("run", "{mine}"), "course homework: {mine}: nothing is planned yet"),
         (("run", "{mine}", "--family", "gaussian"), "invalid choice: 'gaussian'"),
         (("run", "{mine}", "--family", "vae"), "course homework: vae: there is no plan yet"),
@@ -93,8 +115,10 @@ def test_bad_options_of_a_run(course, vae_place, option):
 
 
 def test_help_needs_no_torch():
-    code = "import sys; from course_utils.cli.main import main\ntry: main(['homework', '--help'])\nexcept SystemExit: pass\n"
+    code = (
+        "import sys; from course_utils.cli.main import main\ntry: main(['homework',"
+        " '--help'])\nexcept SystemExit: pass\n"
+    )
     result = run_python(code + "assert 'torch' not in sys.modules")
     for verb in ("new", "run", "check", "report", "collect"):
         assert verb in result.stdout
-

@@ -45,7 +45,9 @@ def saved(idx_folder, tmp_path):
         experiment = preset(family, "smoke").fitted_to(data)
         model = build(experiment.model)
         if family == "gaussian":
-            model.load_state_dict(fit_class_gaussians(data.train_images, data.train_labels, 4).state_dict())
+            model.load_state_dict(
+                fit_class_gaussians(data.train_images, data.train_labels, 4).state_dict()
+            )
         folders[family] = tmp_path / family
         save_run(folders[family], model, experiment, History(), RECORD_VALUES)
     return folders
@@ -53,7 +55,20 @@ def saved(idx_folder, tmp_path):
 
 def test_it_writes_a_row_an_image_and_says_how_good_the_solutions_are(course, saved, tmp_path):
     out = tmp_path / "sheet.png"
-    arguments = ["--problem", "inpaint-half", "--dataset", "mnist", "--num", 4, "--samples", 3, "--seed", 5, "--out", out]
+    arguments = [
+        "--problem",
+        "inpaint-half",
+        "--dataset",
+        "mnist",
+        "--num",
+        4,
+        "--samples",
+        3,
+        "--seed",
+        5,
+        "--out",
+        out,
+    ]
     code, printed, err = course("recover", saved["gaussian"], *arguments)
     assert (code, err) == (0, "")
     assert "inpaint-half by exact; columns: image, measured, mean, 3 solutions" in printed
@@ -66,7 +81,10 @@ def test_it_writes_a_row_an_image_and_says_how_good_the_solutions_are(course, sa
     problem = make_problem("inpaint-half", (1, 28, 28))
     shown = signed_to_uint8(problem.shown(problem.measure(uint8_to_signed(truths), make_rng(5, 6))))
     for row in range(4):
-        cells = [pixels[2 + 30 * row : 30 + 30 * row, 2 + 30 * column : 30 + 30 * column] for column in range(6)]
+        cells = [
+            pixels[2 + 30 * row : 30 + 30 * row, 2 + 30 * column : 30 + 30 * column]
+            for column in range(6)
+        ]
         assert torch.equal(cells[0], truths[row, 0]) and torch.equal(cells[1], shown[row, 0])
         assert (cells[2].double() - torch.stack(cells[3:]).double().mean(0)).abs().max() <= 1
         assert not torch.equal(cells[3], cells[4])
@@ -75,12 +93,21 @@ def test_it_writes_a_row_an_image_and_says_how_good_the_solutions_are(course, sa
 
 WRONG = [
     (["--problem", "inpaint"], ["unknown problem 'inpaint'", "inpaint-half"]),
-    (["--problem", "denoise", "--method", "dps"], ["method 'dps': needs a diffusion, got a gaussian, which has exact"]),
-    (["--problem", "denoise", "--method", "x"], ["unknown method for a gaussian 'x'; valid: exact"]),
+    (
+        ["--problem", "denoise", "--method", "dps"],
+        ["method 'dps': needs a diffusion, got a gaussian, which has exact"],
+    ),
+    (
+        ["--problem", "denoise", "--method", "x"],
+        ["unknown method for a gaussian 'x'; valid: exact"],
+    ),
     (["--problem", "colourise"], ["problem 'colourise'", "3 colour channels"]),
     (["--problem", "denoise", "--noise-std", "0"], ["noise_std: expected more than 0, got 0.0"]),
     (["--problem", "denoise", "--num", "1"], ["--num: expected at least 2, got 1"]),
-    (["--problem", "denoise", "--num", "51"], ["--num: expected at most the 50 test images of mnist, got 51"]),
+    (
+        ["--problem", "denoise", "--num", "51"],
+        ["--num: expected at most the 50 test images of mnist, got 51"],
+    ),
     (["--problem", "denoise", "--samples", "0"], ["--samples: expected at least 1, got 0"]),
     (["--problem", "denoise", "--seed", "-1"], ["--seed: expected at least 0, got -1"]),
     (["--problem", "denoise", "--dataset", "cifar"], ["unknown dataset 'cifar'"]),
@@ -93,15 +120,33 @@ def test_a_wrong_command_is_answered_by_one_line(course, saved, tmp_path, argume
     out = tmp_path / "sheet.png"
     dataset = [] if "--dataset" in arguments else ["--dataset", "mnist"]
     code, _, err = course("recover", saved["gaussian"], *arguments, *dataset, "--out", out)
-    assert code == 2 and err.count("\n") == 1 and err.startswith("course recover: ") and "Traceback" not in err
+    assert (
+        code == 2
+        and err.count("\n") == 1
+        and err.startswith("course recover: ")
+        and "Traceback" not in err
+    )
     assert all(fragment in err for fragment in fragments), err
     assert not out.exists()
 
 
 def test_sources_and_files_of_another_kind_are_refused(course, saved, tmp_path):
-    code, _, err = course("recover", saved["classifier"], "--problem", "denoise", "--dataset", "mnist", "--out", tmp_path / "x.png")
+    code, _, err = course(
+        "recover",
+        saved["classifier"],
+        "--problem",
+        "denoise",
+        "--dataset",
+        "mnist",
+        "--out",
+        tmp_path / "x.png",
+    )
     assert code == 2 and "a classifier solves no inverse problem" in err
-    code, _, err = course("recover", saved["gaussian"], "--problem", "denoise", "--out", tmp_path / "x.jpg")
+    code, _, err = course(
+        "recover", saved["gaussian"], "--problem", "denoise", "--out", tmp_path / "x.jpg"
+    )
     assert code == 2 and "--out: expected a name that ends in .png" in err
-    code, _, err = course("recover", tmp_path / "nowhere", "--problem", "denoise", "--out", tmp_path / "x.png")
+    code, _, err = course(
+        "recover", tmp_path / "nowhere", "--problem", "denoise", "--out", tmp_path / "x.png"
+    )
     assert code == 2 and "there is no such run directory" in err

@@ -1,4 +1,6 @@
-"""`course doctor`: every probe finds the problem that it is there for, and says what to do about it."""
+"""`course doctor`: every probe finds the problem that it is there for, and says what to do about
+it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def test_a_healthy_machine_has_no_problems(capsys):
 
 
 def no_package(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None if name == "tqdm" else object())
+    monkeypatch.setattr(
+        doctor.importlib.util, "find_spec", lambda name: None if name == "tqdm" else object()
+    )
 
 
 def no_memory(monkeypatch, tmp_path):
@@ -63,7 +67,12 @@ def no_write_access(monkeypatch, tmp_path):
         (no_package, doctor.packages, "missing: tqdm", "make setup"),
         (no_memory, doctor.memory, "0.5 GiB free", "Close other programs"),
         (no_disk, doctor.disk, "0.0 GiB free", "Free some space"),
-        (no_device, doctor.torch_device, "", "unknown COURSE_DEVICE (on this machine) 'tpu'; valid: cpu"),
+        (
+            no_device,
+            doctor.torch_device,
+            "",
+            "unknown COURSE_DEVICE (on this machine) 'tpu'; valid: cpu",
+        ),
         (no_budget, doctor.budget_name, "tablet", "valid: gpu, laptop, smoke"),
         (no_such_dataset, doctor.dataset, "COURSE_DATASET=mnits", "Did you mean 'mnist'?"),
         (damaged_mnist, doctor.dataset, "mnist is damaged", FILES[0]),

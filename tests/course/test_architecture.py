@@ -1,4 +1,6 @@
-"""The shape of the house: rooms and the direction of imports, documented names, tidy and typed code. One case for each tool."""
+"""The shape of the house: rooms and the direction of imports, documented names, tidy and typed
+code. One case for each tool.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ ROOMS = {
     "base", "data", "models", "metrics", "inverse", "plotting", "widgets",
     "training", "studies", "exercises", "homework", "cli",
 }  # fmt: skip
-# The core path, which docs/architecture.md lists in reading order: what a person reads in one evening.
+# The core path, which docs/architecture.md lists in reading order: what a person reads in one
+# evening.
 MAX_FLAT_MODULES, MAX_FILES = 3, 130
 
 
@@ -28,7 +31,9 @@ def name_of(path: Path) -> str:
 
 
 def command(*words: str) -> None:
-    """Runs a tool of the environment over the project and shows what it says where it is not content."""
+    """Runs a tool of the environment over the project and shows what it says where it is not
+    content.
+    """
     result = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
 
@@ -60,12 +65,20 @@ def test_the_rooms_are_those_of_the_plan():
 
 
 def test_tests_mirror_the_rooms():
-    folders = {path.name for path in (PROJECT / "tests").iterdir() if path.is_dir() and list(path.glob("test_*.py"))}
+    folders = {
+        path.name
+        for path in (PROJECT / "tests").iterdir()
+        if path.is_dir() and list(path.glob("test_*.py"))
+    }
     assert folders == ROOMS | {"course", "atoms"}
 
 
 def test_no_drawer_for_everything_and_no_star_imports():
-    drawers = [name_of(path) for path in FILES if path.stem in {"utils", "util", "helpers", "common", "misc"}]
+    drawers = [
+        name_of(path)
+        for path in FILES
+        if path.stem in {"utils", "util", "helpers", "common", "misc"}
+    ]
     stars = [
         name_of(path)
         for path, tree in TREES.items()
@@ -80,13 +93,17 @@ def test_nothing_runs_at_import():
     running = defaultdict(list)
     for path, tree in TREES.items():
         for node in tree.body:
-            if isinstance(node, (ast.For, ast.While, ast.With)) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+            if isinstance(node, (ast.For, ast.While, ast.With)) or (
+                isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+            ):
                 running[name_of(path)].append(node.lineno)
     assert running == {}
 
 
 def public(tree: ast.Module):
-    """Yields public functions and classes at the top level, and the public methods of the classes."""
+    """Yields public functions and classes at the top level, and the public methods of the
+    classes.
+    """
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             yield node.name, node
@@ -98,12 +115,18 @@ def public(tree: ast.Module):
 
 def needs_docstring(node: ast.AST) -> bool:
     """A property of one line is its own description."""
-    decorators = {decorator.id for decorator in getattr(node, "decorator_list", []) if isinstance(decorator, ast.Name)}
+    decorators = {
+        decorator.id
+        for decorator in getattr(node, "decorator_list", [])
+        if isinstance(decorator, ast.Name)
+    }
     return not ("property" in decorators and len(node.body) == 1)
 
 
 def is_of_exercises(path: Path) -> bool:
-    """The functions of these files are the learner's own: an exercise's question says what each has to return."""
+    """The functions of these files are the learner's own: an exercise's question says what each has
+    to return.
+    """
     return path.parent.name == "exercises" and path.stem.startswith("nb")
 
 
@@ -111,7 +134,11 @@ def test_public_names_are_documented():
     bare = [name_of(path) for path, tree in TREES.items() if not ast.get_docstring(tree)]
     for path, tree in TREES.items():
         if not is_of_exercises(path):
-            bare += [f"{name_of(path)}: {name}" for name, node in public(tree) if needs_docstring(node) and not ast.get_docstring(node)]
+            bare += [
+                f"{name_of(path)}: {name}"
+                for name, node in public(tree)
+                if needs_docstring(node) and not ast.get_docstring(node)
+            ]
     assert bare == []
 
 
@@ -120,24 +147,47 @@ def test_no_two_public_functions_or_classes_have_one_name():
     for path, tree in TREES.items():
         if not is_of_exercises(path):
             for node in tree.body:
-                if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith(
+                    "_"
+                ):
                     homes[node.name].add(name_of(path))
-    # A cause of the clinic has a measurement and a figure, which belong together and share its name.
+    # A cause of the clinic has a measurement and a figure, which belong together and share its
+    # name.
     causes = {"course_utils/studies/clinic/causes.py", "course_utils/studies/clinic/diagnosis.py"}
-    assert {name: places for name, places in homes.items() if len(places) > 1 and places != causes} == {}
+    assert {
+        name: places for name, places in homes.items() if len(places) > 1 and places != causes
+    } == {}
 
 
 # What a paper defines, as opposed to plumbing: these files name their source.
 FROM_PAPERS = [
     *("models/vae", "models/dcgan", "models/gaussian", "models/toy_vae", "models/latents"),
-    *(f"models/diffusion/{name}" for name in ("model", "unet", "schedules", "samplers", "variational_bound", "exact")),
-    *(f"metrics/{name}" for name in ("frechet", "neighbours", "classes", "paired", "likelihood", "memorization", "roc")),
+    *(
+        f"models/diffusion/{name}"
+        for name in ("model", "unet", "schedules", "samplers", "variational_bound", "exact")
+    ),
+    *(
+        f"metrics/{name}"
+        for name in (
+            "frechet",
+            "neighbours",
+            "classes",
+            "paired",
+            "likelihood",
+            "memorization",
+            "roc",
+        )
+    ),
     *("inverse/posterior", "inverse/search"),
 ]
 
 
 def test_what_comes_from_a_paper_names_it():
-    without = [name for name in FROM_PAPERS if "Source:" not in (PACKAGE / f"{name}.py").read_text(encoding="utf-8")]
+    without = [
+        name
+        for name in FROM_PAPERS
+        if "Source:" not in (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+    ]
     assert without == []
 
 
@@ -146,13 +196,24 @@ def test_importing_the_package_needs_no_torch():
     command(sys.executable, "-c", code)
 
 
-@pytest.mark.parametrize("room", ["course_utils", *(f"course_utils.{name}" for name in ("inverse", "metrics", "models", "plotting", "studies", "widgets"))])
+@pytest.mark.parametrize(
+    "room",
+    [
+        "course_utils",
+        *(
+            f"course_utils.{name}"
+            for name in ("inverse", "metrics", "models", "plotting", "studies", "widgets")
+        ),
+    ],
+)
 def test_every_name_of_a_door_can_be_had(room):
     import importlib
 
     package = importlib.import_module(room)
     offered = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
-    names = [name.value for node in ast.walk(offered) if isinstance(node, ast.List) for name in node.elts]
+    names = [
+        name.value for node in ast.walk(offered) if isinstance(node, ast.List) for name in node.elts
+    ]
     assert len(names) == len(set(names)) > 0
     for name in names:
         assert callable(getattr(package, name)) or getattr(package, name) is not None

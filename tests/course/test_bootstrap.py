@@ -105,9 +105,7 @@ def test_colab_says_when_it_cannot_clone_and_works_the_next_time(tmp_path, sourc
 def test_outside_of_the_course_it_says_what_to_do(tmp_path):
     result = run_cell(tmp_path / "empty", colab=False)
     assert result.returncode == 1
-    assert result.stderr.strip().endswith(
-        "open this inside the course's folder or on Colab."
-    )
+    assert result.stderr.strip().endswith("open this inside the course's folder or on Colab.")
 
 
 @pytest.mark.parametrize("folder", ["notebooks", "."])

@@ -1,4 +1,6 @@
-"""The rules that every notebook of the course keeps: size, rhythm, bootstrap, outputs, alt texts, headings, links."""
+"""The rules that every notebook of the course keeps: size, rhythm, bootstrap, outputs, alt texts,
+headings, links.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def code_cells(notebook) -> list:
 
 
 def own_cells(notebook) -> list:
-    return [cell for cell in code_cells(notebook) if BOOTSTRAP_TAG not in cell.metadata.get("tags", [])]
+    return [
+        cell for cell in code_cells(notebook) if BOOTSTRAP_TAG not in cell.metadata.get("tags", [])
+    ]
 
 
 def num_lines(cell) -> int:
@@ -73,7 +77,9 @@ def test_cells_are_short(notebook):
     sizes = [num_lines(cell) for cell in own_cells(notebook)]
     assert median(sizes) <= 19
     assert max(sizes) <= 45
-    assert max(len(line) for cell in code_cells(notebook) for line in cell.source.splitlines()) <= 100
+    assert (
+        max(len(line) for cell in code_cells(notebook) for line in cell.source.splitlines()) <= 100
+    )
 
 
 def test_first_picture_comes_early(notebook):
@@ -89,7 +95,10 @@ def test_first_picture_comes_early(notebook):
 def test_names_come_through_the_doors(notebook):
     """The library's names are had in at most eight lines, in the first cell that imports any."""
     sources = [cell.source.splitlines() for cell in own_cells(notebook)]
-    imports = [[line for line in lines if re.match(r"(from|import) course_utils", line)] for lines in sources]
+    imports = [
+        [line for line in lines if re.match(r"(from|import) course_utils", line)]
+        for lines in sources
+    ]
     assert max(map(len, imports)) <= MAX_IMPORT_LINES
 
 
@@ -107,8 +116,12 @@ def test_outputs_are_there_fresh_and_clean(notebook):
         for output in cell.outputs:
             assert output.output_type != "error"
             assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
-            printed = str(output.get("text", "")) + str(output.get("data", {}).get("text/plain", ""))
-            assert not re.search(r"(?<![\w.~])/(root|home|work|tmp|Users)/", printed), "a path of one machine"
+            printed = str(output.get("text", "")) + str(
+                output.get("data", {}).get("text/plain", "")
+            )
+            assert not re.search(r"(?<![\w.~])/(root|home|work|tmp|Users)/", printed), (
+                "a path of one machine"
+            )
 
 
 def test_most_cells_end_in_something_to_see(notebook):
@@ -118,10 +131,16 @@ def test_most_cells_end_in_something_to_see(notebook):
 
 def test_figures_go_through_show_with_an_alt_text(notebook):
     for cell in code_cells(notebook):
-        assert "plt.show" not in cell.source and "%" != cell.source[:1] and "!pip" not in cell.source
-        for call in (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)):
+        assert (
+            "plt.show" not in cell.source and "%" != cell.source[:1] and "!pip" not in cell.source
+        )
+        for call in (
+            node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)
+        ):
             if getattr(call.func, "id", "") == "show":
-                assert "alt" in {keyword.arg for keyword in call.keywords} or len(call.args) == 2, cell.source
+                assert "alt" in {keyword.arg for keyword in call.keywords} or len(call.args) == 2, (
+                    cell.source
+                )
         for output in cell.outputs:
             for tag in re.findall(r"<img[^>]*>", output.get("data", {}).get("text/html", "")):
                 assert re.search(r'alt="[^"]{15,}"', tag)
@@ -132,7 +151,12 @@ def test_figures_go_through_show_with_an_alt_text(notebook):
 
 def test_headings_do_not_skip_a_level(notebook):
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    levels = [len(marks) for marks in re.findall(r"^(#{1,6}) ", re.sub(r"```.*?```", "", text, flags=re.S), flags=re.M)]
+    levels = [
+        len(marks)
+        for marks in re.findall(
+            r"^(#{1,6}) ", re.sub(r"```.*?```", "", text, flags=re.S), flags=re.M
+        )
+    ]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(deeper - level <= 1 for level, deeper in zip(levels, levels[1:]))
 
@@ -156,7 +180,11 @@ def test_functions_read_only_their_arguments(notebook):
 
     def check(table) -> None:
         if table.get_type() == "function":
-            used = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global() and symbol.is_referenced()}
+            used = {
+                symbol.get_name()
+                for symbol in table.get_symbols()
+                if symbol.is_global() and symbol.is_referenced()
+            }
             assert used <= known, f"{table.get_name()} reads {sorted(used - known)} from outside"
         for child in table.get_children():
             if child.get_name() not in ("listcomp", "genexpr", "dictcomp", "setcomp", "lambda"):
@@ -169,7 +197,13 @@ def test_notebook_does_not_define_what_the_package_owns(notebook):
     owned = set()
     for module in (ROOT / "course_utils").rglob("*.py"):
         if "exercises" not in module.parts:
-            owned |= {node.name for node in ast.parse(module.read_text()).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+            owned |= {
+                node.name
+                for node in ast.parse(module.read_text()).body
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            }
     tree = ast.parse("\n".join(cell.source for cell in own_cells(notebook)))
-    defined = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    defined = {
+        node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
     assert not defined & owned

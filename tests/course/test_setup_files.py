@@ -1,4 +1,6 @@
-"""The files that set the course up agree with each other and with what the code imports. No solver and no network is needed."""
+"""The files that set the course up agree with each other and with what the code imports. No solver
+and no network is needed.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,19 @@ EXTRAS = META["project"]["optional-dependencies"]
 ENVIRONMENTS = ["environment.yml", "binder/environment.yml"]
 CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}
 # Import name -> package name, where they differ.
-PACKAGES = {"PIL": "pillow", "bs4": "beautifulsoup4", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-# Needed although no line of the package imports them: they run notebooks, or are imported under another name.
+PACKAGES = {
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+# Needed although no line of the package imports them: they run notebooks, or are imported under
+# another name.
 NOT_IMPORTED = {"jupyterlab", "ipykernel"}
 OF_AN_EXTRA = {"dask"}  # imported only where its backend is asked for
-# Imported although not declared, because a declared package cannot do without them: {package: the one that brings it}.
+# Imported although not declared, because a declared package cannot do without them: {package: the
+# one that brings it}.
 COMES_WITH_OTHERS = {
     "ipython": "ipykernel",
     "pydantic-core": "pydantic",
@@ -41,7 +51,11 @@ COMES_WITH_OTHERS = {
 
 def requirements(*groups: list[str]) -> dict[str, Requirement]:
     parsed = [Requirement(line) for group in groups for line in group]
-    return {canonicalize_name(one.name): one for one in parsed if one.marker is None or one.marker.evaluate()}
+    return {
+        canonicalize_name(one.name): one
+        for one in parsed
+        if one.marker is None or one.marker.evaluate()
+    }
 
 
 DECLARED = requirements(META["project"]["dependencies"])
@@ -53,7 +67,11 @@ def pins() -> list[Requirement]:
     return [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
 
 
-PINS_HERE = {canonicalize_name(pin.name): pin for pin in pins() if pin.marker is None or pin.marker.evaluate()}
+PINS_HERE = {
+    canonicalize_name(pin.name): pin
+    for pin in pins()
+    if pin.marker is None or pin.marker.evaluate()
+}
 
 
 def text_of(name: str) -> str:
@@ -68,11 +86,16 @@ def test_conda_environment_is_in_step_with_pyproject(name):
     assert "pip" in packages and list(pip_group) == ["pip"]
     (python,) = (package for package in packages if re.match(r"python\b", package))
     assert re.fullmatch(r"python=3\.\d+", python), "Binder reads the version only from python=X.Y"
-    assert python.removeprefix("python=") in Requirement(f"python{META['project']['requires-python']}").specifier
+    assert (
+        python.removeprefix("python=")
+        in Requirement(f"python{META['project']['requires-python']}").specifier
+    )
     for package in set(packages) - {"pip", python}:
         wanted = Requirement(package)
         project_name = CONDA_NAMES.get(wanted.name, wanted.name)
-        assert wanted.specifier == DECLARED[canonicalize_name(project_name)].specifier, f"{package} differs from pyproject.toml"
+        assert wanted.specifier == DECLARED[canonicalize_name(project_name)].specifier, (
+            f"{package} differs from pyproject.toml"
+        )
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -115,8 +138,13 @@ def imported_packages(folder: str) -> set[str]:
                 roots |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 roots.add(node.module.split(".")[0])
-    local = {"course", "course_utils", "tools", "atoms", "google", "conftest", "_typeshed"} | {path.stem for path in (PROJECT / folder).rglob("*.py")}
-    return {canonicalize_name(PACKAGES.get(root, root)) for root in roots - set(sys.stdlib_module_names) - local}
+    local = {"course", "course_utils", "tools", "atoms", "google", "conftest", "_typeshed"} | {
+        path.stem for path in (PROJECT / folder).rglob("*.py")
+    }
+    return {
+        canonicalize_name(PACKAGES.get(root, root))
+        for root in roots - set(sys.stdlib_module_names) - local
+    }
 
 
 def test_every_import_of_the_package_is_declared():
@@ -129,7 +157,9 @@ def test_every_import_of_the_package_is_declared():
 @pytest.mark.parametrize(("package", "parent"), COMES_WITH_OTHERS.items())
 def test_what_comes_with_others_really_does(package, parent):
     needed = [Requirement(line) for line in importlib.metadata.requires(parent)]
-    assert parent in DECLARED and package in {canonicalize_name(item.name) for item in needed if item.marker is None}
+    assert parent in DECLARED and package in {
+        canonicalize_name(item.name) for item in needed if item.marker is None
+    }
 
 
 def test_every_import_of_the_tests_is_declared():
@@ -144,7 +174,16 @@ def test_every_dependency_is_imported():
 def test_makefile_has_the_documented_targets():
     text = text_of("Makefile")
     targets = set(re.findall(r"^([a-z]+):", text, flags=re.MULTILINE))
-    assert {"help", "setup", "course", "test", "lab", "notebooks", "constraints", "clean"} <= targets
+    assert {
+        "help",
+        "setup",
+        "course",
+        "test",
+        "lab",
+        "notebooks",
+        "constraints",
+        "clean",
+    } <= targets
     promised = set(re.findall(r"make ([a-z]+) ", text))
     assert promised and promised <= targets
     assert "TORCH_BACKEND" in text and "PYTHON ?=" in text
@@ -152,7 +191,11 @@ def test_makefile_has_the_documented_targets():
 
 def test_continuous_integration_runs_what_a_person_runs():
     path = PROJECT / ".ci" / "run"
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
     assert path.stat().st_mode & stat.S_IXUSR
     assert [line for line in lines if not line.startswith(("set ", "cd "))] == ["make test"]
 
@@ -161,7 +204,11 @@ def test_readme_names_the_two_commands_first():
     readme = text_of("README.md")
     assert "make course" in readme and "make test" in readme
     first_block = re.search(r"```\w*\n(.*?)```", readme, flags=re.DOTALL)[1]
-    commands = [line.split("#")[0].strip() for line in first_block.splitlines() if line.split("#")[0].strip()]
+    commands = [
+        line.split("#")[0].strip()
+        for line in first_block.splitlines()
+        if line.split("#")[0].strip()
+    ]
     assert commands[-2:] == ["make course", "make test"]
 
 

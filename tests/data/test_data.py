@@ -1,4 +1,6 @@
-"""Datasets: the frozen container, IDX files, folders of pictures, the strokes cache, `auto`, and augmentation."""
+"""Datasets: the frozen container, IDX files, folders of pictures, the strokes cache, `auto`, and
+augmentation.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ def test_sha256_depends_on_pixels_and_labels_only(dataset):
     pixels[0, 0, 0, 0] ^= 1
     labels = dataset.train_labels.clone()
     labels[0] = (labels[0] + 1) % 4
-    others = [dataclasses.replace(dataset, test_images=pixels), dataclasses.replace(dataset, train_labels=labels)]
+    others = [
+        dataclasses.replace(dataset, test_images=pixels),
+        dataclasses.replace(dataset, train_labels=labels),
+    ]
     assert len({dataset.sha256, *(other.sha256 for other in others)}) == 3
 
 
@@ -34,20 +39,36 @@ def test_subset_is_random_repeatable_and_keeps_labels_and_factors_with_their_ima
     numbered = dataclasses.replace(dataset, train_factors={"index": torch.arange(256)})
     subset = numbered.subset(num_train=40, seed=3)
     chosen = subset.train_factors["index"]
-    assert torch.equal(subset.train_images, dataset.train_images[chosen]) and torch.equal(subset.train_labels, dataset.train_labels[chosen])
-    assert len(set(chosen.tolist())) == 40 and chosen.max() > 100  # without repeats, and not simply the first ones
+    assert torch.equal(subset.train_images, dataset.train_images[chosen]) and torch.equal(
+        subset.train_labels, dataset.train_labels[chosen]
+    )
+    # without repeats, and not simply the first ones
+    assert len(set(chosen.tolist())) == 40 and chosen.max() > 100
     assert torch.equal(subset.test_images, dataset.test_images)
-    assert subset.sha256 == numbered.subset(num_train=40, seed=3).sha256 != numbered.subset(num_train=40, seed=4).sha256
+    assert (
+        subset.sha256
+        == numbered.subset(num_train=40, seed=3).sha256
+        != numbered.subset(num_train=40, seed=4).sha256
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"train_labels": torch.zeros(3).long()}, "256 train images but 3 labels"),
-        ({"test_images": torch.zeros(0, 1, 28, 28).byte(), "test_labels": torch.zeros(0).long()}, "the test set has 0 images; expected at least 2"),
+        (
+            {"test_images": torch.zeros(0, 1, 28, 28).byte(), "test_labels": torch.zeros(0).long()},
+            "the test set has 0 images; expected at least 2",
+        ),
         ({"test_labels": torch.full((64,), 4)}, "test labels go up to 4, expected 0 to 3"),
-        ({"train_images": torch.zeros(256, 1, 8, 8).byte()}, "train images are [1, 8, 8], test images [1, 28, 28]"),
-        ({"train_images": torch.zeros(256, 1, 28, 28)}, "expected uint8 images (0 to 255), got torch.float32"),
+        (
+            {"train_images": torch.zeros(256, 1, 8, 8).byte()},
+            "train images are [1, 8, 8], test images [1, 28, 28]",
+        ),
+        (
+            {"train_images": torch.zeros(256, 1, 28, 28)},
+            "expected uint8 images (0 to 255), got torch.float32",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(dataset, changes, message):
@@ -67,7 +88,11 @@ def test_mnist_files_are_read_as_they_are(idx_folder, capsys):
     expected = make_dataset(num_train=200, num_test=50)
     loaded = data.load_dataset("mnist")
     assert loaded.sha256 == expected.sha256
-    assert (loaded.image_shape, loaded.num_classes, loaded.train_labels.dtype) == ((1, 28, 28), 10, torch.int64)
+    assert (loaded.image_shape, loaded.num_classes, loaded.train_labels.dtype) == (
+        (1, 28, 28),
+        10,
+        torch.int64,
+    )
     assert capsys.readouterr().out == "mnist: 200 train and 50 test images, MNIST files on disk\n"
 
 
@@ -109,8 +134,14 @@ def few_strokes(monkeypatch):
 def test_strokes_are_drawn_once_and_then_read_with_their_factors(few_strokes):
     first, second = data.load_dataset("strokes"), data.load_dataset("strokes")
     assert few_strokes == [(30, 10, 0)]
-    assert first.sha256 == second.sha256 and set(first.train_factors) == set(second.train_factors) != set()
-    assert all(torch.equal(first.test_factors[name], second.test_factors[name]) for name in first.test_factors)
+    assert (
+        first.sha256 == second.sha256
+        and set(first.train_factors) == set(second.train_factors) != set()
+    )
+    assert all(
+        torch.equal(first.test_factors[name], second.test_factors[name])
+        for name in first.test_factors
+    )
     assert torch.equal(second.train_factors["digit"], second.train_labels)
 
 
@@ -120,7 +151,10 @@ def damage_bytes(file):
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [damage_bytes, lambda file: file.write_bytes(b"cut"), lambda file: file.write_bytes(b"")])
+@pytest.mark.parametrize(
+    "damage",
+    [damage_bytes, lambda file: file.write_bytes(b"cut"), lambda file: file.write_bytes(b"")],
+)
 def test_damaged_strokes_cache_is_reported_drawn_again_and_replaced(few_strokes, capsys, damage):
     good = data.load_dataset("strokes")
     damage(strokes_cache.cache_file())
@@ -138,7 +172,10 @@ def no_mnist(monkeypatch, tmp_path):
 
 
 def test_auto_is_strokes_where_nothing_may_be_downloaded(no_mnist, few_strokes, capsys):
-    assert data.describe_dataset() == "strokes (MNIST is not on disk and COURSE_OFFLINE=1; will be drawn once)"
+    assert (
+        data.describe_dataset()
+        == "strokes (MNIST is not on disk and COURSE_OFFLINE=1; will be drawn once)"
+    )
     assert data.load_dataset().name == "strokes"
     assert "(MNIST is not on disk and COURSE_OFFLINE=1)" in capsys.readouterr().out
     assert data.describe_dataset() == "strokes (MNIST is not on disk and COURSE_OFFLINE=1)"
@@ -151,7 +188,9 @@ def test_auto_takes_what_the_environment_says(no_mnist, few_strokes, monkeypatch
     assert "(chosen by COURSE_DATASET)" in capsys.readouterr().out
 
 
-def test_failed_download_is_said_remembered_and_leaves_nothing(no_mnist, few_strokes, monkeypatch, tmp_path, capsys):
+def test_failed_download_is_said_remembered_and_leaves_nothing(
+    no_mnist, few_strokes, monkeypatch, tmp_path, capsys
+):
     """torchvision is replaced: its import takes longer than all tests of this file."""
     import sys
     import types
@@ -169,9 +208,11 @@ def test_failed_download_is_said_remembered_and_leaves_nothing(no_mnist, few_str
     assert data.load_dataset().name == "strokes"
     assert "MNIST is not on disk and cannot be had" in capsys.readouterr().out
     assert list((tmp_path / "empty").iterdir()) == [] and failure_note("mnist").exists()
-    assert data.load_dataset().name == "strokes" and len(calls) == 1  # auto does not wait for a dead network again ...
+    # auto does not wait for a dead network again ...
+    assert data.load_dataset().name == "strokes" and len(calls) == 1
     with pytest.raises(CourseError) as error:
-        data.load_dataset("mnist")  # ... but who asks by name gets another try, and never another dataset
+        # ... but who asks by name gets another try, and never another dataset
+        data.load_dataset("mnist")
     assert len(calls) == 2 and "mnist could not be downloaded (no route to host" in str(error.value)
 
 
@@ -192,7 +233,11 @@ def test_half_downloaded_files_are_never_kept_as_good(no_mnist, monkeypatch, tmp
     monkeypatch.delenv("COURSE_OFFLINE")
     with pytest.raises(CourseError) as error:
         data.load_dataset("mnist")
-    assert FILES[2] in str(error.value) and not data.on_disk("mnist") and list((tmp_path / "empty").iterdir()) == []
+    assert (
+        FILES[2] in str(error.value)
+        and not data.on_disk("mnist")
+        and list((tmp_path / "empty").iterdir()) == []
+    )
 
 
 @pytest.fixture
@@ -216,7 +261,10 @@ def test_folder_gives_classes_colours_and_a_random_test_set(pictures, capsys):
     images = torch.cat([loaded.train_images, loaded.test_images])
     grey = (images[:, 0] == images[:, 1]).flatten(1).all(1)
     assert torch.equal(grey, labels == 0)
-    assert "folder:pets: 22 train and 2 test images, 24 images in 2 class folder(s), resized to 16 by 16 pixels" in capsys.readouterr().out
+    assert (
+        "folder:pets: 22 train and 2 test images, 24 images in 2 class folder(s), resized to 16 by"
+        " 16 pixels" in capsys.readouterr().out
+    )
 
 
 def test_folder_without_colour_has_one_channel(pictures):
@@ -233,7 +281,9 @@ def test_augmentation_changes_images_and_keeps_shape_and_range(dataset, kind):
     moved = (changed != images).flatten(1).any(1).float().mean()
     assert moved > (0.9 if kind == "affine" else 0.3)
     assert torch.equal(images, kept)
-    assert torch.equal(changed, augment(images, kind, make_rng(0))) and not torch.equal(changed, augment(images, kind, make_rng(1)))
+    assert torch.equal(changed, augment(images, kind, make_rng(0))) and not torch.equal(
+        changed, augment(images, kind, make_rng(1))
+    )
 
 
 def test_flip_mirrors_about_half_of_the_images():

@@ -1,4 +1,6 @@
-"""The embedded dataset: its contract, its determinism, and that the factors do to the images what their names say."""
+"""The embedded dataset: its contract, its determinism, and that the factors do to the images what
+their names say.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ import torch
 from course_utils.base.errors import CourseError
 from course_utils.data import strokes
 from course_utils.data.glyphs import GLYPHS
-from course_utils.data.strokes import NUM_PATH_POINTS, PRIOR, Factors, draw_factors, make_strokes, num_styles, render, style_table
+from course_utils.data.strokes import (
+    NUM_PATH_POINTS,
+    PRIOR,
+    Factors,
+    draw_factors,
+    make_strokes,
+    num_styles,
+    render,
+    style_table,
+)
 
 FACTORS = [field.name for field in fields(Factors)]
 
@@ -22,25 +33,51 @@ def drawn() -> tuple:
 
 
 def bare(num_images: int, **changes: object) -> Factors:
-    """Returns factors without any randomness: digit 1 in its first style, upright, with `changes`."""
-    values: dict = {"digit": 1, "style": 0, "slant": 0.0, "rotation": 0.0, "width": 1.0, "thickness": 2.5, "sloppiness": 0.0} | changes
+    """Returns factors without any randomness: digit 1 in its first style, upright, with
+    `changes`.
+    """
+    values: dict = {
+        "digit": 1,
+        "style": 0,
+        "slant": 0.0,
+        "rotation": 0.0,
+        "width": 1.0,
+        "thickness": 2.5,
+        "sloppiness": 0.0,
+    } | changes
     types = {name: torch.int64 if name in ("digit", "style") else torch.float32 for name in FACTORS}
-    return Factors(**{name: torch.as_tensor(value, dtype=types[name]).expand(num_images).clone() for name, value in values.items()})
+    return Factors(
+        **{
+            name: torch.as_tensor(value, dtype=types[name]).expand(num_images).clone()
+            for name, value in values.items()
+        }
+    )
 
 
 def second_moments(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns the variance in x, the variance in y and the covariance of the ink, `[N]` each, y pointing up."""
+    """Returns the variance in x, the variance in y and the covariance of the ink, `[N]` each, y
+    pointing up.
+    """
     ink = images[:, 0].double() / images.double().sum(dim=(1, 2, 3))[:, None, None]
     x, y = torch.arange(28.0).double(), 27 - torch.arange(28.0).double()
     dx, dy = x - (ink.sum(1) @ x)[:, None], y - (ink.sum(2) @ y)[:, None]
-    return (ink.sum(1) * dx**2).sum(1), (ink.sum(2) * dy**2).sum(1), torch.einsum("nij,ni,nj->n", ink, dy, dx)
+    return (
+        (ink.sum(1) * dx**2).sum(1),
+        (ink.sum(2) * dy**2).sum(1),
+        torch.einsum("nij,ni,nj->n", ink, dy, dx),
+    )
 
 
 def test_images_are_uint8_and_use_the_whole_range(drawn: tuple) -> None:
     train, train_factors, test, test_factors = drawn
-    assert (train.dtype, train.shape, test.shape) == (torch.uint8, (1500, 1, 28, 28), (300, 1, 28, 28))
+    assert (train.dtype, train.shape, test.shape) == (
+        torch.uint8,
+        (1500, 1, 28, 28),
+        (300, 1, 28, 28),
+    )
     assert (len(train_factors), len(test_factors)) == (1500, 300)
-    assert train.amin() == 0 and (train.amax(dim=(1, 2, 3)) > 180).all()  # no empty image, no pale one
+    # no empty image, no pale one
+    assert train.amin() == 0 and (train.amax(dim=(1, 2, 3)) > 180).all()
 
 
 def test_brightness_is_near_that_of_mnist(drawn: tuple) -> None:
@@ -65,8 +102,13 @@ def test_ink_is_centred_and_keeps_off_the_border(drawn: tuple) -> None:
 def test_equal_seeds_give_equal_data_and_other_seeds_do_not() -> None:
     first, again, other = (make_strokes(200, 100, seed=seed) for seed in (0, 0, 1))
     for index in (0, 2):
-        assert torch.equal(first[index], again[index]) and not torch.equal(first[index], other[index])
-        assert all(torch.equal(getattr(first[index + 1], name), getattr(again[index + 1], name)) for name in FACTORS)
+        assert torch.equal(first[index], again[index]) and not torch.equal(
+            first[index], other[index]
+        )
+        assert all(
+            torch.equal(getattr(first[index + 1], name), getattr(again[index + 1], name))
+            for name in FACTORS
+        )
 
 
 def test_train_and_test_differ(drawn: tuple) -> None:
@@ -90,11 +132,15 @@ def test_chunk_size_has_no_influence(drawn: tuple, monkeypatch: pytest.MonkeyPat
 
 
 def test_drawing_matches_the_definition_of_distance() -> None:
-    """With even pressure, a pixel's grey depends on its distance to the nearest path point alone (computed here the slow way)."""
+    """With even pressure, a pixel's grey depends on its distance to the nearest path point alone
+    (computed here the slow way).
+    """
     path = np.array([[-3.0, -4.0], [0.5, 0.25], [2.0, 6.0]])[None]
     image = strokes._ink(path, np.array([1.5]), np.ones((1, 3)))[0]
     y, x = np.mgrid[:28, :28] - 13.5
-    distance = np.sqrt((x[..., None] - path[0, :, 0]) ** 2 + (y[..., None] - path[0, :, 1]) ** 2).min(-1)
+    distance = np.sqrt(
+        (x[..., None] - path[0, :, 0]) ** 2 + (y[..., None] - path[0, :, 1]) ** 2
+    ).min(-1)
     ramp = np.clip(0.5 + (1.5 - distance) / strokes.EDGE, 0, 1)
     assert np.abs(image - 255 * ramp**2 * (3 - 2 * ramp)).max() <= 1
 
@@ -153,12 +199,16 @@ def test_rotation_turns_clockwise_by_its_angle() -> None:
 
 
 def test_width_widens() -> None:
-    var_x, _, _ = second_moments(render(bare(3, digit=0, width=[0.7, 1.0, 1.2]), np.random.default_rng(0)))
+    var_x, _, _ = second_moments(
+        render(bare(3, digit=0, width=[0.7, 1.0, 1.2]), np.random.default_rng(0))
+    )
     assert var_x[0] < 0.8 * var_x[1] < 0.8 * 0.9 * var_x[2]
 
 
 def test_no_sloppiness_leaves_no_randomness() -> None:
-    first, second = (render(bare(4, digit=[2, 5, 6, 8]), np.random.default_rng(seed)) for seed in (0, 1))
+    first, second = (
+        render(bare(4, digit=[2, 5, 6, 8]), np.random.default_rng(seed)) for seed in (0, 1)
+    )
     assert torch.equal(first, second)
 
 
@@ -169,24 +219,47 @@ def test_path_points_lie_close_together() -> None:
     steps = np.linalg.norm(np.diff(paths, axis=1), axis=2)
     jumps = [len(style) - 1 for styles in GLYPHS for style in styles]  # pen up
     assert paths.shape[1] == NUM_PATH_POINTS
-    assert all(np.sort(row)[: NUM_PATH_POINTS - 1 - lifts].max() < 1.0 for row, lifts in zip(steps, jumps))
+    assert all(
+        np.sort(row)[: NUM_PATH_POINTS - 1 - lifts].max() < 1.0 for row, lifts in zip(steps, jumps)
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: make_strokes(num_train=-1), "num_train: expected a whole number, 0 or more, got -1"),
+        (
+            lambda: make_strokes(num_train=-1),
+            "num_train: expected a whole number, 0 or more, got -1",
+        ),
         (lambda: make_strokes(10, num_test=2.5), "num_test: expected a whole number"),
         (lambda: make_strokes(10, 10, seed=-3), "seed: expected a whole number"),
         (lambda: draw_factors(2, np.random.default_rng(0), torch.tensor([0, 10])), "from 0 to 9"),
-        (lambda: draw_factors(3, np.random.default_rng(0), torch.tensor([0, 1])), "expected 3 whole numbers"),
-        (lambda: draw_factors(1, np.random.default_rng(0), torch.tensor([0.5])), "expected 1 whole numbers"),
+        (
+            lambda: draw_factors(3, np.random.default_rng(0), torch.tensor([0, 1])),
+            "expected 3 whole numbers",
+        ),
+        (
+            lambda: draw_factors(1, np.random.default_rng(0), torch.tensor([0.5])),
+            "expected 1 whole numbers",
+        ),
         (lambda: render(bare(2, style=9), np.random.default_rng(0)), "a style does not exist"),
         (lambda: render(bare(2, digit=11), np.random.default_rng(0)), "from 0 to 9"),
-        (lambda: render(bare(2, thickness=0.0), np.random.default_rng(0)), "expected thickness from 0.5 to 8"),
-        (lambda: render(bare(2, width=float("nan")), np.random.default_rng(0)), "expected width from 0.1 to 4"),
-        (lambda: render(bare(2, slant=90.0), np.random.default_rng(0)), "expected slant from -75 to 75"),
-        (lambda: render(replace(bare(2), slant=torch.zeros(3)), np.random.default_rng(0)), "one number an image"),
+        (
+            lambda: render(bare(2, thickness=0.0), np.random.default_rng(0)),
+            "expected thickness from 0.5 to 8",
+        ),
+        (
+            lambda: render(bare(2, width=float("nan")), np.random.default_rng(0)),
+            "expected width from 0.1 to 4",
+        ),
+        (
+            lambda: render(bare(2, slant=90.0), np.random.default_rng(0)),
+            "expected slant from -75 to 75",
+        ),
+        (
+            lambda: render(replace(bare(2), slant=torch.zeros(3)), np.random.default_rng(0)),
+            "one number an image",
+        ),
     ],
 )
 def test_wrong_input_is_refused_in_plain_words(call, message: str) -> None:

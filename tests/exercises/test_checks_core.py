@@ -14,7 +14,7 @@ from course_utils.base.errors import CourseError
 from course_utils.exercises import core
 from course_utils.exercises.judge import Exercise, describe_difference, same
 
-MODULE = '''
+MODULE = """
 import torch
 from course_utils.exercises.judge import Exercise, Mistake, Wrong
 
@@ -52,7 +52,7 @@ EXERCISES = (
         explanation="One of four."),
     Exercise("98.choice", "Which one?", "B", "It is B."),
 )
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -105,9 +105,23 @@ def test_hint_is_offered_only_where_there_is_one(checked):
 @pytest.mark.parametrize(
     ("name", "answer", "why"),
     [
-        ("kl", lambda mu, logvar: ((mu**2).sum() + logvar.exp().sum() - logvar.sum() - len(mu)) / 2, "This is the second term of the ELBO."),
-        ("kl", lambda mu, logvar: 0.5 * (mu.numpy() ** 2 + numpy.exp(logvar.numpy()) - 1 - logvar.numpy()).sum(), "This is the second term"),
-        ("draw", lambda rng: torch.normal(torch.zeros(3), torch.ones(3), generator=rng), "Noise has a generator."),
+        (
+            "kl",
+            lambda mu, logvar: ((mu**2).sum() + logvar.exp().sum() - logvar.sum() - len(mu)) / 2,
+            "This is the second term of the ELBO.",
+        ),
+        (
+            "kl",
+            lambda mu, logvar: (
+                0.5 * (mu.numpy() ** 2 + numpy.exp(logvar.numpy()) - 1 - logvar.numpy()).sum()
+            ),
+            "This is the second term",
+        ),
+        (
+            "draw",
+            lambda rng: torch.normal(torch.zeros(3), torch.ones(3), generator=rng),
+            "Noise has a generator.",
+        ),
         ("grows", lambda x: x**3, "Growth."),
         ("number", 0.2500001, "p matters."),
         ("number", torch.tensor(0.25, requires_grad=True), "p matters."),
@@ -131,23 +145,63 @@ def changes_its_input(mu, logvar):
 @pytest.mark.parametrize(
     ("name", "answer", "diagnosis"),
     [
-        ("kl", lambda mu, logvar: 0.5 * (mu**2 + logvar.exp() - 1 - logvar).mean(), "You took the mean over the latent dimensions: sum them."),
-        ("kl", lambda mu, logvar: -0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(), "The sign is the wrong way round."),
-        ("kl", lambda mu, logvar: 0.5 * (mu**2 + logvar.exp() - 1 - logvar), "Expected a number, got numbers of shape [3]."),
+        (
+            "kl",
+            lambda mu, logvar: 0.5 * (mu**2 + logvar.exp() - 1 - logvar).mean(),
+            "You took the mean over the latent dimensions: sum them.",
+        ),
+        (
+            "kl",
+            lambda mu, logvar: -0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(),
+            "The sign is the wrong way round.",
+        ),
+        (
+            "kl",
+            lambda mu, logvar: 0.5 * (mu**2 + logvar.exp() - 1 - logvar),
+            "Expected a number, got numbers of shape [3].",
+        ),
         ("kl", lambda mu, logvar: "a lot", "Expected a number, got a text."),
         ("kl", changes_its_input, " is too small."),
         ("kl", 3.0, "Pass the function, not its result."),
-        ("kl", 4.0, "Expected a function, got a number. Pass the function itself, without calling it."),
-        ("kl", divides_by_zero, "Your function raised ZeroDivisionError: float division by zero, at line "),
+        (
+            "kl",
+            4.0,
+            "Expected a function, got a number. Pass the function itself, without calling it.",
+        ),
+        (
+            "kl",
+            divides_by_zero,
+            "Your function raised ZeroDivisionError: float division by zero, at line ",
+        ),
         ("kl", lambda mu: 0, "Your function raised TypeError"),
-        ("kl", lambda mu, logvar: mu @ logvar[:1], "The two vectors do not have the same length. (Your function raised RuntimeError"),
-        ("terms", lambda mu, logvar: mu**2 + logvar.exp() - 1 - logvar, "Every value is 2 times what it should be."),
-        ("terms", lambda mu, logvar: 0.5 * (mu**2 + logvar.exp() - logvar), "Every value is off by the same amount, 0.5."),
-        ("terms", lambda mu, logvar: 0.5 * (mu**2 + logvar.exp() - 1), "The shape [3] is right, but 2 of 3 values differ."),
+        (
+            "kl",
+            lambda mu, logvar: mu @ logvar[:1],
+            "The two vectors do not have the same length. (Your function raised RuntimeError",
+        ),
+        (
+            "terms",
+            lambda mu, logvar: mu**2 + logvar.exp() - 1 - logvar,
+            "Every value is 2 times what it should be.",
+        ),
+        (
+            "terms",
+            lambda mu, logvar: 0.5 * (mu**2 + logvar.exp() - logvar),
+            "Every value is off by the same amount, 0.5.",
+        ),
+        (
+            "terms",
+            lambda mu, logvar: 0.5 * (mu**2 + logvar.exp() - 1),
+            "The shape [3] is right, but 2 of 3 values differ.",
+        ),
         ("terms", lambda mu, logvar: torch.log(mu), "Your result holds NaN or infinity."),
         ("draw", lambda rng: torch.randn(3), "The shape [3] is right, but 3 of 3 values differ."),
         ("grows", lambda x: -x, "It should grow with its argument."),
-        ("grows", lambda x: x.shape, "Your function raised AttributeError: 'int' object has no attribute 'shape', at line "),
+        (
+            "grows",
+            lambda x: x.shape,
+            "Your function raised AttributeError: 'int' object has no attribute 'shape', at line ",
+        ),
         ("grows", lambda x: "ab"[x - 1] if x < 2 else 3, "Checking your answer raised TypeError"),
         ("number", 0.75, "That is 1 - p."),
         ("number", 0.3, "Your 0.3 is too large."),
@@ -163,7 +217,9 @@ def test_wrong_answers_are_diagnosed(name, answer, diagnosis, checked):
 
 def test_the_line_that_raised_is_the_learners(checked):
     printed = checked("kl", divides_by_zero)
-    assert printed.endswith(f"at line {divides_by_zero.__code__.co_firstlineno + 2}: `return mu.sum().item() / scale`.")
+    assert printed.endswith(
+        f"at line {divides_by_zero.__code__.co_firstlineno + 2}: `return mu.sum().item() / scale`."
+    )
 
 
 def test_interrupt_is_not_caught():
@@ -175,7 +231,10 @@ def test_interrupt_is_not_caught():
 
 
 def test_unknown_exercise_lists_the_valid_ones():
-    with pytest.raises(CourseError, match=r"unknown exercise '98.kll'; valid: 98.choice, .*98.terms. Did you mean '98.kl'\?"):
+    with pytest.raises(
+        CourseError,
+        match=r"unknown exercise '98.kll'; valid: 98.choice, .*98.terms. Did you mean '98.kl'\?",
+    ):
         core.check("98.kll", 1)
 
 
@@ -198,9 +257,13 @@ def test_solution_shows_value_and_explanation(capsys):
 
 def test_solution_shows_the_source_of_a_function(monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, **_: shown.append(bundle["text/plain"]))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda bundle, **_: shown.append(bundle["text/plain"])
+    )
     core.solution("98.kl")
-    assert shown == ["def kl(mu, logvar):\n    return 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum()\n"]
+    assert shown == [
+        "def kl(mu, logvar):\n    return 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum()\n"
+    ]
 
 
 def test_progress_is_kept_and_printed(checked, capsys, tmp_path):
@@ -208,7 +271,9 @@ def test_progress_is_kept_and_printed(checked, capsys, tmp_path):
     checked("choice", "B")
     checked("choice", "C")
     checked("number", 0.25)
-    assert json.loads((tmp_path / "runs" / "progress.json").read_text()) == {"passed": ["98.choice", "98.number"]}
+    assert json.loads((tmp_path / "runs" / "progress.json").read_text()) == {
+        "passed": ["98.choice", "98.number"]
+    }
     core.progress()
     assert capsys.readouterr().out.splitlines()[-1] == "98        2 of 6"
 
@@ -227,7 +292,9 @@ def test_progress_that_cannot_be_written_does_not_take_the_pass_away(checked, mo
         raise CourseError("cannot write")
 
     monkeypatch.setattr(core, "write_json", full_disk)
-    assert checked("number", 0.25).startswith("✓ 98.number: passed. p matters.\nYour answer counts, but your progress was not saved.")
+    assert checked("number", 0.25).startswith(
+        "✓ 98.number: passed. p matters.\nYour answer counts, but your progress was not saved."
+    )
 
 
 def test_progress_can_be_switched_off(checked, monkeypatch, tmp_path):
@@ -238,7 +305,8 @@ def test_progress_can_be_switched_off(checked, monkeypatch, tmp_path):
 
 def test_duplicate_and_misnamed_ids_are_refused(tmp_path):
     (tmp_path / "checks" / "nb97.py").write_text(
-        "from course_utils.exercises.judge import Exercise\nE = Exercise('98.x', 'q', 1, 'w.')\nEXERCISES = (E, E)\n"
+        "from course_utils.exercises.judge import Exercise\nE = Exercise('98.x', 'q', 1,"
+        " 'w.')\nEXERCISES = (E, E)\n"
     )
     with pytest.raises(CourseError, match="expected unique ids that begin with '97'"):
         core.exercises("nb97")
@@ -280,9 +348,17 @@ def test_same(given, right, expected):
     ("given", "right", "words"),
     [
         ((1.0, "x"), (2.0, "x"), "item 0: your 1 is too small"),
-        (("a", torch.zeros(2)), ("a", torch.tensor([0.0, 5.0])), "item 1: the shape [2] is right, but 1 of 2 values differ"),
+        (
+            ("a", torch.zeros(2)),
+            ("a", torch.tensor([0.0, 5.0])),
+            "item 1: the shape [2] is right, but 1 of 2 values differ",
+        ),
         ({"loss": 1.0}, {"loss": 2.0}, "item 'loss': your 1 is too small"),
-        ({"a": 1}, {"b": 1}, "expected a dictionary with the keys 'b', got a dictionary with the keys 'a'"),
+        (
+            {"a": 1},
+            {"b": 1},
+            "expected a dictionary with the keys 'b', got a dictionary with the keys 'a'",
+        ),
         ((1, "x", 3), (1, "x"), "expected a tuple of 2 items, got a tuple of 3 items"),
     ],
 )

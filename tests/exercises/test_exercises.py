@@ -1,4 +1,5 @@
-"""The contract of every exercise: the stub is not attempted, the solution passes, each known mistake gets a message of its own.
+"""The contract of every exercise: the stub is not attempted, the solution passes, each known
+mistake gets a message of its own.
 
 New files `course_utils/exercises/nbNN.py` are picked up without a change here.
 """
@@ -33,18 +34,24 @@ def printed_by_check(exercise, answer, capsys) -> str:
 def test_stub_is_not_attempted(exercise, capsys):
     stubs = [..., stub] if inspect.isfunction(exercise.solution) else [...]
     for answer in stubs:
-        assert printed_by_check(exercise, answer, capsys).startswith(f"– {exercise.id}: not attempted yet.")
+        assert printed_by_check(exercise, answer, capsys).startswith(
+            f"– {exercise.id}: not attempted yet."
+        )
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
 def test_solution_passes_with_a_reason_and_can_be_shown(exercise, capsys):
-    assert printed_by_check(exercise, exercise.solution, capsys).startswith(f"✓ {exercise.id}: passed. {exercise.why}")
+    assert printed_by_check(exercise, exercise.solution, capsys).startswith(
+        f"✓ {exercise.id}: passed. {exercise.why}"
+    )
     assert exercise.why.endswith(".") and exercise.question
     core.solution(exercise.id)
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES, ids=[f"{e.id}-{e.mistakes.index(m)}" for e, m in MISTAKES])
+@pytest.mark.parametrize(
+    ("exercise", "mistake"), MISTAKES, ids=[f"{e.id}-{e.mistakes.index(m)}" for e, m in MISTAKES]
+)
 def test_mistake_gets_its_own_message(exercise, mistake, capsys):
     printed = printed_by_check(exercise, mistake.answer, capsys)
     assert printed.startswith(f"✗ {exercise.id}: not yet.")

@@ -17,7 +17,9 @@ from course_utils.metrics.memorization import EFFECT_LEVEL, MemorizationTest, hy
 def judged():
     """A test in the plane, samples of which a tenth are near-copies, and the verdict on them."""
     rng = make_rng(90)
-    known, withheld, honest = torch.rand(500, 2, generator=rng, dtype=torch.float64).split([250, 150, 100])
+    known, withheld, honest = torch.rand(500, 2, generator=rng, dtype=torch.float64).split(
+        [250, 150, 100]
+    )
     samples = torch.cat([honest, known[:10] + 1e-3 * torch.randn(10, 2, generator=rng)])
     test = MemorizationTest(known, withheld)
     return test, samples, test.judge(samples)
@@ -30,7 +32,11 @@ def test_ratio(judged):
 
 def test_p_values_of_images(judged):
     _, _, verdict = judged
-    assert torch.allclose(RANK.solution(verdict.ratios, verdict.nearest >= 0, verdict.null_ratios).double(), verdict.image_p_values, atol=1e-6)
+    assert torch.allclose(
+        RANK.solution(verdict.ratios, verdict.nearest >= 0, verdict.null_ratios).double(),
+        verdict.image_p_values,
+        atol=1e-6,
+    )
 
 
 def test_copied_share(judged):
@@ -38,18 +44,26 @@ def test_copied_share(judged):
     suspicious = verdict.ratios <= test.null_ratios.quantile(EFFECT_LEVEL)
     ours = int((suspicious & (verdict.nearest >= 0)).sum())
     assert ours > 0
-    assert SHARE.solution(int(suspicious.sum()), ours, 250 / 400, len(samples)) == pytest.approx(verdict.copied_share.value)
+    assert SHARE.solution(int(suspicious.sum()), ours, 250 / 400, len(samples)) == pytest.approx(
+        verdict.copied_share.value
+    )
 
 
-@pytest.mark.parametrize(("ours", "drawn", "train", "real"), [(3, 3, 6, 10), (0, 4, 3, 9), (20, 30, 500, 900)])
+@pytest.mark.parametrize(
+    ("ours", "drawn", "train", "real"), [(3, 3, 6, 10), (0, 4, 3, 9), (20, 30, 500, 900)]
+)
 def test_tail(ours, drawn, train, real):
-    assert TAIL.solution(ours, drawn, train, real) == pytest.approx(hypergeometric_tail(ours, real, train, drawn), rel=1e-6)
+    assert TAIL.solution(ours, drawn, train, real) == pytest.approx(
+        hypergeometric_tail(ours, real, train, drawn), rel=1e-6
+    )
 
 
 def test_verdict():
     first, second = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([4.0, 4.5, 5.0, 7.0])
     (mean_a, error_a), (mean_b, error_b) = seed_error(first.tolist()), seed_error(second.tolist())
-    assert VERDICT.solution(first, second).item() == pytest.approx((mean_a - mean_b) / math.hypot(error_a, error_b))
+    assert VERDICT.solution(first, second).item() == pytest.approx(
+        (mean_a - mean_b) / math.hypot(error_a, error_b)
+    )
 
 
 def test_front_is_what_remains_when_beaten_models_are_struck_out_one_by_one():

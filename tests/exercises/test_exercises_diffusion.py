@@ -1,4 +1,6 @@
-"""The solutions of notebook 07's exercises against the library, and what the checks accept and refuse beyond their listed mistakes."""
+"""The solutions of notebook 07's exercises against the library, and what the checks accept and
+refuse beyond their listed mistakes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from course_utils.exercises import nb07
 from course_utils.exercises import nb07 as nb07_labels
 from course_utils.exercises.judge import PASSED, WRONG, judge
 from course_utils.exercises.nb07 import ANCESTRAL, DDIM, EULER
-from course_utils.models.diffusion.samplers import Guided, Level, State, ddim_step, straight_step, velocity_of
+from course_utils.models.diffusion.samplers import (
+    Guided,
+    Level,
+    State,
+    ddim_step,
+    straight_step,
+    velocity_of,
+)
 from course_utils.models.diffusion.schedules import (
     alpha_bars,
     betas,
@@ -38,30 +47,48 @@ def test_noising_is_that_of_the_linear_schedule(images, k):
     x0, eps, _ = images
     schedule = linear_schedule()
     found = nb07.NOISING.solution(x0, eps, betas(schedule), k)
-    torch.testing.assert_close(found, schedule.noised(x0, eps, torch.tensor(k / 1000, dtype=torch.float64)))
+    torch.testing.assert_close(
+        found, schedule.noised(x0, eps, torch.tensor(k / 1000, dtype=torch.float64))
+    )
 
 
 @pytest.mark.parametrize("k", [1, 2, 500, 999])
 def test_ancestral_step_is_the_posterior_of_the_cosine_schedule(images, k):
     x0, xk, noise = images
     schedule = cosine_schedule()
-    posterior = schedule.posterior(x0, xk, *(torch.tensor(step / 1000, dtype=torch.float64) for step in (k - 1, k)))
+    posterior = schedule.posterior(
+        x0, xk, *(torch.tensor(step / 1000, dtype=torch.float64) for step in (k - 1, k))
+    )
     found = ANCESTRAL.solution(x0, xk, alpha_bars(schedule), k, noise)
     torch.testing.assert_close(found, posterior.mean + posterior.variance.sqrt() * noise)
 
 
-@pytest.mark.parametrize("schedule", [linear_schedule(), cosine_schedule(), flow_schedule()], ids=lambda schedule: schedule.name)
+@pytest.mark.parametrize(
+    "schedule",
+    [linear_schedule(), cosine_schedule(), flow_schedule()],
+    ids=lambda schedule: schedule.name,
+)
 def test_steps_are_those_of_the_samplers(images, schedule):
     xt, eps, _ = images
     times = torch.tensor([0.8, 0.5], dtype=torch.float64)
-    here, there = (Level(*values) for values in zip(*(row.tolist() for row in (times, schedule.alpha(times), schedule.sigma(times)))))
+    here, there = (
+        Level(*values)
+        for values in zip(
+            *(row.tolist() for row in (times, schedule.alpha(times), schedule.sigma(times)))
+        )
+    )
     x0 = nb07.IMAGE.solution(xt, eps, here.alpha, here.sigma)
     torch.testing.assert_close(x0, from_target("eps", schedule, eps, xt, times[:1]).x0)
-    torch.testing.assert_close(nb07.SCORE.solution(eps, here.sigma), score_of(x0, schedule, xt, times[:1]))
+    torch.testing.assert_close(
+        nb07.SCORE.solution(eps, here.sigma), score_of(x0, schedule, xt, times[:1])
+    )
     now = State(xt, x0, here)
     torch.testing.assert_close(DDIM.solution(xt, eps, *here[1:], *there[1:]), ddim_step(now, there))
     if schedule.name == "flow":
-        torch.testing.assert_close(EULER.solution(xt, velocity_of(now), here.t, there.t), straight_step(now, velocity_of(now), there))
+        torch.testing.assert_close(
+            EULER.solution(xt, velocity_of(now), here.t, there.t),
+            straight_step(now, velocity_of(now), there),
+        )
 
 
 def test_velocity_pair_is_the_flow_schedule_with_its_target(images):
@@ -78,7 +105,9 @@ def test_guidance_is_that_of_the_sampler(images, w):
     labels = torch.arange(len(xt))
 
     def denoise(xt, t, given):
-        told, untold = (seen.repeat(len(given) // len(labels), 1, 1, 1) for seen in (conditional, unconditional))
+        told, untold = (
+            seen.repeat(len(given) // len(labels), 1, 1, 1) for seen in (conditional, unconditional)
+        )
         return torch.where((given == 10)[:, None, None, None], untold, told)
 
     guided = Guided(denoise, labels, null_label=10, scale=w)(xt, torch.full((4,), 0.5))
@@ -104,10 +133,24 @@ def test_dropout_of_an_exact_number_is_right_too():
 
 
 REFUSED = {
-    "a share of half of it": (lambda labels, share, null, rng: nb07_labels._dropped(labels, share / 2, null, rng), "where 10% were asked for"),
-    "another class": (lambda labels, share, null, rng: torch.where(torch.rand(len(labels), generator=rng) < share, 3, labels), "other classes"),
-    "the mask": (lambda labels, share, null, rng: torch.rand(len(labels), generator=rng) < share, "Expected whole numbers"),
-    "fewer labels": (lambda labels, share, null, rng: labels[torch.rand(len(labels), generator=rng) > share], "Expected whole numbers"),
+    "a share of half of it": (
+        lambda labels, share, null, rng: nb07_labels._dropped(labels, share / 2, null, rng),
+        "where 10% were asked for",
+    ),
+    "another class": (
+        lambda labels, share, null, rng: torch.where(
+            torch.rand(len(labels), generator=rng) < share, 3, labels
+        ),
+        "other classes",
+    ),
+    "the mask": (
+        lambda labels, share, null, rng: torch.rand(len(labels), generator=rng) < share,
+        "Expected whole numbers",
+    ),
+    "fewer labels": (
+        lambda labels, share, null, rng: labels[torch.rand(len(labels), generator=rng) > share],
+        "Expected whole numbers",
+    ),
 }
 
 
@@ -118,7 +161,9 @@ def test_dropout_refuses(name):
     assert verdict.status == WRONG and reason in verdict.message
 
 
-@pytest.mark.parametrize("exercise", [one for one in nb07.EXERCISES if one.cases], ids=lambda exercise: exercise.id)
+@pytest.mark.parametrize(
+    "exercise", [one for one in nb07.EXERCISES if one.cases], ids=lambda exercise: exercise.id
+)
 def test_no_two_mistakes_are_the_same(exercise):
     """Otherwise the second one's message could never be printed."""
     for one, other in itertools.combinations(exercise.mistakes, 2):

@@ -11,7 +11,9 @@ from course_utils.models.latents import truncated_quantiles
 
 
 def test_truncation_by_the_inverse_distribution_function_is_right_too():
-    answer = lambda n, dim, bound, rng: truncated_quantiles(torch.rand(n, dim, generator=rng), bound)  # noqa: E731
+    answer = lambda n, dim, bound, rng: truncated_quantiles(
+        torch.rand(n, dim, generator=rng), bound
+    )  # noqa: E731
     assert judge(TRUNCATION, answer).status == PASSED
 
 
@@ -38,5 +40,7 @@ def test_one_value_an_image_is_refused_with_its_shape():
 
 
 def test_an_unknown_wrong_value_gets_its_direction():
-    verdict = judge(PENALTY, lambda discriminator, images: discriminator(images).square().mean() * 0)
+    verdict = judge(
+        PENALTY, lambda discriminator, images: discriminator(images).square().mean() * 0
+    )
     assert verdict.status == WRONG and "too small" in verdict.message

@@ -1,4 +1,6 @@
-"""A submission is read whole or refused with one line; nothing of it reaches the disk, and a small file cannot take much memory or time."""
+"""A submission is read whole or refused with one line; nothing of it reaches the disk, and a small
+file cannot take much memory or time.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ from submissions import png, results_dict, write_one
 
 from course_utils.base.errors import CourseError
 from course_utils.homework import archive
-from course_utils.homework.archive import clean_png, parse_submission, read_submission, write_submission
+from course_utils.homework.archive import (
+    clean_png,
+    parse_submission,
+    read_submission,
+    write_submission,
+)
 from course_utils.homework.schema import check_results
 
 MAX_SECONDS, MAX_MEMORY = 5, 60_000_000
@@ -25,14 +32,22 @@ VALID = pack(GOOD)
 
 
 def test_what_is_written_is_read(tmp_path):
-    results, samples = check_results(results_dict(3, ablate=True)), {"vae-baseline.png": png(), "a.b_c.png": png(20, 5)}
+    results, samples = (
+        check_results(results_dict(3, ablate=True)),
+        {"vae-baseline.png": png(), "a.b_c.png": png(20, 5)},
+    )
     path = write_submission(tmp_path / "submission.zip", results, samples, "<p>é</p>")
     submission = read_submission(path)
     assert (submission.source, submission.results) == ("submission.zip", results)
     assert submission.samples == {name: clean_png(data, name) for name, data in samples.items()}
     with zipfile.ZipFile(path) as judge:  # Python's own reader finds the same
         assert judge.testzip() is None
-        assert sorted(judge.namelist()) == ["report.html", "results.json", "samples/a.b_c.png", "samples/vae-baseline.png"]
+        assert sorted(judge.namelist()) == [
+            "report.html",
+            "results.json",
+            "samples/a.b_c.png",
+            "samples/vae-baseline.png",
+        ]
         assert judge.read("report.html").decode() == "<p>é</p>"
 
 
@@ -84,7 +99,13 @@ def test_a_file_larger_than_allowed_is_not_read_whole(tmp_path, monkeypatch):
 
 def test_many_small_files_cannot_add_up_to_a_large_one():
     """Sizes that each pass, and whose sum does not."""
-    parts = [*GOOD, *(Part(f"samples/{index}.png", packed=deflate_zeros(10**6), size=99_000) for index in range(40))]
+    parts = [
+        *GOOD,
+        *(
+            Part(f"samples/{index}.png", packed=deflate_zeros(10**6), size=99_000)
+            for index in range(40)
+        ),
+    ]
     with pytest.raises(CourseError, match="at most 40 pictures"):
         parse_submission(pack(parts), "x.zip")
 
@@ -145,7 +166,9 @@ def test_writing_refuses_what_reading_would(tmp_path):
 def test_writing_never_leaves_half_a_file(tmp_path, monkeypatch):
     target = write_one(tmp_path / "s.zip")
     before = target.read_bytes()
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(CourseError, match="No space left"):
         write_one(target, seed=9)
     assert target.read_bytes() == before and os.listdir(tmp_path) == ["s.zip"]
@@ -155,7 +178,15 @@ def pixels_of(data: bytes):
     return Image.open(io.BytesIO(data)).convert("RGBA").tobytes()
 
 
-TRANSPARENCY = {"1": 1, "L": 130, "P": 3, "LA": None, "RGB": (128, 128, 128), "RGBA": None, "I;16": 700}
+TRANSPARENCY = {
+    "1": 1,
+    "L": 130,
+    "P": 3,
+    "LA": None,
+    "RGB": (128, 128, 128),
+    "RGBA": None,
+    "I;16": 700,
+}
 
 
 @pytest.mark.parametrize("mode", TRANSPARENCY)
@@ -166,7 +197,9 @@ def test_pictures_of_every_colour_type_are_kept(mode):
     clean = clean_png(stream.getvalue(), "x.png")
     assert pixels_of(clean) == pixels_of(stream.getvalue())
     assert clean_png(clean, "x.png") == clean
-    assert parse_submission(with_sample(stream.getvalue()), "x.zip").samples == {"vae-baseline.png": clean}
+    assert parse_submission(with_sample(stream.getvalue()), "x.zip").samples == {
+        "vae-baseline.png": clean
+    }
 
 
 def test_pictures_of_matplotlib_pass():
@@ -176,7 +209,9 @@ def test_pictures_of_matplotlib_pass():
     figure.subplots().plot([1, 2])
     figure.savefig(stream, format="png")
     clean = clean_png(stream.getvalue(), "x.png")
-    assert Image.open(io.BytesIO(clean)).size == (700, 200) and pixels_of(clean) == pixels_of(stream.getvalue())
+    assert Image.open(io.BytesIO(clean)).size == (700, 200) and pixels_of(clean) == pixels_of(
+        stream.getvalue()
+    )
 
 
 def test_a_picture_is_written_anew():
@@ -202,12 +237,23 @@ def returns_or_refuses(read, *arguments) -> None:
         assert str(error).isprintable() and len(str(error)) < 600
 
 
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], database=None)
-edits = st.lists(st.tuples(st.integers(0, len(VALID)), st.integers(0, 6), st.binary(max_size=6)), min_size=1, max_size=5)
+FUZZ = settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    database=None,
+)
+edits = st.lists(
+    st.tuples(st.integers(0, len(VALID)), st.integers(0, 6), st.binary(max_size=6)),
+    min_size=1,
+    max_size=5,
+)
 
 
 def edited(data: bytes, changes) -> bytes:
-    """Returns bytes with some spans replaced; places count from the end, where a zip file keeps its directory."""
+    """Returns bytes with some spans replaced; places count from the end, where a zip file keeps its
+    directory.
+    """
     for place, length, new in changes:
         begin = max(0, len(data) - place)
         data = data[:begin] + new + data[begin + length :]
@@ -226,7 +272,10 @@ def test_no_edit_of_a_picture_brings_the_reader_down(changes):
     returns_or_refuses(clean_png, edited(png(), changes), "x.png")
 
 
-names = st.one_of(st.text(max_size=20), st.sampled_from(["results.json", "report.html", "samples/a.png", "../a", "/a", "a\\b"]))
+names = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(["results.json", "report.html", "samples/a.png", "../a", "/a", "a\\b"]),
+)
 contents = st.one_of(st.binary(max_size=200), st.sampled_from([part.content for part in GOOD]))
 numbers = st.integers(0, 2**32 - 1)
 parts = st.builds(

@@ -1,4 +1,6 @@
-"""A class of forty: read, judged and compared; one broken file among them is listed and stops nobody."""
+"""A class of forty: read, judged and compared; one broken file among them is listed and stops
+nobody.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,18 @@ def test_forty_submissions_are_collected_in_thirty_seconds(forty, tmp_path):
     school_class = collect(forty, tmp_path, check_rule)
     assert time.process_time() - begin < MAX_SECONDS
     assert len(school_class.judged) == 40 and all(one.verdict.met for one in school_class.judged)
-    assert [one.source for one in school_class.broken] == ["broken.zip"] and "packed at most 100 times" in school_class.broken[0].reason
+    assert [one.source for one in school_class.broken] == [
+        "broken.zip"
+    ] and "packed at most 100 times" in school_class.broken[0].reason
     page = (tmp_path / "class.html").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "class.csv").read_text(encoding="utf-8-sig"))))
-    assert len(rows) == 81 and rows[-1]["source"] == "broken.zip" and rows[-1]["problem"].startswith("'samples/a.png': expected")
+    rows = list(
+        csv.DictReader(io.StringIO((tmp_path / "class.csv").read_text(encoding="utf-8-sig")))
+    )
+    assert (
+        len(rows) == 81
+        and rows[-1]["source"] == "broken.zip"
+        and rows[-1]["problem"].startswith("'samples/a.png': expected")
+    )
     for one in school_class.judged:
         assert one.student in page and one.studies[0].prediction in page
     assert page.count("<img") >= 3 and "broken.zip" in page and len(page) < 20_000_000
@@ -56,15 +66,21 @@ def test_table_holds_what_the_students_measured(tmp_path):
     study = school_class.judged[0].studies[0]
     changed = [one.metrics["FID"].value for one in study.of_kind("changed")]
     baseline = [one.metrics["FID"].value for one in study.of_kind("baseline")]
-    assert float(row["difference in FID"]) == pytest.approx(sum(changed) / 3 - sum(baseline) / 3, rel=1e-4)
+    assert float(row["difference in FID"]) == pytest.approx(
+        sum(changed) / 3 - sum(baseline) / 3, rel=1e-4
+    )
     assert row["verdict on FID"] in ("real", "within noise")
-    assert (row["rule met"], row["model"]) == ("no", "vae") and row["missing"].startswith("models: expected changes in 2 models, got vae")
+    assert (row["rule met"], row["model"]) == ("no", "vae") and row["missing"].startswith(
+        "models: expected changes in 2 models, got vae"
+    )
     for name, value in study.changes.items():
         assert name in row["changes"] and f"→ {value:g}" in row["changes"]
 
 
 def test_where_submissions_may_lie(tmp_path):
-    """As learning platforms and browsers leave them: one folder deeper, unpacked, with other files around."""
+    """As learning platforms and browsers leave them: one folder deeper, unpacked, with other files
+    around.
+    """
     write_one(tmp_path / "a.zip", seed=1)
     (tmp_path / "Ada_assignsubmission_file").mkdir()
     write_one(tmp_path / "Ada_assignsubmission_file" / "submission.ZIP", seed=2)
@@ -80,8 +96,17 @@ def test_where_submissions_may_lie(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "link.zip").symlink_to(tmp_path / "a.zip")
     school_class = read_class(tmp_path, check_rule)
-    assert sorted(one.student for one in school_class.judged) == ["Student 1", "Student 2", "Student 3"]
-    assert sorted(one.source for one in school_class.broken) == ["empty", "essay.pdf", "link.zip", "loop"]
+    assert sorted(one.student for one in school_class.judged) == [
+        "Student 1",
+        "Student 2",
+        "Student 3",
+    ]
+    assert sorted(one.source for one in school_class.broken) == [
+        "empty",
+        "essay.pdf",
+        "link.zip",
+        "loop",
+    ]
 
 
 def test_every_hostile_file_is_listed_and_stops_nobody(tmp_path):
@@ -89,7 +114,9 @@ def test_every_hostile_file_is_listed_and_stops_nobody(tmp_path):
         (tmp_path / f"hostile-{index:02d}.zip").write_bytes(data)
     write_one(tmp_path / "honest.zip")
     school_class = read_class(tmp_path, check_rule)
-    assert [one.student for one in school_class.judged] == ["Student 0"] and len(school_class.broken) == len(HOSTILE)
+    assert [one.student for one in school_class.judged] == ["Student 0"] and len(
+        school_class.broken
+    ) == len(HOSTILE)
 
 
 def test_a_fault_of_the_course_is_listed_too(tmp_path, monkeypatch):
@@ -117,7 +144,23 @@ def test_folders_that_hold_no_class(tmp_path, monkeypatch):
         collect(tmp_path, tmp_path, check_rule)
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "＝1", "=HYPERLINK(\"http://x\")", "|calc", "%0A"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "  =1",
+        "＝1",
+        '=HYPERLINK("http://x")',
+        "|calc",
+        "%0A",
+    ],
+)
 def test_cells_that_start_a_formula_are_defused(text, tmp_path):
     assert defused(text) == "'" + " ".join(text.split())
     values = results_dict(student=text.strip() or "x", families=("vae",))
@@ -126,12 +169,19 @@ def test_cells_that_start_a_formula_are_defused(text, tmp_path):
     (tmp_path / f"{text.strip().replace('/', '')}.zip").write_bytes(b"")
     lines = list(csv.reader(io.StringIO(class_csv(read_class(tmp_path, check_rule)))))
     for cell in (cell for line in lines for cell in line):
-        assert not cell or cell[0] not in "=+@|%\t\r\n＝" and (cell[0] != "-" or float(cell) < 0)  # a negative number is no formula
+        # a negative number is no formula
+        assert not cell or cell[0] not in "=+@|%\t\r\n＝" and (cell[0] != "-" or float(cell) < 0)
         assert "\n" not in cell and "\r" not in cell
 
 
 def test_harmless_cells_stay_as_they_are():
-    assert [defused(text) for text in ("Ada", "a=b", "3 - 2", "", "é")] == ["Ada", "a=b", "3 - 2", "", "é"]
+    assert [defused(text) for text in ("Ada", "a=b", "3 - 2", "", "é")] == [
+        "Ada",
+        "a=b",
+        "3 - 2",
+        "",
+        "é",
+    ]
 
 
 def test_pictures_are_left_out_where_they_would_fill_the_page(tmp_path, monkeypatch):
@@ -139,10 +189,16 @@ def test_pictures_are_left_out_where_they_would_fill_the_page(tmp_path, monkeypa
         write_one(tmp_path / f"{seed}.zip", seed=seed)  # four pictures each
     monkeypatch.setattr(collecting, "MAX_PICTURE_BYTES", 9 * len(clean_png(png(), "x")))
     school_class = read_class(tmp_path, check_rule)
-    assert [len(one.submission.samples) for one in school_class.judged] == [4, 4, 0] and school_class.judged[2].num_pictures == 4
+    assert [len(one.submission.samples) for one in school_class.judged] == [
+        4,
+        4,
+        0,
+    ] and school_class.judged[2].num_pictures == 4
     page = class_page(school_class)
     assert page.count("Pictures were left out") == 1
-    assert not any(row.history for one in school_class.judged for study in one.studies for row in study.rows)
+    assert not any(
+        row.history for one in school_class.judged for study in one.studies for row in study.rows
+    )
 
 
 def test_near_equal_texts_are_found_across_students(tmp_path):
@@ -154,24 +210,41 @@ def test_near_equal_texts_are_found_across_students(tmp_path):
         values["experiments"][0]["explanation"] = text
         write_submission(tmp_path / f"{name}.zip", check_results(values), {"vae-a.png": png()}, "")
     school_class = read_class(tmp_path, check_rule)
-    assert [(pair.first, pair.second) for pair in school_class.pairs] == [((0, "vae", "explanation"), (1, "vae", "explanation"))]
+    assert [(pair.first, pair.second) for pair in school_class.pairs] == [
+        ((0, "vae", "explanation"), (1, "vae", "explanation"))
+    ]
     assert [row["near-equal texts"] for row in table(school_class)] == ["1", "1", "0"]
 
 
 def test_similarity_is_the_share_of_the_shorter_text():
     words = [f"word{index}" for index in range(30)]
     half = [*words[:15], *(f"other{index}" for index in range(15))]
-    (pair,) = near_equal({"whole": " ".join(words), "half": " ".join(half), "none": " ".join(f"third{index}" for index in range(30))}, 0.1)
-    assert pair.similarity == pytest.approx(12 / 27)  # of 27 runs of four words, the first 12 are shared
+    (pair,) = near_equal(
+        {
+            "whole": " ".join(words),
+            "half": " ".join(half),
+            "none": " ".join(f"third{index}" for index in range(30)),
+        },
+        0.1,
+    )
+    # of 27 runs of four words, the first 12 are shared
+    assert pair.similarity == pytest.approx(12 / 27)
     (pair,) = near_equal({"whole": " ".join(words), "part": " ".join(words[5:20])})
     assert pair.similarity == 1.0
 
 
 def test_short_texts_and_other_scripts():
-    assert near_equal({1: "It got worse!", 2: "it got  WORSE", 3: "It got better.", 4: "yes", 5: "Yes"}) == [(1, 2, 1.0)]
+    assert near_equal(
+        {1: "It got worse!", 2: "it got  WORSE", 3: "It got better.", 4: "yes", 5: "Yes"}
+    ) == [(1, 2, 1.0)]
     assert words_of("潜在 space,2D_x") == ("潜", "在", "space", "2d", "x")
     same = "隠れ変数の次元を減らすと画像がぼやける"
-    assert [pair[:2] for pair in near_equal({1: same, 2: same + "と思う", 3: "生成器の学習率を上げると学習が不安定になる"})] == [(1, 2)]
+    assert [
+        pair[:2]
+        for pair in near_equal(
+            {1: same, 2: same + "と思う", 3: "生成器の学習率を上げると学習が不安定になる"}
+        )
+    ] == [(1, 2)]
 
 
 def test_the_longest_texts_of_a_class_are_compared_in_seconds():
@@ -184,14 +257,30 @@ def test_the_longest_texts_of_a_class_are_compared_in_seconds():
 
 
 def test_extreme_numbers_are_drawn(tmp_path):
-    """The largest and smallest numbers that the schema lets pass, and settings of any kind, still make a page."""
+    """The largest and smallest numbers that the schema lets pass, and settings of any kind, still
+    make a page.
+    """
     values = results_dict(families=("vae",))
     rng = random.Random(2)
     extremes = (1e12, -1e12, 0.0, 5e-324, 1e-300)
     for row in values["experiments"][0]["rows"]:
-        row["metrics"]["FID"] = {"value": rng.choice(extremes), "error": rng.choice((0.0, 1e12, None)), "num_images": rng.choice((0, 10**7))}
-        row["history"] = {"train.epoch": [1.0], "train.loss": [rng.choice(extremes)], "train.empty": [], "x": [0.0] * 200}
-        for name, value in (("a", 2**53), ("b", "$\\frac{"), ("c", [True, None, "$"]), ("d", rng.choice((None, 5e-324, 1e12)))):
+        row["metrics"]["FID"] = {
+            "value": rng.choice(extremes),
+            "error": rng.choice((0.0, 1e12, None)),
+            "num_images": rng.choice((0, 10**7)),
+        }
+        row["history"] = {
+            "train.epoch": [1.0],
+            "train.loss": [rng.choice(extremes)],
+            "train.empty": [],
+            "x": [0.0] * 200,
+        }
+        for name, value in (
+            ("a", 2**53),
+            ("b", "$\\frac{"),
+            ("c", [True, None, "$"]),
+            ("d", rng.choice((None, 5e-324, 1e12))),
+        ):
             row["experiment"]["model"][name] = value
             values["experiments"][0]["changes"][f"model.{name}"] = value
     write_submission(tmp_path / "a.zip", check_results(values), {}, "")

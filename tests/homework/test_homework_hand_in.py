@@ -1,4 +1,6 @@
-"""A student's folder becomes a submission that can be read; a damaged folder says which file is damaged."""
+"""A student's folder becomes a submission that can be read; a damaged folder says which file is
+damaged.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from course_utils.homework.study import gather_results, gather_samples, read_hom
 
 
 def check(results):
-    return SimpleNamespace(met=True, points=(SimpleNamespace(name="models", ok=True, message=f"{len(results['experiments'])} of them"),))
+    return SimpleNamespace(
+        met=True,
+        points=(
+            SimpleNamespace(
+                name="models", ok=True, message=f"{len(results['experiments'])} of them"
+            ),
+        ),
+    )
 
 
 def meaning(family, name):
@@ -36,10 +45,19 @@ def folder(tmp_path):
         (own / "samples").mkdir(parents=True)
         rows = study.pop("rows")
         (own / "plan.json").write_text(json.dumps(study), encoding="utf-8")
-        (own / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        (own / "rows.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+        )
         for name in ("class-model", "changed-model"):
             (own / "samples" / f"{name}.png").write_bytes(png())
-    about = {"version": 1, "student": "Ada", "created": "2025-03-01", "dataset": "strokes", "budget": "laptop", "seeds": [0, 1, 2]}
+    about = {
+        "version": 1,
+        "student": "Ada",
+        "created": "2025-03-01",
+        "dataset": "strokes",
+        "budget": "laptop",
+        "seeds": [0, 1, 2],
+    }
     (folder / "homework.json").write_text(json.dumps(about), encoding="utf-8")
     (folder / "vae.ipynb").write_text("{}")
     return folder
@@ -51,11 +69,22 @@ def test_a_folder_becomes_a_submission(folder):
     submission = read_submission(target)
     got, want = submission.results.as_dict(), results_dict()
     assert (got["student"], got["dataset"]) == ("Ada", {"name": "strokes", "sha256": SHA256})
-    assert sorted(got["experiments"], key=lambda study: study["family"]) == sorted(want["experiments"], key=lambda study: study["family"])
-    assert sorted(submission.samples) == ["dcgan-changed-model.png", "dcgan-class-model.png", "vae-changed-model.png", "vae-class-model.png"]
+    assert sorted(got["experiments"], key=lambda study: study["family"]) == sorted(
+        want["experiments"], key=lambda study: study["family"]
+    )
+    assert sorted(submission.samples) == [
+        "dcgan-changed-model.png",
+        "dcgan-class-model.png",
+        "vae-changed-model.png",
+        "vae-class-model.png",
+    ]
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "2 of them" in page and page.count("<img") == 8
-    assert all(meaning(study["family"], name) in page for study in want["experiments"] for name in study["changes"])
+    assert all(
+        meaning(study["family"], name) in page
+        for study in want["experiments"]
+        for name in study["changes"]
+    )
 
 
 def test_an_equal_folder_gives_an_equal_submission(folder):
@@ -66,7 +95,9 @@ def test_an_equal_folder_gives_an_equal_submission(folder):
 def test_a_submission_becomes_its_report_again(folder, tmp_path):
     target, _ = hand_in(folder, check, meaning, sha256_of)
     report_again(target, tmp_path / "again.html", check, meaning)
-    assert (tmp_path / "again.html").read_text(encoding="utf-8") == (folder / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == (
+        folder / "report.html"
+    ).read_text(encoding="utf-8")
     assert is_homework(folder) and not is_homework(target)
 
 
@@ -78,7 +109,11 @@ def test_a_folder_where_nothing_ran_yet_can_be_reported(folder):
 
 
 DAMAGE = {
-    "no homework": ("homework.json", None, "expected a homework folder, got one without homework.json"),
+    "no homework": (
+        "homework.json",
+        None,
+        "expected a homework folder, got one without homework.json",
+    ),
     "half a file": ("homework.json", "{", "homework.json: expected JSON, got a syntax error"),
     "seeds": ("homework.json", '{"version": 1}', "homework.json: expected the name 'student'"),
     "plan": ("vae/plan.json", "[]", "vae/plan.json: expected an object, got list"),
@@ -86,7 +121,11 @@ DAMAGE = {
     "half a row": ("vae/rows.jsonl", '{"kind": "base', "vae/rows.jsonl, line 1: expected JSON"),
     "NaN": ("vae/rows.jsonl", '{"kind": NaN}', "vae/rows.jsonl, line 1: expected finite numbers"),
     "picture": ("vae/samples/x.png", "GIF89a", "samples/vae-x.png: expected a PNG picture"),
-    "name of a picture": ("vae/samples/my picture.png", png(), "samples/NAME.png only, got 'samples/vae-my picture.png'"),
+    "name of a picture": (
+        "vae/samples/my picture.png",
+        png(),
+        "samples/NAME.png only, got 'samples/vae-my picture.png'",
+    ),
 }
 
 

@@ -11,7 +11,14 @@ from materials import make_dataset
 from course_utils.base.config import override
 from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8
-from course_utils.homework.measure import HOMEWORK_METRICS, LOSS_TERMS, drawn_samples, incomparable, measure_for, measured_run
+from course_utils.homework.measure import (
+    HOMEWORK_METRICS,
+    LOSS_TERMS,
+    drawn_samples,
+    incomparable,
+    measure_for,
+    measured_run,
+)
 from course_utils.homework.parameters import FAMILIES, NUM_IMAGES, homework_preset
 from course_utils.metrics.classes import class_agreement
 from course_utils.metrics.frechet import fid, kid
@@ -30,7 +37,10 @@ TINY = {
 
 def tiny_run(family: str, dataset, **changes):
     smoke = homework_preset(family, "smoke")
-    experiment = replace(smoke, train=replace(smoke.train, num_train_images=128, batch_size=64, num_validation_images=10))
+    experiment = replace(
+        smoke,
+        train=replace(smoke.train, num_train_images=128, batch_size=64, num_validation_images=10),
+    )
     return run(override(override(experiment, TINY[family]), changes), dataset)
 
 
@@ -41,13 +51,23 @@ def test_metrics_are_those_of_the_samples_against_test_images(family, dataset):
     measured = measured_run(result, dataset, 40)
     images, labels = drawn_samples(result.model, 40, 0)
     assert (labels is None) == (family == "vae")
-    pixels = [part.flatten(1).double() / 255 for part in (images, dataset.subset(num_test=40).test_images)]
+    pixels = [
+        part.flatten(1).double() / 255 for part in (images, dataset.subset(num_test=40).test_images)
+    ]
     expected = [fid(*pixels), kid(*pixels), *precision_recall(pixels[1], pixels[0])]
     for one in expected:
         metric = measured["metrics"][one.name]
-        assert (metric["value"], metric["error"], metric["num_images"]) == (pytest.approx(one.value), pytest.approx(one.error), 40)
+        assert (metric["value"], metric["error"], metric["num_images"]) == (
+            pytest.approx(one.value),
+            pytest.approx(one.error),
+            40,
+        )
     terms = LOSS_TERMS[family]
-    assert list(measured["metrics"]) == [name for name in HOMEWORK_METRICS if name in {*(one.name for one in expected), *terms.values()}]
+    assert list(measured["metrics"]) == [
+        name
+        for name in HOMEWORK_METRICS
+        if name in {*(one.name for one in expected), *terms.values()}
+    ]
     for recorded, name in terms.items():
         metric = measured["metrics"][name]
         assert (metric["value"], metric["error"]) == result.metric(recorded)
@@ -59,8 +79,15 @@ def test_data_with_a_classifier_have_metrics_of_classes(tiny_vae):
     ten = replace(images, class_names=tuple("0123456789"))
     result = tiny_run("dcgan", ten)
     metrics = measured_run(result, ten, 30)["metrics"]
-    assert {"class KL", "class agreement"} <= set(metrics) and 0 <= metrics["class agreement"]["value"] <= 1
-    assert "class agreement" not in measured_run(tiny_run("dcgan", ten, **{"model.conditional": False}), ten, 30)["metrics"]
+    assert {"class KL", "class agreement"} <= set(metrics) and 0 <= metrics["class agreement"][
+        "value"
+    ] <= 1
+    assert (
+        "class agreement"
+        not in measured_run(tiny_run("dcgan", ten, **{"model.conditional": False}), ten, 30)[
+            "metrics"
+        ]
+    )
 
 
 def test_agreement_is_the_share_of_images_that_show_their_class():
@@ -76,20 +103,35 @@ def test_agreement_is_the_share_of_images_that_show_their_class():
 def test_draws_depend_on_the_seed_and_tell_the_model_its_classes():
     model = build(DiffusionConfig(channels=(8, 8), embed_dim=16, num_steps=1), 0)
     images, labels = drawn_samples(model, 700, 3)  # more than one batch
-    assert images.shape == (700, 1, 28, 28) and images.dtype == torch.uint8 and labels.shape == (700,) and set(labels.tolist()) == set(range(10))
-    assert torch.equal(images, drawn_samples(model, 700, 3)[0]) and not torch.equal(images, drawn_samples(model, 700, 4)[0])
+    assert (
+        images.shape == (700, 1, 28, 28)
+        and images.dtype == torch.uint8
+        and labels.shape == (700,)
+        and set(labels.tolist()) == set(range(10))
+    )
+    assert torch.equal(images, drawn_samples(model, 700, 3)[0]) and not torch.equal(
+        images, drawn_samples(model, 700, 4)[0]
+    )
     assert drawn_samples(build(replace(model.config, unlabelled="null"), 0), 5, 3)[1] is None
     assert signed_to_uint8(torch.zeros(1, 1, 28, 28)).dtype == images.dtype
 
 
 def test_no_more_images_than_there_are_test_images(dataset):
-    assert measured_run(tiny_run("vae", dataset), dataset, 10_000)["metrics"]["FID"]["num_images"] == len(dataset.test_images)
+    assert measured_run(tiny_run("vae", dataset), dataset, 10_000)["metrics"]["FID"][
+        "num_images"
+    ] == len(dataset.test_images)
     assert measure_for("laptop").keywords == {"num_images": NUM_IMAGES["laptop"]}
 
 
 def test_some_changes_change_what_a_metric_means():
-    assert incomparable("negative ELBO", ["model.likelihood", "model.beta"]) == ("model.likelihood",)
-    assert incomparable("FID", ["model.likelihood"]) == () == incomparable("unheard of", ["model.beta"])
+    assert incomparable("negative ELBO", ["model.likelihood", "model.beta"]) == (
+        "model.likelihood",
+    )
+    assert (
+        incomparable("FID", ["model.likelihood"])
+        == ()
+        == incomparable("unheard of", ["model.beta"])
+    )
 
 
 @pytest.mark.parametrize("budget", ["smoke", "laptop", "gpu"])

@@ -1,4 +1,6 @@
-"""The homework's notebooks: the rules of the course's notebooks that apply to a form to be filled in."""
+"""The homework's notebooks: the rules of the course's notebooks that apply to a form to be filled
+in.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ from tools.bootstrap import BOOTSTRAP_CELL
 
 NAMES = (*FAMILIES, "report")
 # pytest runs these here too, on the notebooks of this folder.
-SHARED = (test_headings_do_not_skip_a_level, test_links_to_files_lead_somewhere, test_outputs_are_there_fresh_and_clean)
+SHARED = (
+    test_headings_do_not_skip_a_level,
+    test_links_to_files_lead_somewhere,
+    test_outputs_are_there_fresh_and_clean,
+)
 
 
 @pytest.fixture(scope="module", params=NAMES)

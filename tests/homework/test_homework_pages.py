@@ -1,4 +1,6 @@
-"""What a student wrote stays text: no element, attribute or address of a page depends on it, and a browser runs none of it."""
+"""What a student wrote stays text: no element, attribute or address of a page depends on it, and a
+browser runs none of it.
+"""
 
 from __future__ import annotations
 
@@ -62,15 +64,29 @@ class Outline(HTMLParser):
 
 def verdict_of(text: str, met: bool = False):
     """Returns a verdict whose message repeats a student's text, as the rule's messages may."""
-    return SimpleNamespace(met=met, points=(SimpleNamespace(name="three changes", ok=met, message=text),))
+    return SimpleNamespace(
+        met=met, points=(SimpleNamespace(name="three changes", ok=met, message=text),)
+    )
 
 
 def results_with(text: str):
-    """Returns results in which every free text is this one, or its beginning where it has to be short."""
+    """Returns results in which every free text is this one, or its beginning where it has to be
+    short.
+    """
     line = text[:200]
-    values = results_dict(ablate=True, student=line, course_version=text[:40], dataset={"name": line, "sha256": "5" * 64})
+    values = results_dict(
+        ablate=True,
+        student=line,
+        course_version=text[:40],
+        dataset={"name": line, "sha256": "5" * 64},
+    )
     for study in values["experiments"]:
-        study |= {"prediction": text, "observation": text, "explanation": text, "changes": {**study["changes"], "model.network": line}}
+        study |= {
+            "prediction": text,
+            "observation": text,
+            "explanation": text,
+            "changes": {**study["changes"], "model.network": line},
+        }
         for row in study["rows"]:
             row["machine"] = line
             row["experiment"]["model"]["network"] = line
@@ -85,13 +101,20 @@ def no_drawing(monkeypatch):
 
 
 def report_with(text: str) -> str:
-    return report_page(results_with(text), {"vae-changed.png": png()}, verdict_of(text), lambda *_: text)
+    return report_page(
+        results_with(text), {"vae-changed.png": png()}, verdict_of(text), lambda *_: text
+    )
 
 
 def class_with(text: str) -> str:
     results = results_with(text)
-    found = {study.family: effects(study.of_kind("baseline"), study.of_kind("changed")) for study in results.experiments}
-    judged = Judged(Submission(text, results, {"vae-changed.png": png()}), verdict_of(text), found, 1)
+    found = {
+        study.family: effects(study.of_kind("baseline"), study.of_kind("changed"))
+        for study in results.experiments
+    }
+    judged = Judged(
+        Submission(text, results, {"vae-changed.png": png()}), verdict_of(text), found, 1
+    )
     pairs = (Pair((0, "vae", "prediction"), (1, "vae", "prediction"), 0.9),)
     return class_page(SchoolClass((judged, judged), (Broken(text, text),), pairs))
 
@@ -110,7 +133,9 @@ def test_each_free_text_is_one_that_the_pages_show():
 def test_no_element_depends_on_what_a_student_wrote(make, attack):
     harmless, hostile = HARMLESS(make), Outline(make(ATTACKS[attack]))
     assert [name for name, _ in hostile.elements] == [name for name, _ in harmless.elements]
-    assert [sorted(attributes) for _, attributes in hostile.elements] == [sorted(attributes) for _, attributes in harmless.elements]
+    assert [sorted(attributes) for _, attributes in hostile.elements] == [
+        sorted(attributes) for _, attributes in harmless.elements
+    ]
     assert ATTACKS[attack].split("<")[-1].strip() in "".join(hostile.text)  # it is there, as text
 
 
@@ -119,16 +144,41 @@ def test_a_page_runs_nothing_and_loads_nothing(make):
     source = make("plain")
     outline = Outline(source)
     names = {name for name, _ in outline.elements}
-    assert not names & {"script", "iframe", "frame", "object", "embed", "link", "base", "form", "input", "svg", "video", "audio", "template"}
+    assert not names & {
+        "script",
+        "iframe",
+        "frame",
+        "object",
+        "embed",
+        "link",
+        "base",
+        "form",
+        "input",
+        "svg",
+        "video",
+        "audio",
+        "template",
+    }
     for name, attributes in outline.elements:
-        assert not [key for key in attributes if key.startswith("on") or key in ("style", "srcset", "srcdoc", "action")]
+        assert not [
+            key
+            for key in attributes
+            if key.startswith("on") or key in ("style", "srcset", "srcdoc", "action")
+        ]
         assert attributes.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
         assert attributes.get("href", "#").startswith("#")
         if name == "img":
             assert attributes["alt"].strip()
-    assert {"http-equiv": "Content-Security-Policy", "content": SECURITY} in [attributes for name, attributes in outline.elements if name == "meta"]
+    assert {"http-equiv": "Content-Security-Policy", "content": SECURITY} in [
+        attributes for name, attributes in outline.elements if name == "meta"
+    ]
     style = re.search(r"<style>(.*?)</style>", source, re.DOTALL)[1]
-    assert "url(" not in style and "@import" not in style and "@media print" in style and "prefers-color-scheme: dark" in style
+    assert (
+        "url(" not in style
+        and "@import" not in style
+        and "@media print" in style
+        and "prefers-color-scheme: dark" in style
+    )
 
 
 @each_page
@@ -138,13 +188,31 @@ def test_a_page_says_that_its_numbers_are_self_reported(make):
 
 def test_report_tells_everything():
     results = check_results(results_dict(ablate=True))
-    text = " ".join("".join(Outline(report_page(results, {}, verdict_of("two models", True), lambda _, name: f"means of {name}")).text).split())
+    text = " ".join(
+        "".join(
+            Outline(
+                report_page(
+                    results, {}, verdict_of("two models", True), lambda _, name: f"means of {name}"
+                )
+            ).text
+        ).split()
+    )
     for study in results.experiments:
-        for part in (study.prediction, study.observation, study.explanation, *study.changes, *(f"means of {name}" for name in study.changes)):
+        for part in (
+            study.prediction,
+            study.observation,
+            study.explanation,
+            *study.changes,
+            *(f"means of {name}" for name in study.changes),
+        ):
             assert part in text
         for name in study.changes:
             assert f"all but {name}" in text
-    assert "The numbers in this report are self-reported" in text and results.student in text and results.dataset.sha256[:12] in text
+    assert (
+        "The numbers in this report are self-reported" in text
+        and results.student in text
+        and results.dataset.sha256[:12] in text
+    )
     assert "The rule is met." in text and "✓ met three changes: two models" in text
 
 
@@ -153,13 +221,23 @@ def test_report_of_a_folder_where_nothing_ran_yet():
     for study in values["experiments"]:
         study |= {"rows": [], "observation": "", "explanation": " "}
     text = "".join(Outline(report_page(check_results(values), {}, verdict_of("nothing ran"))).text)
-    assert text.count("Nothing written yet.") == 4 and "Not measured yet" in text and "The rule is not met yet." in text
-    text = "".join(Outline(report_page(check_results(results_dict(experiments=[])), {}, verdict_of("no plan"))).text)
+    assert (
+        text.count("Nothing written yet.") == 4
+        and "Not measured yet" in text
+        and "The rule is not met yet." in text
+    )
+    text = "".join(
+        Outline(
+            report_page(check_results(results_dict(experiments=[])), {}, verdict_of("no plan"))
+        ).text
+    )
     assert "No model was planned yet." in text
 
 
 def test_effects_of_whatever_was_handed_in():
-    """A seed twice, a metric that only some runs have, and one measured on other numbers of images."""
+    """A seed twice, a metric that only some runs have, and one measured on other numbers of
+    images.
+    """
     values = results_dict()
     rows = values["experiments"][0]["rows"]
     for row in rows[3:]:
@@ -174,7 +252,10 @@ def test_effects_of_whatever_was_handed_in():
     assert found[0].changed.value == pytest.approx(mean)  # the first run of a seed counts
     assert judgement(found[0], {"model.likelihood"}) == found[0].judgement
     bound = replace(found[0], name="negative ELBO")
-    assert judgement(bound, {"model.likelihood", "model.beta"}) == "not comparable: model.likelihood changed"
+    assert (
+        judgement(bound, {"model.likelihood", "model.beta"})
+        == "not comparable: model.likelihood changed"
+    )
     assert judgement(bound, {"model.beta"}) == found[0].judgement
     assert effects((), study.of_kind("changed")) == effects(study.of_kind("baseline"), ()) == ()
 
@@ -187,21 +268,35 @@ def test_paragraphs_and_line_breaks():
 
 
 def test_dates_are_written_for_people():
-    assert show_moment("2025-03-01T12:30:59.123+00:00") == show_moment("2025-03-01T12:30Z") == "2025-03-01 12:30 UTC"
-    assert (show_moment("2025-03-01T12:30:00+05:30"), show_moment("2025-03-01T12:30"), show_moment("2025-03-01")) == (
-        "2025-03-01 12:30 +05:30",
-        "2025-03-01 12:30",
-        "2025-03-01",
+    assert (
+        show_moment("2025-03-01T12:30:59.123+00:00")
+        == show_moment("2025-03-01T12:30Z")
+        == "2025-03-01 12:30 UTC"
     )
+    assert (
+        show_moment("2025-03-01T12:30:00+05:30"),
+        show_moment("2025-03-01T12:30"),
+        show_moment("2025-03-01"),
+    ) == ("2025-03-01 12:30 +05:30", "2025-03-01 12:30", "2025-03-01")
 
 
 def test_the_templates_escape_everything_and_name_no_address():
-    """No template marks a value as safe, writes one into a style, a script or a link, or loads anything."""
+    """No template marks a value as safe, writes one into a style, a script or a link, or loads
+    anything.
+    """
     for path in TEMPLATES.iterdir():
         source = path.read_text(encoding="utf-8")
-        assert not re.search(r"\|\s*safe\b|Markup|autoescape|<script|javascript:|https?:|url\(|@import|\son\w+\s*=", source), path.name
-        assert not re.search(r"=\s*{[{%]|=[^\s\"'>{]+{{", source), f"{path.name}: an attribute without quotes"
-        assert set(re.findall(r'(?:href|src)="([^"]*)', source)) <= {"#student-{{ index }}", "data:image/png;base64,{{ picture.png | base64 }}"}
+        assert not re.search(
+            r"\|\s*safe\b|Markup|autoescape|<script|javascript:|https?:|url\(|@import|\son\w+\s*=",
+            source,
+        ), path.name
+        assert not re.search(r"=\s*{[{%]|=[^\s\"'>{]+{{", source), (
+            f"{path.name}: an attribute without quotes"
+        )
+        assert set(re.findall(r'(?:href|src)="([^"]*)', source)) <= {
+            "#student-{{ index }}",
+            "data:image/png;base64,{{ picture.png | base64 }}",
+        }
 
 
 def test_a_name_that_the_template_does_not_know_is_an_error():
@@ -211,7 +306,11 @@ def test_a_name_that_the_template_does_not_know_is_an_error():
 
 def test_a_broken_picture_is_named():
     with pytest.raises(CourseError, match="samples/vae-x.png: expected a PNG picture"):
-        report_page(check_results(results_dict()), {"vae-x.png": b"<svg onload=alert(1)>" + bytes(100)}, verdict_of(""))
+        report_page(
+            check_results(results_dict()),
+            {"vae-x.png": b"<svg onload=alert(1)>" + bytes(100)},
+            verdict_of(""),
+        )
 
 
 def titled(page: str) -> str:
@@ -227,8 +326,13 @@ def without_policy(page: str) -> str:
 @needs_browser
 @pytest.mark.parametrize("name", PAGES)
 def test_no_script_of_a_student_runs_in_chromium(name, tmp_path):
-    """First the proof that the same browser runs them where nothing stops it, then that each of two walls holds alone."""
-    everything = " ".join(ATTACKS[name] for name in ("script", "handler", "svg", "out of a style", "out of an attribute"))
+    """First the proof that the same browser runs them where nothing stops it, then that each of two
+    walls holds alone.
+    """
+    everything = " ".join(
+        ATTACKS[name]
+        for name in ("script", "handler", "svg", "out of a style", "out of an attribute")
+    )
     pages = {
         "bare": f"<title>safe</title><p>{everything}",
         "escaped": without_policy(titled(PAGES[name](everything))),
@@ -245,7 +349,9 @@ def test_no_script_of_a_student_runs_in_chromium(name, tmp_path):
 @needs_browser
 @pytest.mark.parametrize("width", [390, 1280])
 def test_pages_fit_phone_and_desk(width, tmp_path):
-    """A page that is too wide for a phone is scaled down or cut: nothing dark may stand at the right edge."""
+    """A page that is too wide for a phone is scaled down or cut: nothing dark may stand at the
+    right edge.
+    """
     import numpy as np
     from PIL import Image
 

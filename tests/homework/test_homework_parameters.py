@@ -1,4 +1,6 @@
-"""What counts as a changed parameter. That a setting has an effect, or none, is checked on trained models, bit by bit."""
+"""What counts as a changed parameter. That a setting has an effect, or none, is checked on trained
+models, bit by bit.
+"""
 
 from __future__ import annotations
 
@@ -55,14 +57,19 @@ def test_the_values_in_class_and_the_ends_of_each_range_are_accepted(family):
             assert all(item is None or low <= item <= high for item in items), name
             for end in setting.sensible:
                 exact = type(items[0])(end) if isinstance(items[0], (int, float)) else end
-                override(baseline, {name: (exact,) * len(items) if isinstance(value, tuple) else exact})
+                override(
+                    baseline, {name: (exact,) * len(items) if isinstance(value, tuple) else exact}
+                )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_three_good_changes_are_enough(family):
     report = validate_changes(family, GOOD[family])
     assert report.num_counted == 3 and report.enough and report.problems == ()
-    assert flatten(report.experiment) == {**flatten(homework_preset(family, "laptop")), **GOOD[family]}
+    assert flatten(report.experiment) == {
+        **flatten(homework_preset(family, "laptop")),
+        **GOOD[family],
+    }
     assert str(report).startswith("3 of 3 parameters count")
 
 
@@ -71,48 +78,166 @@ def test_three_good_changes_are_enough(family):
     [
         ("vae", {}, 0, "nothing is changed yet"),
         ("vae", {"model.latent_dim": 4, "model.beta": 4.0}, 2, "2 of 3 parameters count"),
-        ("vae", {"model.latent_dim": 20}, 0, "model.latent_dim: no effect: 20 is the value in class"),
+        (
+            "vae",
+            {"model.latent_dim": 20},
+            0,
+            "model.latent_dim: no effect: 20 is the value in class",
+        ),
         ("vae", {"model.beta": 1}, 0, "model.beta: no effect: 1.0 is the value in class"),
         ("vae", {"model.beta": 1.001}, 0, "differs from 1.0 by less than 1%"),
         ("vae", {"train.adam_betas": [0.9, 0.9501]}, 0, "no effect to be seen"),
         ("dcgan", {"train.adam_betas": [0.5, 0.999]}, 1, "counts"),
-        ("vae", {"model.latnt_dim": 4}, 0, "unknown parameter 'model.latnt_dim'; valid: model.beta.* Did you mean 'model.latent_dim'"),
+        (
+            "vae",
+            {"model.latnt_dim": 4},
+            0,
+            (
+                "unknown parameter 'model.latnt_dim'; valid: model.beta.* Did you mean"
+                " 'model.latent_dim'"
+            ),
+        ),
         ("vae", {"latent_dim": 4}, 0, "unknown parameter 'latent_dim'"),
         ("vae", {"model": {"latent_dim": 4}}, 0, "unknown parameter 'model'"),
-        ("vae", {"model.latent_dim": 4, "latent_dim": 8}, 1, "latent_dim: is the same parameter as model.latent_dim"),
-        ("vae", {"model.latent_dim": 4, "Model.Latent_Dim ": 8}, 1, "is the same parameter as model.latent_dim"),
-        ("vae", {"model.latent_dim": 4, "model__latent_dim": 8}, 1, "is the same parameter as model.latent_dim"),
+        (
+            "vae",
+            {"model.latent_dim": 4, "latent_dim": 8},
+            1,
+            "latent_dim: is the same parameter as model.latent_dim",
+        ),
+        (
+            "vae",
+            {"model.latent_dim": 4, "Model.Latent_Dim ": 8},
+            1,
+            "is the same parameter as model.latent_dim",
+        ),
+        (
+            "vae",
+            {"model.latent_dim": 4, "model__latent_dim": 8},
+            1,
+            "is the same parameter as model.latent_dim",
+        ),
         ("vae", {"seed": 3}, 0, "seed: does not count and cannot be changed"),
         ("vae", {"dataset": "mnist"}, 0, "dataset: does not count and cannot be changed"),
         ("vae", {"budget": "gpu"}, 0, "budget: does not count and cannot be changed"),
         ("vae", {"model.image_size": 32}, 0, "it is taken from the data"),
         ("diffusion", {"num_classes": 3}, 0, "it is taken from the data"),
-        ("vae", {"train.num_epochs": 3}, 0, "train.num_epochs: may be changed but does not count: it is the length"),
-        ("vae", {"train.num_validation_images": 100}, 0, "may be changed but does not count: it is bookkeeping"),
+        (
+            "vae",
+            {"train.num_epochs": 3},
+            0,
+            "train.num_epochs: may be changed but does not count: it is the length",
+        ),
+        (
+            "vae",
+            {"train.num_validation_images": 100},
+            0,
+            "may be changed but does not count: it is bookkeeping",
+        ),
         ("vae", {"model.latent_dim": "8"}, 0, "model.latent_dim: expected a whole number, got '8'"),
         ("vae", {"model.latent_dim": 8.0}, 0, "model.latent_dim: expected a whole number, got 8.0"),
         ("vae", {"model.beta": float("nan")}, 0, "model.beta: "),
         ("vae", {"model.beta": True}, 0, "model.beta: expected a finite number, got True"),
-        ("vae", {"model.network": "transformer"}, 0, "model.network: expected one of 'mlp', 'conv'"),
-        ("vae", {"model.latent_dim": 0}, 0, "model.latent_dim: out of range: expected 1 to 128, got 0"),
-        ("vae", {"model.hidden_dims": [10**9]}, 0, "model.hidden_dims: out of range: expected 4 to 1024"),
-        ("vae", {"model.hidden_dims": [8] * 5}, 0, "model.hidden_dims: expected at most 4 entries, got 5"),
-        ("vae", {"model.hidden_dims": []}, 0, "model.hidden_dims: expected at least one positive size"),
+        (
+            "vae",
+            {"model.network": "transformer"},
+            0,
+            "model.network: expected one of 'mlp', 'conv'",
+        ),
+        (
+            "vae",
+            {"model.latent_dim": 0},
+            0,
+            "model.latent_dim: out of range: expected 1 to 128, got 0",
+        ),
+        (
+            "vae",
+            {"model.hidden_dims": [10**9]},
+            0,
+            "model.hidden_dims: out of range: expected 4 to 1024",
+        ),
+        (
+            "vae",
+            {"model.hidden_dims": [8] * 5},
+            0,
+            "model.hidden_dims: expected at most 4 entries, got 5",
+        ),
+        (
+            "vae",
+            {"model.hidden_dims": []},
+            0,
+            "model.hidden_dims: expected at least one positive size",
+        ),
         ("vae", {"model.network": "conv", "model.hidden_dims": [16, 32]}, 2, "counts"),
-        ("vae", {"model.network": "conv", "model.hidden_dims": [16]}, 1, "model.hidden_dims: does not go with the other changes"),
-        ("vae", {"model.num_importance_samples": 5, "model.beta": 3.0}, 1, "model.beta: does not go with the other changes: beta: expected 1"),
-        ("vae", {"model.noise_std": 0.2}, 0, "model.noise_std: no effect: only the likelihood 'gaussian'"),
+        (
+            "vae",
+            {"model.network": "conv", "model.hidden_dims": [16]},
+            1,
+            "model.hidden_dims: does not go with the other changes",
+        ),
+        (
+            "vae",
+            {"model.num_importance_samples": 5, "model.beta": 3.0},
+            1,
+            "model.beta: does not go with the other changes: beta: expected 1",
+        ),
+        (
+            "vae",
+            {"model.noise_std": 0.2},
+            0,
+            "model.noise_std: no effect: only the likelihood 'gaussian'",
+        ),
         ("vae", {"model.noise_std": 0.2, "model.likelihood": "gaussian"}, 2, "counts"),
-        ("vae", {"model.beta": 0.0, "model.free_bits": 0.5}, 1, "model.free_bits: no effect: with beta 0"),
-        ("vae", {"train.schedule": "constant", "train.warmup_fraction": 0.5}, 1, "train.warmup_fraction: no effect: only the schedule 'one_cycle'"),
-        ("dcgan", {"model.penalty_share": 0.06}, 0, "no effect: it comes to the same whole number of images"),
+        (
+            "vae",
+            {"model.beta": 0.0, "model.free_bits": 0.5},
+            1,
+            "model.free_bits: no effect: with beta 0",
+        ),
+        (
+            "vae",
+            {"train.schedule": "constant", "train.warmup_fraction": 0.5},
+            1,
+            "train.warmup_fraction: no effect: only the schedule 'one_cycle'",
+        ),
+        (
+            "dcgan",
+            {"model.penalty_share": 0.06},
+            0,
+            "no effect: it comes to the same whole number of images",
+        ),
         ("dcgan", {"model.penalty_share": 0.06, "train.batch_size": 256}, 2, "counts"),
-        ("dcgan", {"model.penalty_share": 0.5, "model.r1_weight": 0.0}, 1, "model.penalty_share: no effect: r1_weight and"),
-        ("dcgan", {"model.label_smoothing": 0.1, "model.loss": "hinge"}, 1, "does not go with the other changes"),
-        ("diffusion", {"model.sampler": "ddim"}, 0, "model.sampler: no effect: 'ddim' without noise"),
-        ("diffusion", {"model.sampler": "heun", "model.num_steps": 1}, 1, "model.sampler: no effect: with one step"),
+        (
+            "dcgan",
+            {"model.penalty_share": 0.5, "model.r1_weight": 0.0},
+            1,
+            "model.penalty_share: no effect: r1_weight and",
+        ),
+        (
+            "dcgan",
+            {"model.label_smoothing": 0.1, "model.loss": "hinge"},
+            1,
+            "does not go with the other changes",
+        ),
+        (
+            "diffusion",
+            {"model.sampler": "ddim"},
+            0,
+            "model.sampler: no effect: 'ddim' without noise",
+        ),
+        (
+            "diffusion",
+            {"model.sampler": "heun", "model.num_steps": 1},
+            1,
+            "model.sampler: no effect: with one step",
+        ),
         ("diffusion", {"model.sampler": "heun", "model.num_steps": 3}, 2, "counts"),
-        ("diffusion", {"model.guidance_scale": 3.0, "model.unlabelled": "null"}, 1, "model.guidance_scale: no effect: samples without labels"),
+        (
+            "diffusion",
+            {"model.guidance_scale": 3.0, "model.unlabelled": "null"},
+            1,
+            "model.guidance_scale: no effect: samples without labels",
+        ),
     ],
 )
 def test_what_a_change_is_worth(family, changes, counted, message):
@@ -129,7 +254,9 @@ def test_changes_must_be_a_dict(changes):
 
 
 def test_only_the_three_families():
-    with pytest.raises(CourseError, match="unknown family of the homework 'gaussian'; valid: dcgan, diffusion, vae"):
+    with pytest.raises(
+        CourseError, match="unknown family of the homework 'gaussian'; valid: dcgan, diffusion, vae"
+    ):
         validate_changes("gaussian", {})
 
 
@@ -141,9 +268,16 @@ def test_the_homework_trains_the_models_of_the_class(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_table_of_the_class_model(family):
     rows = {row["parameter"]: row for row in parameter_rows(family)}
-    assert list(rows) == list(settings_of(family)) and all(row["meaning"] and row["range"] for row in rows.values())
-    assert rows["train.num_epochs"]["counts"].startswith("no: ") and rows["train.schedule"]["range"] == "'one_cycle' or 'cosine' or 'constant'"
-    assert meaning(family, "train.learning_rate") and meaning(family, "x") == meaning("x", "y") == ""
+    assert list(rows) == list(settings_of(family)) and all(
+        row["meaning"] and row["range"] for row in rows.values()
+    )
+    assert (
+        rows["train.num_epochs"]["counts"].startswith("no: ")
+        and rows["train.schedule"]["range"] == "'one_cycle' or 'cosine' or 'constant'"
+    )
+    assert (
+        meaning(family, "train.learning_rate") and meaning(family, "x") == meaning("x", "y") == ""
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -161,8 +295,18 @@ def test_the_table_says_what_the_metadata_of_the_configs_say(family):
 # What settings do, on models that train in a fraction of a second.
 TINY = {
     "vae": {"model.hidden_dims": (8, 8), "model.latent_dim": 3},
-    "dcgan": {"model.generator_width": 4, "model.discriminator_width": 4, "model.latent_dim": 4, "train.batch_size": 64},
-    "diffusion": {"model.channels": (8, 8), "model.embed_dim": 16, "model.num_steps": 3, "train.batch_size": 32},
+    "dcgan": {
+        "model.generator_width": 4,
+        "model.discriminator_width": 4,
+        "model.latent_dim": 4,
+        "train.batch_size": 64,
+    },
+    "diffusion": {
+        "model.channels": (8, 8),
+        "model.embed_dim": 16,
+        "model.num_steps": 3,
+        "train.batch_size": 32,
+    },
 }
 OTHER = {
     "model.network": "conv",
@@ -211,12 +355,18 @@ OTHER = {
     "train.ema_decay": 0.7,
     "train.augmentation": "affine",
 }
-NEEDS = {"model.noise_std": {"model.likelihood": "gaussian"}}  # what a setting needs to have an effect
+# what a setting needs to have an effect
+NEEDS = {"model.noise_std": {"model.likelihood": "gaussian"}}
 
 
 def tiny(family: str, dataset, **changes):
     """Returns an experiment of two epochs of a few steps."""
-    train = replace(homework_preset(family, "smoke").train, num_epochs=2, num_train_images=128, num_validation_images=2)
+    train = replace(
+        homework_preset(family, "smoke").train,
+        num_epochs=2,
+        num_train_images=128,
+        num_validation_images=2,
+    )
     experiment = override(replace(homework_preset(family, "smoke"), train=train), TINY[family])
     return override(experiment, changes).fitted_to(dataset)
 
@@ -224,7 +374,10 @@ def tiny(family: str, dataset, **changes):
 def made(experiment, dataset) -> list[torch.Tensor]:
     """Returns the trained weights and samples as the homework draws them."""
     model = run(experiment, dataset).model
-    return [*model.state_dict().values(), *(part for part in drawn_samples(model, 6, 0) if part is not None)]
+    return [
+        *model.state_dict().values(),
+        *(part for part in drawn_samples(model, 6, 0) if part is not None),
+    ]
 
 
 def same(first, second, grey_levels: int = 0) -> bool:
@@ -233,7 +386,10 @@ def same(first, second, grey_levels: int = 0) -> bool:
     if shapes[0] != shapes[1]:
         return False
     allowed = [grey_levels if part.dtype == torch.uint8 else 0 for part in first]
-    return all((a.double() - b.double()).abs().max() <= limit for a, b, limit in zip(first, second, allowed))
+    return all(
+        (a.double() - b.double()).abs().max() <= limit
+        for a, b, limit in zip(first, second, allowed)
+    )
 
 
 @pytest.mark.parametrize(("family", "name"), EACH_SETTING)
@@ -259,15 +415,22 @@ IDLE = [
 
 
 @pytest.mark.parametrize(("family", "context", "change"), IDLE)
-def test_settings_without_effect_leave_weights_and_samples_as_they_are(family, context, change, dataset):
+def test_settings_without_effect_leave_weights_and_samples_as_they_are(
+    family, context, change, dataset
+):
     before = tiny(family, dataset, **context)
     after = override(before, change)
     assert before != after and effective(before) == effective(after)
-    assert same(made(before, dataset), made(after, dataset), grey_levels=1)  # samplers round differently
+    # samplers round differently
+    assert same(made(before, dataset), made(after, dataset), grey_levels=1)
 
 
 def test_every_rule_of_idle_settings_is_tried():
     """Each rule makes at least one of the pairs above equal."""
     for rule in RULES:
-        tried = [(context, change) for family, context, change in IDLE if rule.family in ("", family) and rule.name in change]
+        tried = [
+            (context, change)
+            for family, context, change in IDLE
+            if rule.family in ("", family) and rule.name in change
+        ]
         assert tried, rule.name

@@ -12,7 +12,14 @@ from pydantic import TypeAdapter, ValidationError
 from submissions import results_dict
 
 from course_utils.base.errors import CourseError
-from course_utils.homework.schema import MAX_RESULTS_BYTES, Results, check_results, read_plan, read_results, read_row
+from course_utils.homework.schema import (
+    MAX_RESULTS_BYTES,
+    Results,
+    check_results,
+    read_plan,
+    read_results,
+    read_row,
+)
 
 ROW = ("experiments", 0, "rows", 0)
 LAST = ("experiments", 1, "rows", 5)
@@ -30,7 +37,10 @@ def test_rows_are_found_by_kind():
     name = next(iter(study.changes))
     assert [row.seed for row in study.of_kind("changed")] == [0, 1, 2]
     assert {row.ablated for row in study.of_kind("ablation", name)} == {name}
-    assert study.rows[0].settings["model.latent_dim"] == study.rows[0].experiment["model"]["latent_dim"]
+    assert (
+        study.rows[0].settings["model.latent_dim"]
+        == study.rows[0].experiment["model"]["latent_dim"]
+    )
 
 
 def test_plans_and_rows_are_read_alone():
@@ -39,7 +49,9 @@ def test_plans_and_rows_are_read_alone():
     assert read_row(row).seed == 0
     plan = {name: value for name, value in study.items() if name != "rows"}
     assert read_plan(json.dumps(plan).encode()).changes == plan["changes"]
-    with pytest.raises(CourseError, match="plan.json: expected no names beyond those of the format, got 'rows'"):
+    with pytest.raises(
+        CourseError, match="plan.json: expected no names beyond those of the format, got 'rows'"
+    ):
         read_plan(json.dumps(study).encode())
 
 
@@ -57,8 +69,16 @@ BROKEN = {
     "escape sequence": (("student",), "\x1b[2J", "without control characters"),
     "half a character": (("student",), "\ud800", "text without halves of characters"),
     "number as student": (("student",), 7, "student: expected text, got 7"),
-    "long text": (("experiments", 0, "prediction"), "a" * 10_001, "experiments[0].prediction: expected at most 10,000 characters"),
-    "no such budget": (("budget",), "huge", "budget: expected one of 'smoke', 'laptop' or 'gpu', got 'huge'"),
+    "long text": (
+        ("experiments", 0, "prediction"),
+        "a" * 10_001,
+        "experiments[0].prediction: expected at most 10,000 characters",
+    ),
+    "no such budget": (
+        ("budget",),
+        "huge",
+        "budget: expected one of 'smoke', 'laptop' or 'gpu', got 'huge'",
+    ),
     "list as budget": (("budget",), ["smoke"], "budget: expected one of"),
     "version as truth": (("version",), True, "version: expected a whole number, got True"),
     "negative seed": (("seeds",), [-1], "seeds[0]: expected at least 0, got -1"),
@@ -70,32 +90,128 @@ BROKEN = {
     "date with a tail": (("created",), "2025-02-03\n", "created: expected a date"),
     "hash": (("dataset", "sha256"), "F" * 64, "64 hexadecimal digits"),
     "family": (("experiments", 0, "family"), "../vae", "a model family such as 'vae'"),
-    "family twice": (("experiments", 1, "family"), "vae", "each family once in its experiments, got 'vae, vae'"),
-    "setting": (("experiments", 0, "changes"), {"model.__class__": 1}, "a dotted name such as 'model.latent_dim', got 'model.__class__'"),
+    "family twice": (
+        ("experiments", 1, "family"),
+        "vae",
+        "each family once in its experiments, got 'vae, vae'",
+    ),
+    "setting": (
+        ("experiments", 0, "changes"),
+        {"model.__class__": 1},
+        "a dotted name such as 'model.latent_dim', got 'model.__class__'",
+    ),
     "deep setting": (("experiments", 0, "changes"), {"a.b.c": 1}, "a dotted name"),
-    "object as value": (("experiments", 0, "changes"), {"model.beta": {"a": 1}}, "text, a number, true, false or null, got an object"),
-    "long list as value": (("experiments", 0, "changes"), {"model.channels": [1] * 21}, "model.channels: expected at most 20 entries, got 21"),
-    "list of lists": (("experiments", 0, "changes"), {"model.channels": [[1]]}, "model.channels[0]: expected text, a number"),
-    "huge value": (("experiments", 0, "changes"), {"model.latent_dim": 10**30}, "model.latent_dim: expected at most 9,007,199,254,740,992, got 1000"),
-    "overflow": (("experiments", 0, "changes"), {"model.beta": 1e200}, "model.beta: expected at most 1,000,000,000,000.0, got 1e+200"),
-    "infinite value": (("experiments", 0, "changes"), {"model.beta": float("inf")}, "model.beta: expected a finite number, got inf"),
-    "many changes": (("experiments", 0, "changes"), {f"model.a{i}": 1 for i in range(51)}, "at most 50 names, got 51"),
-    "kind": ((*ROW, "kind"), "best", "rows[0].kind: expected one of 'baseline', 'changed' or 'ablation'"),
-    "ablation of a baseline": ((*ROW, "ablated"), "model.beta", "expected as 'ablated' of kind 'baseline' null, got 'model.beta'"),
-    "ablation without name": ((*ROW, "kind"), "ablation", "of kind 'ablation' the name that was left out, got None"),
-    "experiment": ((*ROW, "experiment", "code"), "x", "rows[0].experiment: expected no names beyond those of the format, got 'code'"),
-    "NaN": ((*LAST, "metrics", "FID", "value"), float("nan"), "experiments[1].rows[5].metrics.FID.value: expected a finite number"),
-    "NaN error": ((*LAST, "metrics", "FID", "error"), float("nan"), "metrics.FID.error: expected a finite number, got nan"),
-    "negative error": ((*ROW, "metrics", "FID", "error"), -1.0, "metrics.FID.error: expected at least 0.0, got -1.0"),
-    "text as metric": ((*ROW, "metrics", "FID", "value"), "3", "metrics.FID.value: expected a finite number, got '3'"),
-    "truth as metric": ((*ROW, "metrics", "FID", "value"), True, "metrics.FID.value: expected a finite number, got True"),
-    "formula": ((*ROW, "metrics"), {"$\\frac{": {"value": 1.0, "error": None, "num_images": 1}}, "a name such as 'FID'"),
-    "negative time": ((*ROW, "training_seconds"), -1, "training_seconds: expected at least 0.0, got -1"),
-    "long history": ((*ROW, "history", "train.loss"), [1.0] * 201, "history.train.loss: expected at most 200 entries, got 201"),
-    "NaN in history": ((*ROW, "history", "train.loss"), [1.0, float("nan")], "history.train.loss[1]: expected a finite number"),
+    "object as value": (
+        ("experiments", 0, "changes"),
+        {"model.beta": {"a": 1}},
+        "text, a number, true, false or null, got an object",
+    ),
+    "long list as value": (
+        ("experiments", 0, "changes"),
+        {"model.channels": [1] * 21},
+        "model.channels: expected at most 20 entries, got 21",
+    ),
+    "list of lists": (
+        ("experiments", 0, "changes"),
+        {"model.channels": [[1]]},
+        "model.channels[0]: expected text, a number",
+    ),
+    "huge value": (
+        ("experiments", 0, "changes"),
+        {"model.latent_dim": 10**30},
+        "model.latent_dim: expected at most 9,007,199,254,740,992, got 1000",
+    ),
+    "overflow": (
+        ("experiments", 0, "changes"),
+        {"model.beta": 1e200},
+        "model.beta: expected at most 1,000,000,000,000.0, got 1e+200",
+    ),
+    "infinite value": (
+        ("experiments", 0, "changes"),
+        {"model.beta": float("inf")},
+        "model.beta: expected a finite number, got inf",
+    ),
+    "many changes": (
+        ("experiments", 0, "changes"),
+        {f"model.a{i}": 1 for i in range(51)},
+        "at most 50 names, got 51",
+    ),
+    "kind": (
+        (*ROW, "kind"),
+        "best",
+        "rows[0].kind: expected one of 'baseline', 'changed' or 'ablation'",
+    ),
+    "ablation of a baseline": (
+        (*ROW, "ablated"),
+        "model.beta",
+        "expected as 'ablated' of kind 'baseline' null, got 'model.beta'",
+    ),
+    "ablation without name": (
+        (*ROW, "kind"),
+        "ablation",
+        "of kind 'ablation' the name that was left out, got None",
+    ),
+    "experiment": (
+        (*ROW, "experiment", "code"),
+        "x",
+        "rows[0].experiment: expected no names beyond those of the format, got 'code'",
+    ),
+    "NaN": (
+        (*LAST, "metrics", "FID", "value"),
+        float("nan"),
+        "experiments[1].rows[5].metrics.FID.value: expected a finite number",
+    ),
+    "NaN error": (
+        (*LAST, "metrics", "FID", "error"),
+        float("nan"),
+        "metrics.FID.error: expected a finite number, got nan",
+    ),
+    "negative error": (
+        (*ROW, "metrics", "FID", "error"),
+        -1.0,
+        "metrics.FID.error: expected at least 0.0, got -1.0",
+    ),
+    "text as metric": (
+        (*ROW, "metrics", "FID", "value"),
+        "3",
+        "metrics.FID.value: expected a finite number, got '3'",
+    ),
+    "truth as metric": (
+        (*ROW, "metrics", "FID", "value"),
+        True,
+        "metrics.FID.value: expected a finite number, got True",
+    ),
+    "formula": (
+        (*ROW, "metrics"),
+        {"$\\frac{": {"value": 1.0, "error": None, "num_images": 1}},
+        "a name such as 'FID'",
+    ),
+    "negative time": (
+        (*ROW, "training_seconds"),
+        -1,
+        "training_seconds: expected at least 0.0, got -1",
+    ),
+    "long history": (
+        (*ROW, "history", "train.loss"),
+        [1.0] * 201,
+        "history.train.loss: expected at most 200 entries, got 201",
+    ),
+    "NaN in history": (
+        (*ROW, "history", "train.loss"),
+        [1.0, float("nan")],
+        "history.train.loss[1]: expected a finite number",
+    ),
     "many columns": ((*ROW, "history"), {f"c{i}": [] for i in range(41)}, "at most 40 names"),
-    "many rows": (("experiments", 0, "rows"), [results_dict()["experiments"][0]["rows"][0]] * 201, "rows: expected at most 200 entries, got 201"),
-    "many rows in all": (("experiments", 0, "rows"), [results_dict()["experiments"][0]["rows"][0]] * 198, "expected at most 200 rows, got 204"),
+    "many rows": (
+        ("experiments", 0, "rows"),
+        [results_dict()["experiments"][0]["rows"][0]] * 201,
+        "rows: expected at most 200 entries, got 201",
+    ),
+    "many rows in all": (
+        ("experiments", 0, "rows"),
+        [results_dict()["experiments"][0]["rows"][0]] * 198,
+        "expected at most 200 rows, got 204",
+    ),
 }
 
 
@@ -133,10 +249,19 @@ def test_ten_thousand_names_and_one_of_them_twice():
 
 
 MANY = {
-    "names": ("{" + ",".join(f'"a{index}":0' for index in range(50_000)) + "}", "expected at most 1,000 names"),
+    "names": (
+        "{" + ",".join(f'"a{index}":0' for index in range(50_000)) + "}",
+        "expected at most 1,000 names",
+    ),
     "entries": ("[" + "0," * 200_000 + "0]", "expected an object, got a list"),
-    "wrong seeds": (json.dumps(results_dict(seeds=["x"] * 100_000)), "seeds[0]: expected a whole number, got 'x'"),
-    "wrong rows": (json.dumps(results_dict(experiments=[{"rows": [0] * 100_000}] * 2)), "expected the name 'family'"),
+    "wrong seeds": (
+        json.dumps(results_dict(seeds=["x"] * 100_000)),
+        "seeds[0]: expected a whole number, got 'x'",
+    ),
+    "wrong rows": (
+        json.dumps(results_dict(experiments=[{"rows": [0] * 100_000}] * 2)),
+        "expected the name 'family'",
+    ),
     "endless name": ('{"' + "a" * 4_000_000 + '": 1}', "expected the name 'version'"),
     "half a character as name": ('{"\\ud800": 1}', "text without halves of characters"),
 }
@@ -153,7 +278,10 @@ def test_many_faults_are_told_in_one_short_line(trouble):
 
 def test_only_the_first_of_many_faults_is_kept():
     """Else a file of 5 MB could hold a million of them, and take a gigabyte."""
-    wrong = {**results_dict()["experiments"][0]["rows"][0], "history": {f"c{i}": ["x"] * 200 for i in range(40)}}
+    wrong = {
+        **results_dict()["experiments"][0]["rows"][0],
+        "history": {f"c{i}": ["x"] * 200 for i in range(40)},
+    }
     study = {**results_dict()["experiments"][0], "rows": [wrong] * 200}
     with pytest.raises(ValidationError) as found:
         TypeAdapter(Results).validate_python(results_dict(experiments=[study] * 6))
@@ -166,7 +294,11 @@ def test_names_in_messages_are_escaped_and_cut():
     values["experiments"][0]["changes"] = {"<b>": [[]]}
     with pytest.raises(CourseError) as refusal:
         check_results(values)
-    assert str(refusal.value) == "results.json.experiments[0].changes, a name: expected a dotted name such as 'model.latent_dim', got '<b>'."
+    assert (
+        str(refusal.value)
+        == "results.json.experiments[0].changes, a name: expected a dotted name such as"
+        " 'model.latent_dim', got '<b>'."
+    )
     values["experiments"][0]["changes"] = {}
     with pytest.raises(CourseError, match="metrics, a name: expected a name such as") as refusal:
         check_results(values)
@@ -174,14 +306,28 @@ def test_names_in_messages_are_escaped_and_cut():
 
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=8)
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+values = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+FUZZ = settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
 
 
 def places(value, path=()):
     """Yields the path to everything inside a value."""
     yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for name, inner in items:
         yield from places(inner, (*path, name))
 
@@ -212,7 +358,10 @@ def test_anything_anywhere_is_read_or_refused(path, value, rename):
 
 
 @FUZZ
-@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass"))
+)
 def test_any_bytes_are_read_or_refused(data):
     with pytest.raises(CourseError):
         read_results(data)

@@ -1,4 +1,6 @@
-"""A student's path through one model: folder, plan, runs, tables, pictures, texts; what comes too early, and what can no longer be changed."""
+"""A student's path through one model: folder, plan, runs, tables, pictures, texts; what comes too
+early, and what can no longer be changed.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +39,26 @@ def planned(vae_place):
 def test_new_makes_a_folder_that_the_reader_understands(tmp_path):
     new_homework(tmp_path / "mine", "A. Student", "strokes", "laptop", (3, 4))
     about = read_json(tmp_path / "mine" / "homework.json")
-    expected = {"version": 1, "student": "A. Student", "dataset": "strokes", "budget": "laptop", "seeds": [3, 4]}
+    expected = {
+        "version": 1,
+        "student": "A. Student",
+        "dataset": "strokes",
+        "budget": "laptop",
+        "seeds": [3, 4],
+    }
     assert {name: about[name] for name in expected} == expected
     vae_place = study_folder(tmp_path / "mine", "dcgan")
-    assert (vae_place.dataset_name, vae_place.budget, vae_place.seeds, vae_place.plan(), vae_place.rows()) == ("strokes", "laptop", (3, 4), None, [])
-    assert find_homework(tmp_path / "mine" / "dcgan") == tmp_path / "mine" and find_homework(tmp_path) is None
+    assert (
+        vae_place.dataset_name,
+        vae_place.budget,
+        vae_place.seeds,
+        vae_place.plan(),
+        vae_place.rows(),
+    ) == ("strokes", "laptop", (3, 4), None, [])
+    assert (
+        find_homework(tmp_path / "mine" / "dcgan") == tmp_path / "mine"
+        and find_homework(tmp_path) is None
+    )
 
 
 def test_new_copies_the_notebooks_and_overwrites_none(tmp_path, monkeypatch):
@@ -51,7 +68,9 @@ def test_new_copies_the_notebooks_and_overwrites_none(tmp_path, monkeypatch):
     monkeypatch.setattr("course_utils.homework.study.course_root", lambda: tmp_path / "course")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "vae.ipynb").write_text("my own work")
-    assert [path.name for path in new_homework(tmp_path / "mine", "A", "strokes", "smoke")] == ["report.ipynb"]
+    assert [path.name for path in new_homework(tmp_path / "mine", "A", "strokes", "smoke")] == [
+        "report.ipynb"
+    ]
     assert (tmp_path / "mine" / "vae.ipynb").read_text() == "my own work"
 
 
@@ -80,10 +99,22 @@ def test_new_never_replaces_a_homework(vae_place):
 @pytest.mark.parametrize(
     ("changes", "prediction", "message"),
     [
-        (CHANGES, "", "vae: the prediction: expected a text, got an empty one. Write what you expect"),
+        (
+            CHANGES,
+            "",
+            "vae: the prediction: expected a text, got an empty one. Write what you expect",
+        ),
         (CHANGES, "FID rises", "the prediction: expected at least 8 words"),
-        ({"model.latent_dim": 3}, PREDICTION, "expected at least 3 changes that count, got 1: nothing else is changed"),
-        ({**CHANGES, "model.beta": 1.0}, PREDICTION, "got 2: model.beta: no effect: 1.0 is the value in class"),
+        (
+            {"model.latent_dim": 3},
+            PREDICTION,
+            "expected at least 3 changes that count, got 1: nothing else is changed",
+        ),
+        (
+            {**CHANGES, "model.beta": 1.0},
+            PREDICTION,
+            "got 2: model.beta: no effect: 1.0 is the value in class",
+        ),
         ({**CHANGES, "model.depth": 3}, PREDICTION, "model.depth: unknown parameter"),
     ],
 )
@@ -113,8 +144,14 @@ def test_the_plan_may_change_until_something_ran(vae_place, few_strokes):
     assert other != first and vae_place.plan() == other
     run_study(vae_place, few_strokes)
     assert make_plan(vae_place, {**CHANGES, "model.beta": 2.0}, PREDICTION) == other
-    for changes, prediction in ((CHANGES, PREDICTION), ({**CHANGES, "model.beta": 2.0}, PREDICTION + " I knew it.")):
-        with pytest.raises(CourseError, match="the changed model has run, so changes and prediction stay as they were planned"):
+    for changes, prediction in (
+        (CHANGES, PREDICTION),
+        ({**CHANGES, "model.beta": 2.0}, PREDICTION + " I knew it."),
+    ):
+        with pytest.raises(
+            CourseError,
+            match="the changed model has run, so changes and prediction stay as they were planned",
+        ):
             make_plan(vae_place, changes, prediction)
     assert vae_place.plan() == other
 
@@ -122,12 +159,16 @@ def test_the_plan_may_change_until_something_ran(vae_place, few_strokes):
 def test_the_whole_path_meets_the_rule_of_its_model(vae_place, few_strokes, capsys):
     planned(vae_place)
     rows = run_study(vae_place, few_strokes)
-    assert [(row["seed"], row["kind"]) for row in rows] == [(seed, kind) for seed in (0, 1, 2) for kind in ("baseline", "changed")]
+    assert [(row["seed"], row["kind"]) for row in rows] == [
+        (seed, kind) for seed in (0, 1, 2) for kind in ("baseline", "changed")
+    ]
     for line in vae_place.rows_path.read_bytes().splitlines():
         read_row(line)  # the schema of what is handed in
     write_texts(vae_place, OBSERVATION, EXPLANATION)
     verdict = check_rule(gather_results(vae_place.folder, few_strokes.sha256))
-    assert [point for point in verdict.points if not point.ok and point.name != "models"] == [], str(verdict)
+    assert [point for point in verdict.points if not point.ok and point.name != "models"] == [], (
+        str(verdict)
+    )
     again = run_study(vae_place, few_strokes)
     assert again == rows and "6 runs, 6 of them finished before" in capsys.readouterr().out
 
@@ -140,36 +181,97 @@ def test_effects_are_over_the_seeds_that_both_have(vae_place, few_strokes):
     effects = {effect.comparison.name: effect for effect in effects_of(vae_place, CHANGES)}
     assert effects["FID"].comparison.num_seeds == (3, 3) and effects["KL"].info.better == ""
     kl = effects["KL"].comparison
-    assert effects["KL"].verdict == (f"real: {'higher' if kl.changed.value > kl.baseline.value else 'lower'}" if kl.verdict else "within noise")
-    likelihood = {effect.comparison.name: effect.verdict for effect in effects_of(vae_place, {"model.likelihood": "gaussian"})}
-    assert likelihood["negative ELBO"] == "not comparable: model.likelihood changes its meaning" and "not comparable" not in likelihood["FID"]
+    assert effects["KL"].verdict == (
+        f"real: {'higher' if kl.changed.value > kl.baseline.value else 'lower'}"
+        if kl.verdict
+        else "within noise"
+    )
+    likelihood = {
+        effect.comparison.name: effect.verdict
+        for effect in effects_of(vae_place, {"model.likelihood": "gaussian"})
+    }
+    assert (
+        likelihood["negative ELBO"] == "not comparable: model.likelihood changes its meaning"
+        and "not comparable" not in likelihood["FID"]
+    )
 
 
 def test_better_and_worse_follow_the_metric(vae_place, few_strokes):
     planned(vae_place)
     for kind, shift in (("baseline", 0.0), ("changed", 1.0)):
         for seed in (0, 1, 2):
-            metrics = {name: {"value": 5 + shift + seed / 100, "error": 0.01, "num_images": 200} for name in ("FID", "precision", "diversity")}
-            row = {name: "" for name in ("experiment", "key", "started", "finished", "machine", "training_seconds", "sampling_seconds", "history")}
+            metrics = {
+                name: {"value": 5 + shift + seed / 100, "error": 0.01, "num_images": 200}
+                for name in ("FID", "precision", "diversity")
+            }
+            row = {
+                name: ""
+                for name in (
+                    "experiment",
+                    "key",
+                    "started",
+                    "finished",
+                    "machine",
+                    "training_seconds",
+                    "sampling_seconds",
+                    "history",
+                )
+            }
             vae_place.rows_path.parent.mkdir(exist_ok=True)
             with open(vae_place.rows_path, "a") as stream:
-                stream.write(json.dumps({**row, "kind": kind, "ablated": None, "seed": seed, "metrics": metrics}) + "\n")
+                stream.write(
+                    json.dumps(
+                        {**row, "kind": kind, "ablated": None, "seed": seed, "metrics": metrics}
+                    )
+                    + "\n"
+                )
     verdicts = {effect.comparison.name: effect.verdict for effect in effects_of(vae_place, CHANGES)}
-    assert verdicts == {"FID": "real: worse", "precision": "real: better", "diversity": "real: higher"}
+    assert verdicts == {
+        "FID": "real: worse",
+        "precision": "real: better",
+        "diversity": "real: higher",
+    }
 
 
 def test_one_change_at_a_time_is_left_out(vae_place, few_strokes):
     planned(vae_place)
     rows = run_study(vae_place, few_strokes, ablate=True)
-    left_out = [(row["ablated"], row["experiment"]["model"]["beta"]) for row in rows if row["kind"] == "ablation" and row["seed"] == 0]
-    assert left_out == [("model.latent_dim", 4.0), ("model.beta", 1.0), ("train.learning_rate", 4.0)]
+    left_out = [
+        (row["ablated"], row["experiment"]["model"]["beta"])
+        for row in rows
+        if row["kind"] == "ablation" and row["seed"] == 0
+    ]
+    assert left_out == [
+        ("model.latent_dim", 4.0),
+        ("model.beta", 1.0),
+        ("train.learning_rate", 4.0),
+    ]
     assert set(ablation_effects(vae_place, list(CHANGES))) == set(CHANGES)
 
 
 def test_what_the_others_need_cannot_be_left_out(capsys):
-    found = ablations("vae", "smoke", {"model.likelihood": "bernoulli", "model.num_importance_samples": 3, "model.latent_dim": 3, "model.beta": 1.0})
-    assert [variant.ablated for variant in found] == ["model.likelihood", "model.num_importance_samples", "model.latent_dim", "model.beta"]
-    conv = {"model.network": "conv", "model.hidden_dims": [8, 16], "model.latent_dim": 3, "train.batch_size": 64}
+    found = ablations(
+        "vae",
+        "smoke",
+        {
+            "model.likelihood": "bernoulli",
+            "model.num_importance_samples": 3,
+            "model.latent_dim": 3,
+            "model.beta": 1.0,
+        },
+    )
+    assert [variant.ablated for variant in found] == [
+        "model.likelihood",
+        "model.num_importance_samples",
+        "model.latent_dim",
+        "model.beta",
+    ]
+    conv = {
+        "model.network": "conv",
+        "model.hidden_dims": [8, 16],
+        "model.latent_dim": 3,
+        "train.batch_size": 64,
+    }
     assert len(ablations("vae", "smoke", conv)) == 4
     three = {"model.hidden_dims": [8, 16, 8], "model.network": "mlp", "model.latent_dim": 3}
     assert len(ablations("vae", "smoke", three)) == 3 and capsys.readouterr().out == ""
@@ -182,36 +284,60 @@ def test_texts_come_after_the_runs_and_say_something(vae_place, few_strokes):
     run_study(vae_place, few_strokes)
     with pytest.raises(CourseError, match="the explanation: expected a text"):
         write_texts(vae_place, OBSERVATION, "")
-    assert write_texts(vae_place, OBSERVATION, EXPLANATION).prediction == PREDICTION == vae_place.plan().prediction
+    assert (
+        write_texts(vae_place, OBSERVATION, EXPLANATION).prediction
+        == PREDICTION
+        == vae_place.plan().prediction
+    )
 
 
 def test_starting_over_keeps_everything_aside(vae_place, few_strokes):
     planned(vae_place)
     run_study(vae_place, few_strokes)
     kept = start_over(vae_place)
-    assert vae_place.plan() is None and vae_place.rows() == [] and (kept / "rows.jsonl").exists() and kept.name == "vae-1"
+    assert (
+        vae_place.plan() is None
+        and vae_place.rows() == []
+        and (kept / "rows.jsonl").exists()
+        and kept.name == "vae-1"
+    )
     make_plan(vae_place, {**CHANGES, "model.beta": 2.0}, PREDICTION)
     assert start_over(vae_place).name == "vae-2"
     with pytest.raises(CourseError, match="nothing to start over from"):
         start_over(vae_place)
-    assert gather_results(vae_place.folder, few_strokes.sha256).experiments == ()  # what is aside is not handed in
+    # what is aside is not handed in
+    assert gather_results(vae_place.folder, few_strokes.sha256).experiments == ()
 
 
 def test_other_data_than_the_homeworks_are_refused(vae_place, dataset):
     planned(vae_place)
-    with pytest.raises(CourseError, match="expected the dataset 'strokes' of its homework.json, got 'blobs'"):
+    with pytest.raises(
+        CourseError, match="expected the dataset 'strokes' of its homework.json, got 'blobs'"
+    ):
         run_study(vae_place, dataset)
 
 
 # What the notebooks call.
 
 
-def test_a_notebook_runs_from_top_to_bottom_before_anything_is_chosen(vae_place, few_strokes, capsys):
+def test_a_notebook_runs_from_top_to_bottom_before_anything_is_chosen(
+    vae_place, few_strokes, capsys
+):
     own = student.open_homework("vae", vae_place.folder)
     assert "Homework(vae on strokes, budget smoke, seeds 0, 1, 2" in repr(own)
-    assert "model.latent_dim" in repr(own.parameters()) and "<table" in own.parameters()._repr_html_()
+    assert (
+        "model.latent_dim" in repr(own.parameters()) and "<table" in own.parameters()._repr_html_()
+    )
     own.check({})
-    assert [own.plan({}, ""), own.run(), own.table(), own.show("curves"), own.ablate(), own.ablation_table(), own.write("", "")] == [None] * 7
+    assert [
+        own.plan({}, ""),
+        own.run(),
+        own.table(),
+        own.show("curves"),
+        own.ablate(),
+        own.ablation_table(),
+        own.write("", ""),
+    ] == [None] * 7
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not yet: ")]
     assert len(lines) == 7 and "0 of 3" not in lines[0]
     with pytest.raises(CourseError, match="expected a dict"):
@@ -224,13 +350,23 @@ def test_the_notebooks_path(vae_place, few_strokes, capsys):
     assert "3 of 3 parameters count" in capsys.readouterr().out
     own.plan(CHANGES, PREDICTION)
     own.run()
-    assert {"curves", "samples", "reconstructions", "latent-map-class-model", "latent-map-changed-model"} == set(own.picture_names)
+    assert {
+        "curves",
+        "samples",
+        "reconstructions",
+        "latent-map-class-model",
+        "latent-map-changed-model",
+    } == set(own.picture_names)
     saved = {path.name for path in vae_place.samples_path.iterdir()}
     assert saved == {f"{name}.png" for name in own.picture_names}
     table = own.table()
     assert "within noise" in repr(table) or "real" in repr(table)
     assert "negative ELBO (nats an image)" in table.frame.index
-    assert own.show("nothing of that name") is None and "there is no picture 'nothing of that name'; choose one of curves" in capsys.readouterr().out
+    assert (
+        own.show("nothing of that name") is None
+        and "there is no picture 'nothing of that name'; choose one of curves"
+        in capsys.readouterr().out
+    )
     own.ablate()
     assert list(own.ablation_table().frame.index) == list(CHANGES)
     assert own.write(OBSERVATION, EXPLANATION).observation == OBSERVATION
@@ -238,7 +374,9 @@ def test_the_notebooks_path(vae_place, few_strokes, capsys):
     assert "kept in" in capsys.readouterr().out
 
 
-def test_without_a_homework_one_tries_out_in_a_folder_of_its_own(tmp_path, few_strokes, monkeypatch, capsys):
+def test_without_a_homework_one_tries_out_in_a_folder_of_its_own(
+    tmp_path, few_strokes, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     own = student.open_homework("vae")
     assert own.place.folder == tmp_path / "runs" / "homework-trial" and own.place.budget == "smoke"
@@ -247,7 +385,10 @@ def test_without_a_homework_one_tries_out_in_a_folder_of_its_own(tmp_path, few_s
     verdict = student.check_homework()
     assert not verdict and "expected changes in 2 models, got none" in str(verdict)
     student.report_homework()
-    assert "the rule is not met yet" in capsys.readouterr().out and (own.place.folder / "submission.zip").exists()
+    assert (
+        "the rule is not met yet" in capsys.readouterr().out
+        and (own.place.folder / "submission.zip").exists()
+    )
     assert student.check_homework(tmp_path) is None and "not yet: " in capsys.readouterr().out
 
 
@@ -259,14 +400,24 @@ def test_pictures_of_the_other_families(family, few_strokes, tmp_path):
         "dcgan": {"model.generator_width": 4, "model.discriminator_width": 4},
         "diffusion": {"model.channels": (8, 8), "model.embed_dim": 16},
     }[family]
-    smoke = override(budgets.homework_preset(family, "smoke"), {**small, "train.num_train_images": 64, "train.num_epochs": 2})
+    smoke = override(
+        budgets.homework_preset(family, "smoke"),
+        {**small, "train.num_train_images": 64, "train.num_epochs": 2},
+    )
     runs = {
         "class model": study_run(smoke, few_strokes),
         "changed model": study_run(override(smoke, {"train.learning_rate": 1e-3}), few_strokes),
     }
     found = pictures(runs, few_strokes, 50)
-    assert set(found) == {"curves", "samples", {"dcgan": "class-shares", "diffusion": "fid-over-steps"}[family]}
-    assert all(len(picture.alt) > 40 and picture.alt.count("class model") == 1 for picture in found.values())
+    assert set(found) == {
+        "curves",
+        "samples",
+        {"dcgan": "class-shares", "diffusion": "fid-over-steps"}[family],
+    }
+    assert all(
+        len(picture.alt) > 40 and picture.alt.count("class model") == 1
+        for picture in found.values()
+    )
 
 
 def study_run(experiment, dataset):
@@ -276,5 +427,7 @@ def study_run(experiment, dataset):
 
 
 def test_the_module_of_the_runs_is_the_one_that_was_patched():
-    """`few_strokes` patches names in these modules; a renamed one would silently train the real models."""
+    """`few_strokes` patches names in these modules; a renamed one would silently train the real
+    models.
+    """
     assert study.homework_preset is budgets.homework_preset

@@ -1,4 +1,6 @@
-"""The exact posterior against a dense computation of its own, against Bayes' rule on a grid, and against its own draws."""
+"""The exact posterior against a dense computation of its own, against Bayes' rule on a grid, and
+against its own draws.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def measured(prior, problem, num=4):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_posterior_is_the_conditional_of_the_joint_gaussian(name):
-    """x and y are jointly Gaussian in each component; NumPy conditions them by the block inverse of the joint precision."""
+    """x and y are jointly Gaussian in each component; NumPy conditions them by the block inverse of
+    the joint precision.
+    """
     prior, problem = mixture(), make_problem(name, SHAPE, 0.2)
     y = measured(prior, problem)
     posterior = exact_posterior(prior, problem, y)
@@ -47,15 +51,22 @@ def test_posterior_is_the_conditional_of_the_joint_gaussian(name):
     for k in range(NUM_COMPONENTS):
         mean, cov = prior.means[k].numpy(), prior.covariances[k].numpy()
         precision = np.linalg.inv(cov) + a.T @ a / 0.2**2
-        expected = np.linalg.solve(precision, (np.linalg.inv(cov) @ mean)[:, None] + a.T @ flat.T / 0.2**2).T
+        expected = np.linalg.solve(
+            precision, (np.linalg.inv(cov) @ mean)[:, None] + a.T @ flat.T / 0.2**2
+        ).T
         np.testing.assert_allclose(posterior.means[:, k], expected, atol=1e-8)
         np.testing.assert_allclose(posterior.covariances[k], np.linalg.inv(precision), atol=1e-8)
     joint = [
         prior.shares[k].item()
-        * multivariate_normal(a @ prior.means[k].numpy(), a @ prior.covariances[k].numpy() @ a.T + 0.04 * np.eye(len(a))).pdf(flat)
+        * multivariate_normal(
+            a @ prior.means[k].numpy(),
+            a @ prior.covariances[k].numpy() @ a.T + 0.04 * np.eye(len(a)),
+        ).pdf(flat)
         for k in range(NUM_COMPONENTS)
     ]
-    np.testing.assert_allclose(posterior.shares, np.array(joint).T / np.sum(joint, 0)[:, None], atol=1e-8)
+    np.testing.assert_allclose(
+        posterior.shares, np.array(joint).T / np.sum(joint, 0)[:, None], atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("name", ["inpaint-half", "super-resolution"])
@@ -64,13 +75,18 @@ def test_mean_and_covariance_are_those_of_weighted_prior_draws(name):
     prior, problem = mixture(), make_problem(name, SHAPE, 1.0)
     y = measured(prior, problem, 1)
     draws = prior.sample(200_000, make_rng(5))[0]
-    weights = (-0.5 * problem.misfit(draws.view(-1, 1, *SHAPE), y)[:, 0].square() * y[0].numel()).softmax(0)
+    weights = (
+        -0.5 * problem.misfit(draws.view(-1, 1, *SHAPE), y)[:, 0].square() * y[0].numel()
+    ).softmax(0)
     posterior, effective = exact_posterior(prior, problem, y), 1 / weights.square().sum().item()
     mean = weights @ draws
     covariance = (draws - mean).T @ (weights[:, None] * (draws - mean))
     spread = posterior.std()[0].flatten()
     assert ((posterior.mean()[0].flatten() - mean).abs() < 5 * spread / math.sqrt(effective)).all()
-    assert ((posterior.covariance(0) - covariance).abs() < 7 * spread[:, None] * spread / math.sqrt(effective)).all()
+    assert (
+        (posterior.covariance(0) - covariance).abs()
+        < 7 * spread[:, None] * spread / math.sqrt(effective)
+    ).all()
     torch.testing.assert_close(posterior.covariance(0).diagonal().sqrt(), spread)
 
 
@@ -83,8 +99,12 @@ def test_draws_have_the_posteriors_mean_and_covariance():
     for index in range(2):
         own, covariance = draws[:, index].flatten(1), posterior.covariance(index)
         spread = covariance.diagonal().sqrt()
-        assert ((own.mean(0) - posterior.mean()[index].flatten()).abs() < 5 * spread / math.sqrt(num)).all()
-        assert ((own.T.cov() - covariance).abs() < 8 * spread[:, None] * spread / math.sqrt(num)).all()
+        assert (
+            (own.mean(0) - posterior.mean()[index].flatten()).abs() < 5 * spread / math.sqrt(num)
+        ).all()
+        assert (
+            (own.T.cov() - covariance).abs() < 8 * spread[:, None] * spread / math.sqrt(num)
+        ).all()
     assert torch.equal(posterior.sample(3, make_rng(4)), posterior.sample(3, make_rng(4)))
 
 

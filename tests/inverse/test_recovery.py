@@ -1,4 +1,6 @@
-"""`recover` on every family and method, `judge`, and the regressor; the exact method against the Gaussian's own way to fill in pixels."""
+"""`recover` on every family and method, `judge`, and the regressor; the exact method against the
+Gaussian's own way to fill in pixels.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from course_utils.inverse import solve as recovery
 from course_utils.inverse.exact import exact_posterior
 from course_utils.inverse.problems import PROBLEMS, make_problem
 from course_utils.inverse.regressor import RegressorConfig
-from course_utils.inverse.solve import FAVOURITES, METHODS, check_method, gaussian_prior, recover, score_recoveries
+from course_utils.inverse.solve import (
+    FAVOURITES,
+    METHODS,
+    check_method,
+    gaussian_prior,
+    recover,
+    score_recoveries,
+)
 from course_utils.metrics.features import pixel_extractor
 from course_utils.models.base import Batch
 from course_utils.models.gaussian import fit_class_gaussians
@@ -53,26 +62,50 @@ def question(name="inpaint-half", num=3, **options):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_answers_alike_for_equal_seeds(method):
     model, (problem, y) = untrained(METHODS[method].family), question()
-    first, second, other = (recover(model, problem, y, 2, method=method, rng=make_rng(seed), **QUICK.get(method, {})) for seed in (0, 0, 1))
-    assert first.shape == (2, 3, *SHAPE) and first.dtype == torch.float32 and not first.requires_grad
+    first, second, other = (
+        recover(model, problem, y, 2, method=method, rng=make_rng(seed), **QUICK.get(method, {}))
+        for seed in (0, 0, 1)
+    )
+    assert (
+        first.shape == (2, 3, *SHAPE) and first.dtype == torch.float32 and not first.requires_grad
+    )
     check_signed(first.flatten(0, 1))
     assert torch.equal(first, second)
     assert torch.equal(first, other) == torch.equal(first[0], first[1]) == (method == "regressor")
 
 
-@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.family == "diffusion"])
+@pytest.mark.parametrize(
+    "method", [name for name, one in METHODS.items() if one.family == "diffusion"]
+)
 def test_batches_have_no_influence(method, monkeypatch):
     model, (problem, y) = untrained("diffusion"), question()
     whole = recover(model, problem, y, 2, method=method, rng=make_rng(0), **QUICK[method])
     monkeypatch.setattr(recovery, "ROWS_PER_CALL", 2)
-    torch.testing.assert_close(recover(model, problem, y, 2, method=method, rng=make_rng(0), **QUICK[method]), whole, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        recover(model, problem, y, 2, method=method, rng=make_rng(0), **QUICK[method]),
+        whole,
+        atol=1e-4,
+        rtol=0,
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in PROBLEMS if name != "colourise"])
 @pytest.mark.parametrize("method", ["exact", "vae-search", "dps", "tweedie"])
 def test_general_methods_take_every_problem(method, name):
     problem, y = question(name)
-    assert recover(untrained(METHODS[method].family), problem, y, 2, method=method, rng=make_rng(0), **QUICK.get(method, {})).isfinite().all()
+    assert (
+        recover(
+            untrained(METHODS[method].family),
+            problem,
+            y,
+            2,
+            method=method,
+            rng=make_rng(0),
+            **QUICK.get(method, {}),
+        )
+        .isfinite()
+        .all()
+    )
 
 
 def test_exact_agrees_with_the_gaussians_own_conditional():
@@ -87,14 +120,20 @@ def test_exact_agrees_with_the_gaussians_own_conditional():
 
 
 def test_a_trained_vae_explains_what_it_has_decoded():
-    """Measurements of the decoder's own images: the search has to find images that explain them about as well as the truth does."""
+    """Measurements of the decoder's own images: the search has to find images that explain them
+    about as well as the truth does.
+    """
     model, problem = untrained("vae"), make_problem("inpaint-half", SHAPE, 0.02)
     with torch.no_grad():
         model.decoder[0][-1].weight.mul_(20)  # an untrained decoder hardly looks at z
     truths = model.sample(3, rng=make_rng(2))
     y = problem.measure(truths, make_rng(3))
     found = recover(model, problem, y, 2, rng=make_rng(4), model_std=0.0, num_steps=200)
-    assert problem.misfit(found, y).max() < 1.2 < problem.misfit(model.sample(3, rng=make_rng(5)), y).min()
+    assert (
+        problem.misfit(found, y).max()
+        < 1.2
+        < problem.misfit(model.sample(3, rng=make_rng(5)), y).min()
+    )
 
 
 def test_the_regressor_learns_its_problem_and_refuses_others():
@@ -128,11 +167,21 @@ def test_every_problem_has_a_regressor_preset():
 def test_judge_measures_what_it_says():
     problem, y = question("denoise", num=8, noise_std=0.5)
     solutions = torch.stack([TRUTHS, TRUTHS.clone()])
-    found = score_recoveries(solutions + 0, TRUTHS, problem, y, extractor=pixel_extractor(), real=DATA.train_images)
+    found = score_recoveries(
+        solutions + 0, TRUTHS, problem, y, extractor=pixel_extractor(), real=DATA.train_images
+    )
     assert found["misfit"].value == pytest.approx(1, abs=0.1) and found["pixel std"].value == 0
-    assert found["PSNR"].value == float("inf") and found["SSIM of the mean"].value == pytest.approx(1)
-    assert found["FID"].value == found["FID of the mean"].value and found["FID"].extractor == "pixels" and found["FID"].size_matters
-    assert "FID" not in score_recoveries(solutions, TRUTHS, problem, y) and "pixel std" not in score_recoveries(solutions[:1], TRUTHS, problem, y)
+    assert found["PSNR"].value == float("inf") and found["SSIM of the mean"].value == pytest.approx(
+        1
+    )
+    assert (
+        found["FID"].value == found["FID of the mean"].value
+        and found["FID"].extractor == "pixels"
+        and found["FID"].size_matters
+    )
+    assert "FID" not in score_recoveries(
+        solutions, TRUTHS, problem, y
+    ) and "pixel std" not in score_recoveries(solutions[:1], TRUTHS, problem, y)
 
 
 def test_methods_and_favourites_cover_the_same_families():
@@ -141,12 +190,30 @@ def test_methods_and_favourites_cover_the_same_families():
 
 
 BAD = {
-    "unknown": (lambda: check_method("diffusion", "dsp"), "unknown method for a diffusion 'dsp'; valid: dps, pi-gdm"),
-    "other family": (lambda: check_method("vae", "dps"), "method 'dps': needs a diffusion, got a vae, which has vae-search"),
-    "no solver": (lambda: check_method("classifier", None), "a classifier solves no inverse problem"),
-    "count": (lambda: recover(untrained("vae"), *question(), 0), "num_samples: expected a whole number of at least 1, got 0"),
-    "measured": (lambda: recover(untrained("vae"), question("deblur")[0], question()[1]), "expected measurements of shape [B, 1, 12, 12]"),
-    "blur": (lambda: recover(untrained("diffusion"), *question("deblur"), 2, method="repaint"), "orthogonal rows"),
+    "unknown": (
+        lambda: check_method("diffusion", "dsp"),
+        "unknown method for a diffusion 'dsp'; valid: dps, pi-gdm",
+    ),
+    "other family": (
+        lambda: check_method("vae", "dps"),
+        "method 'dps': needs a diffusion, got a vae, which has vae-search",
+    ),
+    "no solver": (
+        lambda: check_method("classifier", None),
+        "a classifier solves no inverse problem",
+    ),
+    "count": (
+        lambda: recover(untrained("vae"), *question(), 0),
+        "num_samples: expected a whole number of at least 1, got 0",
+    ),
+    "measured": (
+        lambda: recover(untrained("vae"), question("deblur")[0], question()[1]),
+        "expected measurements of shape [B, 1, 12, 12]",
+    ),
+    "blur": (
+        lambda: recover(untrained("diffusion"), *question("deblur"), 2, method="repaint"),
+        "orthogonal rows",
+    ),
 }
 
 

@@ -1,4 +1,6 @@
-"""The memorisation test against exact chances, its rate of false alarms on generators that copy nothing, and its power on those that do."""
+"""The memorisation test against exact chances, its rate of false alarms on generators that copy
+nothing, and its power on those that do.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ from scipy.stats import binom, false_discovery_control, hypergeom
 
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
-from course_utils.metrics.memorization import LEVELS, Lookalikes, MemorizationTest, discoveries, hypergeometric_tail
+from course_utils.metrics.memorization import (
+    LEVELS,
+    Lookalikes,
+    MemorizationTest,
+    discoveries,
+    hypergeometric_tail,
+)
 
 DIM, NUM_TRAIN, NUM_HELDOUT, NUM_IMAGES = 6, 900, 600, 300
 
@@ -21,13 +29,16 @@ def points(num: int, *path: int) -> torch.Tensor:
     return torch.where(wide, 4 + noise, 0.3 * noise)
 
 
-def test_of(seed: int, num_train: int = NUM_TRAIN, num_heldout: int = NUM_HELDOUT) -> MemorizationTest:
+def test_of(
+    seed: int, num_train: int = NUM_TRAIN, num_heldout: int = NUM_HELDOUT
+) -> MemorizationTest:
     return MemorizationTest(points(num_train, seed, 0), points(num_heldout, seed, 1))
 
 
 test_of.__test__ = False
 
-# None of them copies. All but the first are bad generators, each in a way that fools a test of plain distances.
+# None of them copies. All but the first are bad generators, each in a way that fools a test of
+# plain distances.
 HONEST = {
     "fresh": lambda x: x,
     "shrunk towards the mean, as blur does": lambda x: x.mean(0) + 0.6 * (x - x.mean(0)),
@@ -39,9 +50,14 @@ HONEST = {
 
 @pytest.mark.parametrize("name", HONEST)
 def test_false_alarms_are_at_most_five_in_a_hundred(name):
-    """Every round has training, held-out and generated images of its own; the bound is what 5 % exceeds once in a thousand times."""
+    """Every round has training, held-out and generated images of its own; the bound is what 5 %
+    exceeds once in a thousand times.
+    """
     rounds = 200
-    results = [test_of(seed, 400, 250).judge(HONEST[name](points(NUM_IMAGES, seed, 2))) for seed in range(rounds)]
+    results = [
+        test_of(seed, 400, 250).judge(HONEST[name](points(NUM_IMAGES, seed, 2)))
+        for seed in range(rounds)
+    ]
     assert sum(result.is_memorising() for result in results) <= binom.isf(1e-3, rounds, 0.05)
     shares = torch.tensor([result.copied_share.value for result in results])
     assert abs(shares.mean()) <= 4 * shares.std() / rounds**0.5 + 1e-12  # an unbiased effect size
@@ -52,16 +68,24 @@ def test_copies_are_caught_and_counted(noise):
     caught, shares, flagged = [], [], []
     for seed in range(40):
         test, images = test_of(seed), points(NUM_IMAGES, seed, 2)
-        images[:45] = test.train[:45] + noise * torch.randn(45, DIM, generator=make_rng(seed, 3), dtype=torch.float64)
+        images[:45] = test.train[:45] + noise * torch.randn(
+            45, DIM, generator=make_rng(seed, 3), dtype=torch.float64
+        )
         result = test.judge(images)
         caught.append(result.is_memorising())
         shares.append((result.copied_share.value, result.copied_share.error))
-        flagged.append((result.flags[:45].double().mean().item(), result.flags[45:].double().mean().item()))
+        flagged.append(
+            (result.flags[:45].double().mean().item(), result.flags[45:].double().mean().item())
+        )
     values, errors = torch.tensor(shares).unbind(1)
     assert sum(caught) >= 39
-    assert abs(values.mean() - 0.15) < 0.01 and (values - 0.15).square().mean().sqrt() < 1.2 * errors.mean()
+    assert (
+        abs(values.mean() - 0.15) < 0.01
+        and (values - 0.15).square().mean().sqrt() < 1.2 * errors.mean()
+    )
     hits, false = torch.tensor(flagged).mean(0)
-    assert hits > 0.6 and 255 * false <= 0.15 * (45 * hits + 255 * false)  # a tenth of the flagged may be wrong
+    # a tenth of the flagged may be wrong
+    assert hits > 0.6 and 255 * false <= 0.15 * (45 * hits + 255 * false)
 
 
 def test_a_copy_has_ratio_zero_and_names_its_original():
@@ -88,16 +112,21 @@ def test_null_is_of_held_out_images_among_all_others():
         others = torch.cat([train, heldout[torch.arange(120) != i]])
         ordered = (others - heldout[i]).norm(dim=1).sort().values
         expected.append((ordered[0] / ordered[1]).item())
-    assert MemorizationTest(train, heldout).null_ratios.sort().values.tolist() == pytest.approx(sorted(expected), rel=1e-9)
+    assert MemorizationTest(train, heldout).null_ratios.sort().values.tolist() == pytest.approx(
+        sorted(expected), rel=1e-9
+    )
 
 
 def test_p_value_is_the_hypergeometric_one_times_the_number_of_levels():
-    """Twelve different training images are the nearest of twelve copies; nobody else is suspicious at the strictest level."""
+    """Twelve different training images are the nearest of twelve copies; nobody else is suspicious
+    at the strictest level.
+    """
     test = test_of(2)
     found = test.look_up(test.train[:12])
     expected = hypergeom.sf(11, NUM_TRAIN + NUM_HELDOUT, NUM_TRAIN, 12)
     assert test.verdict(found).p_value == pytest.approx(len(LEVELS) * expected, rel=1e-9)
-    often = Lookalikes(*(values.repeat(5) for values in found))  # the same look-alikes again are no new evidence
+    # the same look-alikes again are no new evidence
+    often = Lookalikes(*(values.repeat(5) for values in found))
     assert test.verdict(often).p_value == pytest.approx(len(LEVELS) * expected, rel=1e-9)
 
 
@@ -115,11 +144,16 @@ def test_near_duplicates_in_the_training_set_need_a_larger_k():
     assert not weak.is_memorising() and strong.is_memorising(1e-4)
 
 
-@pytest.mark.parametrize(("population", "marked", "drawn"), [(20, 7, 6), (70_000, 60_000, 40), (9, 9, 4), (10_100, 100, 300)])
+@pytest.mark.parametrize(
+    ("population", "marked", "drawn"),
+    [(20, 7, 6), (70_000, 60_000, 40), (9, 9, 4), (10_100, 100, 300)],
+)
 def test_hypergeometric_tail_agrees_with_scipy(population, marked, drawn):
     for at_least in range(0, drawn + 2):
         expected = hypergeom.sf(at_least - 1, population, marked, drawn)
-        assert hypergeometric_tail(at_least, population, marked, drawn) == pytest.approx(expected, rel=1e-6, abs=1e-300)
+        assert hypergeometric_tail(at_least, population, marked, drawn) == pytest.approx(
+            expected, rel=1e-6, abs=1e-300
+        )
 
 
 def test_discoveries_agree_with_scipy():
@@ -140,9 +174,18 @@ BAD = [
     (lambda: MemorizationTest(GOOD, GOOD[:99]), "heldout: expected at least 100 images, got 99"),
     (lambda: MemorizationTest(GOOD, GOOD[:, :2]), "expected features from one extractor"),
     (lambda: MemorizationTest(GOOD, GOOD, k=1), "k: expected a whole number from 2 to 299, got 1"),
-    (lambda: MemorizationTest(GOOD, GOOD, num_null=5), "num_null: expected a whole number at least 100"),
-    (lambda: MemorizationTest(GOOD, GOOD).judge(GOOD[:, :3]), "expected features from one extractor, got 3 columns and 6"),
-    (lambda: MemorizationTest(GOOD, GOOD).judge(GOOD * float("nan")), "generated: expected finite numbers"),
+    (
+        lambda: MemorizationTest(GOOD, GOOD, num_null=5),
+        "num_null: expected a whole number at least 100",
+    ),
+    (
+        lambda: MemorizationTest(GOOD, GOOD).judge(GOOD[:, :3]),
+        "expected features from one extractor, got 3 columns and 6",
+    ),
+    (
+        lambda: MemorizationTest(GOOD, GOOD).judge(GOOD * float("nan")),
+        "generated: expected finite numbers",
+    ),
     (lambda: test_of(0).judge(GOOD).is_memorising(0), "level: expected between 0 and 1, got 0"),
 ]
 

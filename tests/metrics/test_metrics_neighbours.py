@@ -1,4 +1,6 @@
-"""Nearest neighbours, precision, recall, density and coverage against direct loops over all pairs."""
+"""Nearest neighbours, precision, recall, density and coverage against direct loops over all
+pairs.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,12 @@ import torch
 
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
-from course_utils.metrics.neighbours import density_coverage, nearest, nearest_distances, precision_recall
+from course_utils.metrics.neighbours import (
+    density_coverage,
+    nearest,
+    nearest_distances,
+    precision_recall,
+)
 
 
 def points(num: int, dim: int, seed: int, shift: float = 0.0, spread: float = 1.0) -> torch.Tensor:
@@ -21,33 +28,45 @@ def all_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def direct(real: torch.Tensor, fake: torch.Tensor, k: int) -> dict[str, float]:
     """The four metrics as their papers define them, point by point."""
-    radius_real, radius_fake = (all_distances(x, x).sort(1).values[:, k] for x in (real, fake))  # column 0 is the point itself
+    # column 0 is the point itself
+    radius_real, radius_fake = (all_distances(x, x).sort(1).values[:, k] for x in (real, fake))
     between = all_distances(real, fake)
-    precision = sum(bool((between[:, j] <= radius_real).any()) for j in range(len(fake))) / len(fake)
+    precision = sum(bool((between[:, j] <= radius_real).any()) for j in range(len(fake))) / len(
+        fake
+    )
     recall = sum(bool((between[i] <= radius_fake).any()) for i in range(len(real))) / len(real)
-    density = sum(int((between[:, j] <= radius_real).sum()) for j in range(len(fake))) / (k * len(fake))
+    density = sum(int((between[:, j] <= radius_real).sum()) for j in range(len(fake))) / (
+        k * len(fake)
+    )
     coverage = sum(bool((between[i] <= radius_real[i]).any()) for i in range(len(real))) / len(real)
     return {"precision": precision, "recall": recall, "density": density, "coverage": coverage}
 
 
-@pytest.mark.parametrize(("num_real", "num_fake", "dim"), [(120, 120, 2), (90, 151, 6), (700, 60, 3), (30, 520, 20)])
+@pytest.mark.parametrize(
+    ("num_real", "num_fake", "dim"), [(120, 120, 2), (90, 151, 6), (700, 60, 3), (30, 520, 20)]
+)
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize(("shift", "spread"), [(0.0, 1.0), (0.8, 0.5)])
 def test_four_metrics_agree_with_loops_over_all_pairs(num_real, num_fake, dim, k, shift, spread):
     real, fake = points(num_real, dim, 1), points(num_fake, dim, 2, shift, spread)
-    found = {m.name: m for m in (*precision_recall(real, fake, k), *density_coverage(real, fake, k))}
+    found = {
+        m.name: m for m in (*precision_recall(real, fake, k), *density_coverage(real, fake, k))
+    }
     expected = direct(real, fake, k)
     assert {name: m.value for name, m in found.items()} == pytest.approx(expected, abs=1e-12)
     assert all(m.num_images == min(num_real, num_fake) and m.error >= 0 for m in found.values())
 
 
 def test_a_copy_of_the_real_images_is_perfect():
-    """Every point then lies on the rim of balls, so this also holds the rim to be inside, whatever the rounding."""
+    """Every point then lies on the rim of balls, so this also holds the rim to be inside, whatever
+    the rounding.
+    """
     real = points(300, 30, 1, shift=100.0)
     fake = real[torch.randperm(300, generator=make_rng(0))]
     assert [m.value for m in precision_recall(real, fake)] == [1.0, 1.0]
     density, coverage = density_coverage(real, fake)
-    assert density.value == pytest.approx(6 / 5, abs=1e-12) and coverage.value == 1.0  # itself and k = 5 others reach it
+    # itself and k = 5 others reach it
+    assert density.value == pytest.approx(6 / 5, abs=1e-12) and coverage.value == 1.0
 
 
 def test_known_failures_are_told_apart():
@@ -63,7 +82,8 @@ def test_known_failures_are_told_apart():
 @pytest.mark.parametrize("block", [1, 7, 500])
 @pytest.mark.parametrize("k", [1, 4])
 def test_nearest_is_exact_for_any_block(block, k):
-    queries, references = points(40, 9, 1, shift=1000.0), points(60, 9, 2, shift=1000.0)  # far from the origin: squares cancel badly
+    # far from the origin: squares cancel badly
+    queries, references = points(40, 9, 1, shift=1000.0), points(60, 9, 2, shift=1000.0)
     expected = all_distances(queries, references).sort(1)
     found = nearest(queries, references, k, block=block)
     torch.testing.assert_close(found.distances, expected.values[:, :k], rtol=1e-12, atol=0)
@@ -90,13 +110,31 @@ GOOD = points(10, 3, 0)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: nearest_distances(GOOD, GOOD, 11), "k: expected a whole number from 1 to 10, got 11"),
-        (lambda: nearest_distances(GOOD, GOOD, 0), "k: expected a whole number from 1 to 10, got 0"),
-        (lambda: nearest_distances(GOOD, GOOD, True), "k: expected a whole number from 1 to 10, got True"),
-        (lambda: nearest_distances(GOOD, GOOD, block=0), "block: expected a whole number at least 1, got 0"),
-        (lambda: nearest_distances(GOOD, GOOD[:, :2]), "expected features from one extractor, got 3 columns and 2"),
+        (
+            lambda: nearest_distances(GOOD, GOOD, 11),
+            "k: expected a whole number from 1 to 10, got 11",
+        ),
+        (
+            lambda: nearest_distances(GOOD, GOOD, 0),
+            "k: expected a whole number from 1 to 10, got 0",
+        ),
+        (
+            lambda: nearest_distances(GOOD, GOOD, True),
+            "k: expected a whole number from 1 to 10, got True",
+        ),
+        (
+            lambda: nearest_distances(GOOD, GOOD, block=0),
+            "block: expected a whole number at least 1, got 0",
+        ),
+        (
+            lambda: nearest_distances(GOOD, GOOD[:, :2]),
+            "expected features from one extractor, got 3 columns and 2",
+        ),
         (lambda: precision_recall(GOOD, GOOD[:3]), "k: expected a whole number from 1 to 2, got 3"),
-        (lambda: precision_recall(GOOD, GOOD * float("nan")), "fake: expected finite numbers, got NaN"),
+        (
+            lambda: precision_recall(GOOD, GOOD * float("nan")),
+            "fake: expected finite numbers, got NaN",
+        ),
         (lambda: density_coverage(GOOD[:5], GOOD), "k: expected a whole number from 1 to 4, got 5"),
         (lambda: density_coverage(GOOD[:1], GOOD), "real: expected at least 2 images, got 1"),
     ],
@@ -117,7 +155,9 @@ def test_nearest_is_exact_where_float32_cannot_tell(make):
         references = references.mul(2).round()
     queries = torch.cat([references[10:30], points(20, 6, 2)])
     expected = all_distances(queries, references).sort(1).values[:, :3]
-    torch.testing.assert_close(nearest_distances(queries, references, 3), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        nearest_distances(queries, references, 3), expected, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_one_query_and_one_reference_are_enough_for_a_distance():
@@ -129,9 +169,23 @@ def test_error_bars_are_those_of_leaving_out_each_image_in_turn(dim, spread, k):
     real, fake = points(30, dim, 1), points(23, dim, 2, 0.4, spread)
     squared = dict.fromkeys(("precision", "recall", "density", "coverage"), 0.0)
     for which, count in enumerate((len(real), len(fake))):
-        without = [direct(*([x[torch.arange(len(x)) != i] if which == j else x for j, x in enumerate((real, fake))]), k) for i in range(count)]
+        without = [
+            direct(
+                *(
+                    [
+                        x[torch.arange(len(x)) != i] if which == j else x
+                        for j, x in enumerate((real, fake))
+                    ]
+                ),
+                k,
+            )
+            for i in range(count)
+        ]
         for name in squared:
             values = torch.tensor([row[name] for row in without], dtype=torch.float64)
             squared[name] += (count - 1) * values.var(correction=0).item()
-    found = {m.name: m.error for m in (*precision_recall(real, fake, k), *density_coverage(real, fake, k))}
+    found = {
+        m.name: m.error
+        for m in (*precision_recall(real, fake, k), *density_coverage(real, fake, k))
+    }
     assert found == pytest.approx({name: value**0.5 for name, value in squared.items()}, rel=1e-9)

@@ -27,10 +27,15 @@ def labelled(inside, outside):
 def test_area_and_curve_agree_with_scikit_learn(case):
     inside, outside = CASES[case]
     assert auc(inside, outside).value == pytest.approx(roc_auc_score(*labelled(inside, outside)))
-    curve, expected = roc(inside, outside), roc_curve(*labelled(inside, outside), drop_intermediate=False)
+    curve, expected = (
+        roc(inside, outside),
+        roc_curve(*labelled(inside, outside), drop_intermediate=False),
+    )
     np.testing.assert_allclose(curve.false_alarms, expected[0])
     np.testing.assert_allclose(curve.hits, expected[1])
-    assert torch.trapezoid(curve.hits, curve.false_alarms).item() == pytest.approx(auc(inside, outside).value)
+    assert torch.trapezoid(curve.hits, curve.false_alarms).item() == pytest.approx(
+        auc(inside, outside).value
+    )
 
 
 def test_error_bar_is_the_spread_of_repeated_draws():
@@ -41,7 +46,11 @@ def test_error_bar_is_the_spread_of_repeated_draws():
     assert np.mean([one.error for one in found]) == pytest.approx(spread, rel=0.15)
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(1), torch.zeros(2, 2), torch.tensor([0.0, float("nan")])], ids=["one", "matrix", "nan"])
+@pytest.mark.parametrize(
+    "bad",
+    [torch.zeros(1), torch.zeros(2, 2), torch.tensor([0.0, float("nan")])],
+    ids=["one", "matrix", "nan"],
+)
 def test_wrong_scores_are_refused(bad):
     for pair in ((bad, torch.zeros(3)), (torch.zeros(3), bad)):
         with pytest.raises(CourseError, match="expected at least 2 finite scores"):

@@ -1,4 +1,6 @@
-"""Pixels drawn black and white, their log-probability with its hand-written gradient, and the importance-weighted objective."""
+"""Pixels drawn black and white, their log-probability with its hand-written gradient, and the
+importance-weighted objective.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def test_mean_of_many_draws_is_the_grey_image():
     draws = torch.cat([binarise(grey, rng) for _ in range(4000)])
     assert set(draws.unique().tolist()) == {-1.0, 1.0}
     torch.testing.assert_close(draws.mean(0), grey[0], atol=4 / 4000**0.5, rtol=0)
-    assert (draws[:, 0, 0, 0] == -1).all() and (draws[:, 0, 2, 2] == 1).all()  # black stays black, white stays white
+    # black stays black, white stays white
+    assert (draws[:, 0, 0, 0] == -1).all() and (draws[:, 0, 2, 2] == 1).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -62,10 +65,19 @@ def test_training_draws_anew_at_every_step_and_before_the_encoder(batch):
     ("changes", "message"),
     [
         ({"binarisation": "static"}, "binarisation: expected none or dynamic, got 'static'"),
-        ({"binarisation": "dynamic", "likelihood": "gaussian"}, "likelihood: expected 'bernoulli' where binarisation is 'dynamic', got 'gaussian'"),
+        (
+            {"binarisation": "dynamic", "likelihood": "gaussian"},
+            "likelihood: expected 'bernoulli' where binarisation is 'dynamic', got 'gaussian'",
+        ),
         ({"num_importance_samples": 0}, "num_importance_samples: expected at least 1, got 0"),
-        ({"num_importance_samples": 2, "beta": 0.5}, "beta: expected 1 where num_importance_samples is above 1, got 0.5"),
-        ({"num_importance_samples": 2, "free_bits": 0.5}, "free_bits: expected 0 where num_importance_samples is above 1, got 0.5"),
+        (
+            {"num_importance_samples": 2, "beta": 0.5},
+            "beta: expected 1 where num_importance_samples is above 1, got 0.5",
+        ),
+        (
+            {"num_importance_samples": 2, "free_bits": 0.5},
+            "free_bits: expected 0 where num_importance_samples is above 1, got 0.5",
+        ),
     ],
     ids=str,
 )
@@ -87,14 +99,18 @@ def pixels_and_logits(shape: tuple[int, ...], num_pixels: int = 48, scale: float
 @pytest.mark.parametrize("shape", [(4,), (3, 4)], ids=str)
 def test_bernoulli_log_likelihood_is_minus_the_cross_entropy(shape, num_pixels):
     x, logits = pixels_and_logits(shape, num_pixels)
-    oracle = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
+    oracle = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
     torch.testing.assert_close(bernoulli_log_likelihood(x, logits), oracle)
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 4)], ids=str)
 def test_its_gradient_is_that_of_finite_differences(shape):
     x, logits = pixels_and_logits(shape, num_pixels=6)
-    assert torch.autograd.gradcheck(bernoulli_log_likelihood, (x.requires_grad_(), logits.requires_grad_()))
+    assert torch.autograd.gradcheck(
+        bernoulli_log_likelihood, (x.requires_grad_(), logits.requires_grad_())
+    )
 
 
 @pytest.mark.parametrize("scale", [0.1, 5.0, 100.0, 1000.0])
@@ -108,7 +124,9 @@ def test_the_faster_logarithm_changes_nothing_in_float32(scale):
 
 
 def draws_of_gradient(model, batch, num_draws: int) -> dict[str, torch.Tensor]:
-    """Returns the gradients of the last encoder and decoder layers for independent draws of z, `[num_draws, ...]`."""
+    """Returns the gradients of the last encoder and decoder layers for independent draws of z,
+    `[num_draws, ...]`.
+    """
     layers = {"encoder": model.encoder[1][-1].weight, "decoder": model.decoder[0][-1].weight}
     rows = {name: [] for name in layers}
     rng = make_rng(4)
@@ -124,12 +142,16 @@ def test_importance_weighted_loss_is_minus_the_bound(num_importance_samples, bat
     model = build(replace(CONFIG, num_importance_samples=num_importance_samples))
     terms = model.loss(batch, rng=make_rng(5))
     weights = model.log_weights(batch.images, num_importance_samples, rng=make_rng(5))
-    torch.testing.assert_close(terms["loss"], math.log(num_importance_samples) - weights.logsumexp(0))
+    torch.testing.assert_close(
+        terms["loss"], math.log(num_importance_samples) - weights.logsumexp(0)
+    )
     torch.testing.assert_close(terms["negative_elbo"], terms["reconstruction"] + terms["kl"])
     assert (terms["loss"] < -weights.mean(0)).all()
 
 
-def test_doubly_reparameterised_gradient_equals_the_plain_one_on_average_with_less_noise(batch, monkeypatch):
+def test_doubly_reparameterised_gradient_equals_the_plain_one_on_average_with_less_noise(
+    batch, monkeypatch
+):
     model = build(replace(CONFIG, num_importance_samples=4))
     ours = draws_of_gradient(model, batch, 600)
 
@@ -141,6 +163,9 @@ def test_doubly_reparameterised_gradient_equals_the_plain_one_on_average_with_le
     for name in ours:
         error = ((ours[name].var(0) + plain[name].var(0)) / 600).sqrt()
         deviation = (ours[name].mean(0) - plain[name].mean(0)).abs() / error
-        assert deviation.square().mean() < 1.5, f"{name}: {deviation.square().mean()} is not about 1"
-    torch.testing.assert_close(ours["decoder"], plain["decoder"])  # draw by draw: only the encoder's gradient is another
+        assert deviation.square().mean() < 1.5, (
+            f"{name}: {deviation.square().mean()} is not about 1"
+        )
+    # draw by draw: only the encoder's gradient is another
+    torch.testing.assert_close(ours["decoder"], plain["decoder"])
     assert ours["encoder"].var(0).sum() < 0.7 * plain["encoder"].var(0).sum()

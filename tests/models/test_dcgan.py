@@ -20,7 +20,12 @@ SMALL = {"generator_width": 4, "discriminator_width": 4, "latent_dim": 6}
 PLAIN = {"conditional": False, "r1_weight": 0.0}
 SWITCHES = [
     {"loss": "minimax", "discriminator_norm": "batch", "label_smoothing": 0.1},
-    {"loss": "non-saturating", "discriminator_norm": "none", "r1_weight": 1.0, "penalty_share": 0.25},
+    {
+        "loss": "non-saturating",
+        "discriminator_norm": "none",
+        "r1_weight": 1.0,
+        "penalty_share": 0.25,
+    },
     {"loss": "hinge", "discriminator_norm": "spectral", "minibatch_std": True},
     {"loss": "wasserstein", "discriminator_norm": "none", "gradient_penalty_weight": 10.0},
     {"loss": "relativistic", "discriminator_norm": "spectral", "instance_noise_std": 0.1},
@@ -33,11 +38,18 @@ def make(seed: int = 0, **settings):
 
 def make_batch(n: int = 8, size: int = 28, channels: int = 1) -> Batch:
     rng = make_rng(7)
-    return Batch(torch.rand(n, channels, size, size, generator=rng) * 2 - 1, torch.randint(10, (n,), generator=rng))
+    return Batch(
+        torch.rand(n, channels, size, size, generator=rng) * 2 - 1,
+        torch.randint(10, (n,), generator=rng),
+    )
 
 
 def test_resolutions_are_halved_down_to_four_pixels():
-    assert resolutions(28) == [28, 14, 7, 4] and resolutions(32) == [32, 16, 8, 4] and resolutions(64) == [64, 32, 16, 8, 4]
+    assert (
+        resolutions(28) == [28, 14, 7, 4]
+        and resolutions(32) == [32, 16, 8, 4]
+        and resolutions(64) == [64, 32, 16, 8, 4]
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -57,7 +69,11 @@ def test_every_switch_trains_both_parts_and_only_them(settings, conditional):
         terms = model.loss(batch, part, rng=make_rng(0))
         assert all(values.shape == (8,) and values.isfinite().all() for values in terms.values())
         terms["loss"].mean().backward()
-        with_gradient = {name for name, value in model.named_parameters() if value.grad is not None and value.grad.abs().sum() > 0}
+        with_gradient = {
+            name
+            for name, value in model.named_parameters()
+            if value.grad is not None and value.grad.abs().sum() > 0
+        }
         own = {f"{part}.{name}" for name, _ in module.named_parameters()}
         assert with_gradient <= own and len(with_gradient) > 0.7 * len(own)
 
@@ -76,7 +92,9 @@ def test_penalty_is_part_of_the_loss_and_scales_with_its_weight():
     batch = make_batch()
     losses = {}
     for weight in (0.0, 1.0, 3.0):
-        losses[weight] = make(discriminator_norm="none", r1_weight=weight).loss(batch, "discriminator", rng=make_rng(0))
+        losses[weight] = make(discriminator_norm="none", r1_weight=weight).loss(
+            batch, "discriminator", rng=make_rng(0)
+        )
     torch.testing.assert_close(losses[3.0]["penalty"], 3 * losses[1.0]["penalty"])
     torch.testing.assert_close(losses[1.0]["loss"], losses[0.0]["loss"] + losses[1.0]["penalty"])
     assert losses[1.0]["penalty"].min() > 0 and losses[0.0]["penalty"].max() == 0
@@ -88,12 +106,16 @@ def test_diversity_is_zero_for_equal_images_and_known_for_real_ones():
     terms = model.loss(batch, "generator", rng=make_rng(0))
     assert terms["diversity"].max() < 1e-4
     neighbour = torch.cat([batch.images[-1:], batch.images[:-1]])
-    torch.testing.assert_close(terms["real_diversity"], (batch.images - neighbour).flatten(1).pow(2).mean(1).sqrt())
+    torch.testing.assert_close(
+        terms["real_diversity"], (batch.images - neighbour).flatten(1).pow(2).mean(1).sqrt()
+    )
 
 
 def test_instance_noise_reaches_real_and_generated_images_alike():
     model, seen = make(instance_noise_std=0.5), []
-    model.discriminator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    model.discriminator.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].detach())
+    )
     batch = Batch(torch.zeros(64, 1, 28, 28), torch.zeros(64).long())
     model.loss(batch, "discriminator", rng=make_rng(0))
     model.loss(batch, "generator", rng=make_rng(0))
@@ -109,14 +131,20 @@ def test_minibatch_statistics_tell_a_varied_batch_from_copies():
     scores = discriminator(images)[0], discriminator(images[:1].expand(8, -1, -1, -1))[0]
     assert scores[0].item() != pytest.approx(scores[1].item(), abs=1e-6)
     plain = Discriminator(4, (1, 28, 28), "none")
-    assert plain(images)[0].item() == pytest.approx(plain(images[:1].expand(8, -1, -1, -1))[0].item(), abs=1e-6)
+    assert plain(images)[0].item() == pytest.approx(
+        plain(images[:1].expand(8, -1, -1, -1))[0].item(), abs=1e-6
+    )
 
 
 def test_spectral_norm_keeps_the_discriminator_1_lipschitz_layer_by_layer():
     model = make(discriminator_norm="spectral").train()
     for _ in range(50):  # the power iteration of torch goes one step a forward pass
         model.scores(make_batch().images)
-    layers = [module for module in model.discriminator.modules() if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))]
+    layers = [
+        module
+        for module in model.discriminator.modules()
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))
+    ]
     norms = [torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() for layer in layers]
     assert norms == pytest.approx([1.0] * len(layers), abs=0.02)
 
@@ -124,7 +152,9 @@ def test_spectral_norm_keeps_the_discriminator_1_lipschitz_layer_by_layer():
 def test_conditional_model_draws_the_class_it_is_told_and_refuses_labels_that_do_not_fit():
     model = make(conditional=True).eval()
     z = torch.randn(2, 6, generator=make_rng(0))
-    assert not torch.equal(model.generate(z, torch.tensor([0, 0])), model.generate(z, torch.tensor([1, 1])))
+    assert not torch.equal(
+        model.generate(z, torch.tensor([0, 0])), model.generate(z, torch.tensor([1, 1]))
+    )
     for labels in (None, torch.tensor([0]), torch.tensor([0, 10]), torch.tensor([-1, 0])):
         with pytest.raises(CourseError, match="expected 2 classes from 0 to 9"):
             model.generate(z, labels)
@@ -137,7 +167,8 @@ def test_without_labels_a_conditional_model_draws_every_class():
     model = make(conditional=True).eval()
     model.generator.register_forward_pre_hook(lambda module, inputs: labels.append(inputs[1]))
     model.sample(2000, rng=make_rng(0))
-    assert torch.bincount(labels[0], minlength=10).min() > 140  # 200 expected, standard deviation 13
+    # 200 expected, standard deviation 13
+    assert torch.bincount(labels[0], minlength=10).min() > 140
 
 
 @pytest.mark.parametrize("bound", [0.3, 1.0, 2.5])
@@ -148,7 +179,10 @@ def test_truncated_noise_has_the_truncated_normal_distribution(bound):
 
 
 def test_no_truncation_is_plain_noise_and_a_bound_of_zero_is_refused():
-    assert torch.equal(truncated_normal((5,), None, make_rng(0), torch.zeros(1)), torch.randn(5, generator=make_rng(0)))
+    assert torch.equal(
+        truncated_normal((5,), None, make_rng(0), torch.zeros(1)),
+        torch.randn(5, generator=make_rng(0)),
+    )
     with pytest.raises(CourseError, match="truncation: expected more than 0"):
         make().sample(2, truncation=0.0)
 
@@ -178,7 +212,9 @@ def test_noise_of_another_shape_is_refused(shape):
 
 
 def test_each_part_learns_at_its_own_rate():
-    """Adam's first step has the length of the learning rate, so two time-scales can be read off the weights."""
+    """Adam's first step has the length of the learning rate, so two time-scales can be read off the
+    weights.
+    """
 
     class TwoTimeScales(ToyGAN):
         def learning_rate_factors(self):
@@ -187,9 +223,17 @@ def test_each_part_learns_at_its_own_rate():
     torch.manual_seed(0)
     model = TwoTimeScales()
     before = {name: value.clone() for name, value in model.named_parameters()}
-    fit(model, make_dataset(num_train=64), override(CONFIG, {"num_epochs": 1, "schedule": "constant"}))
-    moved = {name: (value - before[name]).abs().max().item() for name, value in model.named_parameters()}
-    assert moved["discriminator.1.bias"] == pytest.approx(0.04, rel=1e-3) and moved["generator.bias"] == pytest.approx(0.01, rel=1e-2)
+    fit(
+        model,
+        make_dataset(num_train=64),
+        override(CONFIG, {"num_epochs": 1, "schedule": "constant"}),
+    )
+    moved = {
+        name: (value - before[name]).abs().max().item() for name, value in model.named_parameters()
+    }
+    assert moved["discriminator.1.bias"] == pytest.approx(0.04, rel=1e-3) and moved[
+        "generator.bias"
+    ] == pytest.approx(0.01, rel=1e-2)
 
 
 def test_history_knows_each_parts_gradient_norm():

@@ -9,7 +9,13 @@ import torch
 from exact import gaussian_denoiser, noise
 
 from course_utils.models.diffusion.samplers import State, ddim_step, levels_at, sample, time_grid
-from course_utils.models.diffusion.schedules import alpha_bars, betas, from_target, make_schedule, make_target
+from course_utils.models.diffusion.schedules import (
+    alpha_bars,
+    betas,
+    from_target,
+    make_schedule,
+    make_target,
+)
 
 if sys.version_info < (3, 11):
     pytest.skip("diffusers asks for Python 3.11", allow_module_level=True)
@@ -23,7 +29,9 @@ INDICES = (0, 1, 10, 499, 998)  # their timesteps; our step is one more
 
 
 def theirs(kind, name, **options):
-    """Returns their scheduler, its products in double precision: in single, 1 - alpha_bar of the first steps has three digits."""
+    """Returns their scheduler, its products in double precision: in single, 1 - alpha_bar of the
+    first steps has three digits.
+    """
     scheduler = getattr(diffusers, kind)(beta_schedule=NAMES[name], **options)
     scheduler.alphas_cumprod = (1 - scheduler.betas.double()).cumprod(0)
     return scheduler
@@ -41,8 +49,12 @@ def test_noised_images_and_v(name):
     schedule, scheduler = make_schedule(name), theirs("DDPMScheduler", name)
     x0, eps, index = noise(5, 1), noise(5, 2), torch.tensor([*INDICES])
     t = (index + 1).double() / 1000
-    torch.testing.assert_close(schedule.noised(x0, eps, t), scheduler.add_noise(x0, eps, index), **CLOSE)
-    torch.testing.assert_close(make_target("v", schedule, x0, eps, t), scheduler.get_velocity(x0, eps, index), **CLOSE)
+    torch.testing.assert_close(
+        schedule.noised(x0, eps, t), scheduler.add_noise(x0, eps, index), **CLOSE
+    )
+    torch.testing.assert_close(
+        make_target("v", schedule, x0, eps, t), scheduler.get_velocity(x0, eps, index), **CLOSE
+    )
 
 
 @EACH
@@ -50,7 +62,9 @@ def test_noised_images_and_v(name):
 @pytest.mark.parametrize("target", sorted(PREDICTIONS))
 def test_one_step_of_ddpm_is_a_draw_of_the_posterior(name, index, target):
     schedule = make_schedule(name)
-    scheduler = theirs("DDPMScheduler", name, prediction_type=PREDICTIONS[target], clip_sample=False)
+    scheduler = theirs(
+        "DDPMScheduler", name, prediction_type=PREDICTIONS[target], clip_sample=False
+    )
     scheduler.set_timesteps(1000)
     xt, prediction = noise(3, 3), noise(3, 4)
     got = scheduler.step(prediction, index, xt, generator=torch.Generator().manual_seed(0))
@@ -60,14 +74,19 @@ def test_one_step_of_ddpm_is_a_draw_of_the_posterior(name, index, target):
     mean, variance = schedule.posterior(x0, xt, s, t)
     size = max(1.0, x0.abs().max().item())  # an eps-prediction near t = 1 means images of any size
     torch.testing.assert_close(got.pred_original_sample / size, x0 / size, **CLOSE)
-    torch.testing.assert_close(got.prev_sample / size, (mean + variance.sqrt() * drawn) / size, **CLOSE)
+    torch.testing.assert_close(
+        got.prev_sample / size, (mean + variance.sqrt() * drawn) / size, **CLOSE
+    )
 
 
 @EACH
 @pytest.mark.parametrize("index", [60, 500, 950])
 @pytest.mark.parametrize("eta", [0.0, 0.7, 1.0])
 def test_one_step_of_ddim(name, index, eta):
-    schedule, scheduler = make_schedule(name), theirs("DDIMScheduler", name, prediction_type="sample", clip_sample=False)
+    schedule, scheduler = (
+        make_schedule(name),
+        theirs("DDIMScheduler", name, prediction_type="sample", clip_sample=False),
+    )
     scheduler.set_timesteps(20)  # steps of 50
     xt, x0, fresh = noise(3, 5), noise(3, 6), noise(3, 7)
     got = scheduler.step(x0, index, xt, eta=eta, variance_noise=fresh if eta else None).prev_sample
@@ -86,7 +105,9 @@ def test_a_whole_run_of_dpm_solver(name, num_steps):
     for index in scheduler.timesteps:
         x = scheduler.step(denoise(x, (index + 1)[None] / 1000).float(), index, x).prev_sample
     times = torch.cat([(scheduler.timesteps.double() + 1) / 1000, torch.zeros(1).double()])
-    got = sample(lambda xt, t: denoise(xt, t).float(), schedule, start, sampler="dpm++2m", times=times).x
+    got = sample(
+        lambda xt, t: denoise(xt, t).float(), schedule, start, sampler="dpm++2m", times=times
+    ).x
     torch.testing.assert_close(got, x, atol=1e-4, rtol=1e-4)
 
 
@@ -102,5 +123,11 @@ def test_a_whole_run_of_flow_matching(shift):
         x0 = denoise(x, t[None]).float()
         eps = (x - (1 - t) * x0) / t
         x = scheduler.step(make_target("velocity", schedule, x0, eps, t), index, x).prev_sample
-    got = sample(lambda xt, t: denoise(xt, t).float(), schedule, start, sampler="euler", times=time_grid(10, shift=shift)).x
+    got = sample(
+        lambda xt, t: denoise(xt, t).float(),
+        schedule,
+        start,
+        sampler="euler",
+        times=time_grid(10, shift=shift),
+    ).x
     torch.testing.assert_close(got, x, atol=1e-4, rtol=1e-4)

@@ -1,4 +1,6 @@
-"""The alarms name a failure when it happens and stay silent while a training goes well; the class counter feeds the history."""
+"""The alarms name a failure when it happens and stay silent while a training goes well; the class
+counter feeds the history.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,19 @@ TRAIN = TrainConfig(num_epochs=2, batch_size=32, learning_rate=1e-3, num_validat
 def rows(epoch: int = 2, split: str = "test", **changes: float) -> list[dict]:
     terms = {**GOOD, **changes}
     return [
-        {"epoch": epoch, "split": split, "part": "discriminator", "separation": terms["separation"]},
-        {"epoch": epoch, "split": split, "part": "generator", "diversity": terms["diversity"], "real_diversity": terms["real_diversity"]},
+        {
+            "epoch": epoch,
+            "split": split,
+            "part": "discriminator",
+            "separation": terms["separation"],
+        },
+        {
+            "epoch": epoch,
+            "split": split,
+            "part": "generator",
+            "diversity": terms["diversity"],
+            "real_diversity": terms["real_diversity"],
+        },
     ]
 
 
@@ -86,8 +99,16 @@ def test_watching_leaves_the_training_as_it_was():
     data, classifier = make_dataset(num_train=64), build(ClassifierConfig(num_classes=4)).eval()
     plain, watched = small_gan(), small_gan()
     fit(plain, data, TRAIN)
-    fit(watched, data, TRAIN, on_epoch=watch_classes(classifier, torch.full((4,), 0.25), num_images=40))
-    assert all(torch.equal(one, two) for one, two in zip(plain.state_dict().values(), watched.state_dict().values()))
+    fit(
+        watched,
+        data,
+        TRAIN,
+        on_epoch=watch_classes(classifier, torch.full((4,), 0.25), num_images=40),
+    )
+    assert all(
+        torch.equal(one, two)
+        for one, two in zip(plain.state_dict().values(), watched.state_dict().values())
+    )
 
 
 def test_too_few_images_to_see_every_class_are_refused():

@@ -1,4 +1,6 @@
-"""The class-conditional Gaussian: its density, posterior, conditionals, draws and closed-form fit, each against an independent computation."""
+"""The class-conditional Gaussian: its density, posterior, conditionals, draws and closed-form fit,
+each against an independent computation.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import uint8_to_signed
 from course_utils.models.base import Batch
-from course_utils.models.gaussian import GREY_LEVEL, Gaussian, GaussianConfig, fit_class_gaussians, principal_factors
+from course_utils.models.gaussian import (
+    GREY_LEVEL,
+    Gaussian,
+    GaussianConfig,
+    fit_class_gaussians,
+    principal_factors,
+)
 
 NUM_CLASSES, SIZE, LATENT_DIM = 3, 4, 5
 NUM_PIXELS = SIZE * SIZE
@@ -30,7 +38,9 @@ MASKS = {
 
 @pytest.fixture(scope="module")
 def model() -> Gaussian:
-    """A double-precision model whose classes overlap and differ in weight, mean, factors and noise."""
+    """A double-precision model whose classes overlap and differ in weight, mean, factors and
+    noise.
+    """
     rng = make_rng(0)
     model = Gaussian(GaussianConfig(1, SIZE, NUM_CLASSES, LATENT_DIM)).double()
     with torch.no_grad():
@@ -48,10 +58,14 @@ def images() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def dataset():
-    """Blobs with noise of 0 to 60 grey levels on every pixel: far more than the single level that the fit adds."""
+    """Blobs with noise of 0 to 60 grey levels on every pixel: far more than the single level that
+    the fit adds.
+    """
     clean = make_dataset((1, 8, 8), num_train=400)
     noise = torch.randint(0, 61, clean.train_images.shape, generator=make_rng(2))
-    return replace(clean, train_images=(clean.train_images.long() * 195 // 255 + noise).to(torch.uint8))
+    return replace(
+        clean, train_images=(clean.train_images.long() * 195 // 255 + noise).to(torch.uint8)
+    )
 
 
 def covariance(model: Gaussian, label: int) -> np.ndarray:
@@ -64,7 +78,11 @@ def scipy_log_likelihoods(model: Gaussian, images: torch.Tensor, shown: np.ndarr
     pixels = images.flatten(1).numpy()[:, shown]
     return np.stack(
         [
-            multivariate_normal(model.mean[label].numpy()[shown], covariance(model, label)[np.ix_(shown, shown)]).logpdf(pixels).reshape(-1)
+            multivariate_normal(
+                model.mean[label].numpy()[shown], covariance(model, label)[np.ix_(shown, shown)]
+            )
+            .logpdf(pixels)
+            .reshape(-1)
             for label in range(NUM_CLASSES)
         ],
         1,
@@ -80,13 +98,24 @@ def test_densities_and_posterior_agree_with_scipy(model, images, mask):
     np.testing.assert_allclose(model.log_likelihoods(images, visible), likelihoods, rtol=1e-9)
     np.testing.assert_allclose(model.log_joint(images, visible), joint, rtol=1e-9)
     np.testing.assert_allclose(model.log_prob(images, visible), logsumexp(joint, 1), rtol=1e-9)
-    np.testing.assert_allclose(model.probabilities(images, visible), np.exp(joint - logsumexp(joint, 1, keepdims=True)), rtol=1e-8)
+    np.testing.assert_allclose(
+        model.probabilities(images, visible),
+        np.exp(joint - logsumexp(joint, 1, keepdims=True)),
+        rtol=1e-8,
+    )
 
 
-def conditional(mean: np.ndarray, cov: np.ndarray, shown: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean `[B, hidden]` and covariance of the hidden pixels given the visible ones, from the dense covariance."""
+def conditional(
+    mean: np.ndarray, cov: np.ndarray, shown: np.ndarray, pixels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean `[B, hidden]` and covariance of the hidden pixels given the visible ones, from
+    the dense covariance.
+    """
     gain = cov[np.ix_(~shown, shown)] @ np.linalg.inv(cov[np.ix_(shown, shown)])
-    return mean[~shown] + (pixels - mean[shown]) @ gain.T, cov[np.ix_(~shown, ~shown)] - gain @ cov[np.ix_(shown, ~shown)]
+    return (
+        mean[~shown] + (pixels - mean[shown]) @ gain.T,
+        cov[np.ix_(~shown, ~shown)] - gain @ cov[np.ix_(shown, ~shown)],
+    )
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -96,7 +125,9 @@ def test_filled_in_mean_is_the_conditional_mean(model, images, mask):
     pixels = images.flatten(1).numpy()[:, shown]
     weights = model.probabilities(images, visible).numpy()
     expected = sum(
-        weights[:, [label]] * conditional(model.mean[label].numpy(), covariance(model, label), shown, pixels)[0] for label in range(NUM_CLASSES)
+        weights[:, [label]]
+        * conditional(model.mean[label].numpy(), covariance(model, label), shown, pixels)[0]
+        for label in range(NUM_CLASSES)
     )
     filled = model.fill_in(images, visible)
     np.testing.assert_allclose(filled.flatten(1)[:, ~shown], np.clip(expected, -1, 1), atol=1e-9)
@@ -112,8 +143,14 @@ def test_filled_in_draws_have_the_conditional_moments():
     visible = MASKS["top"]
     shown = visible.flatten().numpy()
     image = 0.1 * torch.randn(1, 1, SIZE, SIZE, generator=rng, dtype=torch.float64)
-    mean, cov = conditional(model.mean[0].numpy(), covariance(model, 0), shown, image.flatten(1).numpy()[:, shown])
-    drawn = model.fill_in(image.expand(num, -1, -1, -1), visible, rng=rng, pixel_noise=True).flatten(1).numpy()[:, ~shown]
+    mean, cov = conditional(
+        model.mean[0].numpy(), covariance(model, 0), shown, image.flatten(1).numpy()[:, shown]
+    )
+    drawn = (
+        model.fill_in(image.expand(num, -1, -1, -1), visible, rng=rng, pixel_noise=True)
+        .flatten(1)
+        .numpy()[:, ~shown]
+    )
     error = np.sqrt(np.diag(cov) / num)
     assert (np.abs(drawn.mean(0) - mean[0]) < 5 * error).all()
     np.testing.assert_allclose(np.cov(drawn.T), cov, atol=5 * cov.max() * math.sqrt(2 / num))
@@ -122,10 +159,22 @@ def test_filled_in_draws_have_the_conditional_moments():
 @pytest.mark.parametrize("pixel_noise", [True, False])
 def test_draws_of_a_class_have_its_moments(model, pixel_noise):
     num, label = 40_000, 1
-    drawn = model.draw(num, labels=torch.full((num,), label), rng=make_rng(5), pixel_noise=pixel_noise).flatten(1).numpy()
-    expected = covariance(model, label) if pixel_noise else model.factors[label].numpy() @ model.factors[label].numpy().T
-    assert (np.abs(drawn.mean(0) - model.mean[label].numpy()) < 5 * np.sqrt(np.diag(expected) / num)).all()
-    np.testing.assert_allclose(np.cov(drawn.T), expected, atol=5 * expected.max() * math.sqrt(2 / num))
+    drawn = (
+        model.draw(num, labels=torch.full((num,), label), rng=make_rng(5), pixel_noise=pixel_noise)
+        .flatten(1)
+        .numpy()
+    )
+    expected = (
+        covariance(model, label)
+        if pixel_noise
+        else model.factors[label].numpy() @ model.factors[label].numpy().T
+    )
+    assert (
+        np.abs(drawn.mean(0) - model.mean[label].numpy()) < 5 * np.sqrt(np.diag(expected) / num)
+    ).all()
+    np.testing.assert_allclose(
+        np.cov(drawn.T), expected, atol=5 * expected.max() * math.sqrt(2 / num)
+    )
 
 
 def test_draws_without_labels_follow_the_mixture(model):
@@ -133,7 +182,10 @@ def test_draws_without_labels_follow_the_mixture(model):
     drawn = model.draw(num, rng=make_rng(6)).flatten(1).numpy()
     weights = model.class_logits.softmax(0).numpy()
     mean = weights @ model.mean.numpy()
-    second = sum(w * (covariance(model, c) + np.outer(model.mean[c], model.mean[c])) for c, w in enumerate(weights)) - np.outer(mean, mean)
+    second = sum(
+        w * (covariance(model, c) + np.outer(model.mean[c], model.mean[c]))
+        for c, w in enumerate(weights)
+    ) - np.outer(mean, mean)
     assert (np.abs(drawn.mean(0) - mean) < 5 * np.sqrt(np.diag(second) / num)).all()
     np.testing.assert_allclose(np.cov(drawn.T), second, atol=5 * second.max() * math.sqrt(2 / num))
 
@@ -145,7 +197,9 @@ def test_loss_is_the_joint_and_splits_by_the_chain_rule(model, images):
     assert noise.abs().max() <= GREY_LEVEL / 2, "the noise stays inside the grey level"
     expected = -model.log_joint(images + noise).gather(1, labels[:, None]).squeeze(1)
     torch.testing.assert_close(terms["loss"], expected)
-    torch.testing.assert_close(terms["negative_log_likelihood"] + terms["cross_entropy"], terms["loss"])
+    torch.testing.assert_close(
+        terms["negative_log_likelihood"] + terms["cross_entropy"], terms["loss"]
+    )
 
 
 def test_float32_is_exact_enough_for_784_pixels():
@@ -162,28 +216,44 @@ def test_float32_is_exact_enough_for_784_pixels():
 
 @pytest.mark.parametrize("latent_dim", [1, 4, 8])
 def test_factors_are_those_of_scikit_learn(latent_dim):
-    data = torch.randn(200, 8, generator=make_rng(9), dtype=torch.float64) @ torch.diag(torch.arange(1.0, 9.0, dtype=torch.float64))
-    wide = torch.cat([data, torch.randn(200, 4, generator=make_rng(10), dtype=torch.float64)], 1)  # [200, 12]
+    data = torch.randn(200, 8, generator=make_rng(9), dtype=torch.float64) @ torch.diag(
+        torch.arange(1.0, 9.0, dtype=torch.float64)
+    )
+    # [200, 12]
+    wide = torch.cat([data, torch.randn(200, 4, generator=make_rng(10), dtype=torch.float64)], 1)
     centred = wide - wide.mean(0)
-    factors, variance = principal_factors(centred.T @ centred / 199, latent_dim)  # scikit-learn divides by N - 1
+    # scikit-learn divides by N - 1
+    factors, variance = principal_factors(centred.T @ centred / 199, latent_dim)
     theirs = PCA(latent_dim).fit(wide.numpy())
-    np.testing.assert_allclose((factors @ factors.T + variance * torch.eye(12)).numpy(), theirs.get_covariance(), atol=1e-4)
+    np.testing.assert_allclose(
+        (factors @ factors.T + variance * torch.eye(12)).numpy(), theirs.get_covariance(), atol=1e-4
+    )
 
 
 def test_fitted_density_is_that_of_scikit_learn(dataset):
-    fitted = fit_class_gaussians(dataset.train_images, dataset.train_labels, 4, latent_dim=6, prior_images=0).double()
+    fitted = fit_class_gaussians(
+        dataset.train_images, dataset.train_labels, 4, latent_dim=6, prior_images=0
+    ).double()
     test = uint8_to_signed(dataset.test_images).double()
     for label in range(4):
-        group = uint8_to_signed(dataset.train_images[dataset.train_labels == label]).flatten(1).double().numpy()
+        group = (
+            uint8_to_signed(dataset.train_images[dataset.train_labels == label])
+            .flatten(1)
+            .double()
+            .numpy()
+        )
         theirs = PCA(6).fit(group).score_samples(test.flatten(1).numpy())
         ours = fitted.log_likelihoods(test)[:, label].detach().numpy()
-        np.testing.assert_allclose(ours, theirs, rtol=0.03, atol=1.0)  # scikit-learn divides by N - 1
+        # scikit-learn divides by N - 1
+        np.testing.assert_allclose(ours, theirs, rtol=0.03, atol=1.0)
     frequencies = torch.bincount(dataset.train_labels) / len(dataset.train_labels)
     torch.testing.assert_close(fitted.class_logits.softmax(0).float(), frequencies)
 
 
 def test_closed_form_is_a_maximum_of_the_likelihood(dataset):
-    fitted = fit_class_gaussians(dataset.train_images, dataset.train_labels, 4, latent_dim=6, prior_images=0).double()
+    fitted = fit_class_gaussians(
+        dataset.train_images, dataset.train_labels, 4, latent_dim=6, prior_images=0
+    ).double()
     images, labels = uint8_to_signed(dataset.train_images).double(), dataset.train_labels
 
     def mean_loss() -> torch.Tensor:
@@ -192,10 +262,14 @@ def test_closed_form_is_a_maximum_of_the_likelihood(dataset):
     best = mean_loss()
     best.backward()
     scale = {name: value.abs().max().item() for name, value in fitted.named_parameters()}
-    assert all(value.grad.abs().max() * scale[name] < 0.1 for name, value in fitted.named_parameters()), "the slope is not zero"
+    assert all(
+        value.grad.abs().max() * scale[name] < 0.1 for name, value in fitted.named_parameters()
+    ), "the slope is not zero"
     with torch.no_grad():
         for seed, parameter in enumerate(fitted.parameters()):
-            shift = 0.02 * torch.randn(parameter.shape, generator=make_rng(seed), dtype=torch.float64)
+            shift = 0.02 * torch.randn(
+                parameter.shape, generator=make_rng(seed), dtype=torch.float64
+            )
             parameter.add_(shift)
             assert mean_loss() > best
             parameter.sub_(shift)
@@ -203,13 +277,25 @@ def test_closed_form_is_a_maximum_of_the_likelihood(dataset):
 
 def test_few_images_borrow_from_the_other_classes(dataset):
     """With one image a class its own covariance is zero; the shared one takes its place."""
-    firsts = torch.tensor([torch.nonzero(dataset.train_labels == label)[0].item() for label in range(4)])
-    lonely = fit_class_gaussians(dataset.train_images[firsts], dataset.train_labels[firsts], 4, latent_dim=3)
+    firsts = torch.tensor(
+        [torch.nonzero(dataset.train_labels == label)[0].item() for label in range(4)]
+    )
+    lonely = fit_class_gaussians(
+        dataset.train_images[firsts], dataset.train_labels[firsts], 4, latent_dim=3
+    )
     assert all(torch.isfinite(value).all() for value in lonely.parameters())
     ten = torch.cat([torch.nonzero(dataset.train_labels == label)[:10, 0] for label in range(4)])
-    fits = [fit_class_gaussians(dataset.train_images[ten], dataset.train_labels[ten], 4, latent_dim=6, prior_images=num) for num in (0, 50)]
+    fits = [
+        fit_class_gaussians(
+            dataset.train_images[ten], dataset.train_labels[ten], 4, latent_dim=6, prior_images=num
+        )
+        for num in (0, 50)
+    ]
     test = uint8_to_signed(dataset.test_images)
-    own, shared = (-fitted.loss(Batch(test, dataset.test_labels), rng=make_rng(0))["loss"].mean() for fitted in fits)
+    own, shared = (
+        -fitted.loss(Batch(test, dataset.test_labels), rng=make_rng(0))["loss"].mean()
+        for fitted in fits
+    )
     assert shared > own
 
 
@@ -229,7 +315,9 @@ def test_masks_of_another_kind_are_refused(model, images, method, mask):
     visible, got = BAD_MASKS[mask]
     with pytest.raises(CourseError) as error:
         getattr(model, method)(images, visible)
-    assert f"expected a bool mask of shape [{SIZE}, {SIZE}]" in str(error.value) and got in str(error.value)
+    assert f"expected a bool mask of shape [{SIZE}, {SIZE}]" in str(error.value) and got in str(
+        error.value
+    )
 
 
 @pytest.mark.parametrize("labels", [[0], [0, 3], [-1, 0]], ids=str)
@@ -242,11 +330,18 @@ def test_sample_refuses_labels_that_do_not_fit(model, labels):
 def test_fit_refuses_a_class_without_images(dataset):
     with pytest.raises(CourseError) as error:
         fit_class_gaussians(dataset.train_images, dataset.train_labels, 5)
-    assert "at least one image of each of 5 classes" in str(error.value) and "add images" in str(error.value)
+    assert "at least one image of each of 5 classes" in str(error.value) and "add images" in str(
+        error.value
+    )
 
 
 @pytest.mark.parametrize(
-    ("options", "name"), [({"prior_images": -1.0}, "prior_images"), ({"latent_dim": 0}, "latent_dim"), ({"latent_dim": 64}, "latent_dim")]
+    ("options", "name"),
+    [
+        ({"prior_images": -1.0}, "prior_images"),
+        ({"latent_dim": 0}, "latent_dim"),
+        ({"latent_dim": 64}, "latent_dim"),
+    ],
 )
 def test_fit_refuses_settings_out_of_range(dataset, options, name):
     with pytest.raises(CourseError) as error:

@@ -1,4 +1,6 @@
-"""The mixture in latent space against torch.distributions, and against the moments of what it was fitted to."""
+"""The mixture in latent space against torch.distributions, and against the moments of what it was
+fitted to.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,21 @@ from course_utils.models.latents import fit_latent_density
 
 @pytest.fixture(scope="module")
 def codes():
-    """2,000 codes in two clusters, with narrow noise in the first dimension and wide noise in the second."""
+    """2,000 codes in two clusters, with narrow noise in the first dimension and wide noise in the
+    second.
+    """
     rng = make_rng(0)
-    mu = torch.randn(2000, 2, generator=rng) * 0.3 + torch.where(torch.rand(2000, 1, generator=rng) < 0.3, -2.0, 2.0)
+    mu = torch.randn(2000, 2, generator=rng) * 0.3 + torch.where(
+        torch.rand(2000, 1, generator=rng) < 0.3, -2.0, 2.0
+    )
     return mu, torch.tensor([0.01, 1.0]).log().expand(2000, 2)
 
 
 def test_density_agrees_with_torch_distributions(codes):
     density = fit_latent_density(*codes, num_components=3)
-    oracle = MixtureSameFamily(Categorical(density.weights), MultivariateNormal(density.means, scale_tril=density.scales))
+    oracle = MixtureSameFamily(
+        Categorical(density.weights), MultivariateNormal(density.means, scale_tril=density.scales)
+    )
     z = torch.randn(50, 2, generator=make_rng(1)).double()
     assert torch.allclose(density.log_density(z), oracle.log_prob(z))
 
@@ -30,7 +38,8 @@ def test_samples_have_the_aggregate_posteriors_moments(codes):
     mu, logvar = codes
     z = fit_latent_density(mu, logvar, num_components=2).sample(20_000, rng=make_rng(2))
     assert torch.allclose(z.mean(0), mu.mean(0), atol=0.1)
-    assert torch.allclose(z.var(0), mu.var(0) + logvar.exp().mean(0), rtol=0.1)  # the codes' own variances are in
+    # the codes' own variances are in
+    assert torch.allclose(z.var(0), mu.var(0) + logvar.exp().mean(0), rtol=0.1)
 
 
 def test_two_components_find_two_clusters_that_one_cannot(codes):

@@ -9,7 +9,15 @@ import torch
 from scipy.stats import truncnorm
 
 from course_utils.base.errors import CourseError
-from course_utils.models.latents import active_dims, arc_path, plane_grid, prior_quantiles, straight_path, traversal, truncated_quantiles
+from course_utils.models.latents import (
+    active_dims,
+    arc_path,
+    plane_grid,
+    prior_quantiles,
+    straight_path,
+    traversal,
+    truncated_quantiles,
+)
 
 START, END = torch.tensor([2.0, 0.0, 0.0]), torch.tensor([0.0, 3.0, 0.0])
 
@@ -30,17 +38,28 @@ def test_the_arc_keeps_the_length_and_turns_evenly():
 
 def test_parallel_ends_give_the_straight_line():
     points = arc_path(START, 2 * START, [0.25, 0.5])
-    assert torch.allclose(points, straight_path(START, 2 * START, [0.25, 0.5])) and points.isfinite().all()
+    assert (
+        torch.allclose(points, straight_path(START, 2 * START, [0.25, 0.5]))
+        and points.isfinite().all()
+    )
 
 
 def test_a_traversal_moves_one_dimension():
     moved = traversal(END, 2, [-1.0, 0.0, 4.0])
-    assert moved.tolist() == [[0.0, 3.0, -1.0], [0.0, 3.0, 0.0], [0.0, 3.0, 4.0]] and END.tolist() == [0.0, 3.0, 0.0]
+    assert moved.tolist() == [
+        [0.0, 3.0, -1.0],
+        [0.0, 3.0, 0.0],
+        [0.0, 3.0, 4.0],
+    ] and END.tolist() == [0.0, 3.0, 0.0]
 
 
 def test_the_grid_reads_like_a_page():
     grid = plane_grid(torch.tensor([-1.0, 0.0, 1.0]))
-    assert grid[0].tolist() == [-1.0, 1.0] and grid[2].tolist() == [1.0, 1.0] and grid[-1].tolist() == [1.0, -1.0]
+    assert (
+        grid[0].tolist() == [-1.0, 1.0]
+        and grid[2].tolist() == [1.0, 1.0]
+        and grid[-1].tolist() == [1.0, -1.0]
+    )
 
 
 def test_quantiles_part_the_prior_evenly():

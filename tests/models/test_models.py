@@ -30,7 +30,9 @@ def is_generative(family: str) -> bool:
 GENERATIVE = [family for family in FAMILIES if is_generative(family)]
 
 
-def make(family: str, image_shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0) -> tuple[Model, Batch]:
+def make(
+    family: str, image_shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0
+) -> tuple[Model, Batch]:
     """Returns the smoke preset's model for an image shape, and a batch of blobs."""
     data = make_dataset(image_shape, num_train=BATCH_SIZE, num_test=2)
     model = build(PRESETS[family]["smoke"].fitted_to(data).model, seed)
@@ -75,7 +77,11 @@ def test_loss_gives_named_finite_terms_per_image(family, part, image_shape):
 def test_samples_have_the_shape_of_the_data_and_the_signed_range(family, image_shape):
     model, _ = make(family, image_shape)
     samples = model.eval().sample(3, rng=make_rng(0))
-    assert samples.shape == (3, *image_shape) and samples.dtype == torch.float32 and not samples.requires_grad
+    assert (
+        samples.shape == (3, *image_shape)
+        and samples.dtype == torch.float32
+        and not samples.requires_grad
+    )
     check_signed(samples)
 
 
@@ -91,16 +97,22 @@ def test_equal_generators_give_equal_samples(family):
 def test_sample_refuses_numbers_that_are_no_counts(family, n):
     with pytest.raises(CourseError) as error:
         make(family)[0].sample(n)
-    assert "expected a whole number of at least 1" in str(error.value) and repr(n) in str(error.value)
+    assert "expected a whole number of at least 1" in str(error.value) and repr(n) in str(
+        error.value
+    )
 
 
 @pytest.mark.parametrize("family", GENERATIVE)
 def test_labels_are_used_or_refused(family):
-    """An unconditional family must not take labels in silence; a conditional one must care about them."""
+    """An unconditional family must not take labels in silence; a conditional one must care about
+    them.
+    """
     model = make(family)[0].eval()
     labels = torch.zeros(2).long()
     if model.takes_labels:
-        first, second = (model.sample(2, labels=some, rng=make_rng(0)) for some in (labels, labels + 1))
+        first, second = (
+            model.sample(2, labels=some, rng=make_rng(0)) for some in (labels, labels + 1)
+        )
         assert not torch.equal(first, second)
     else:
         assert not model.needs_labels
@@ -152,9 +164,15 @@ def test_seed_decides_the_first_weights(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parts_cover_every_parameter_once(family):
     model, _ = make(family)
-    owned = [id(parameter) for part in model.trainable_parts().values() for parameter in part.parameters()]
+    owned = [
+        id(parameter)
+        for part in model.trainable_parts().values()
+        for parameter in part.parameters()
+    ]
     assert len(owned) == len(set(owned))
-    assert set(owned) == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    assert set(owned) == {
+        id(parameter) for parameter in model.parameters() if parameter.requires_grad
+    }
     assert model.num_parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -167,9 +185,15 @@ def test_a_step_changes_its_own_part_and_nothing_else(family, part):
     model.loss(batch, part, rng=make_rng(0))["loss"].mean().backward()
     optimizer.step()
     mine = {id(parameter) for parameter in own.parameters()}
-    assert all(parameter.grad is not None for parameter in own.parameters()), "a parameter of the part gets no gradient"
-    changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
-    assert changed and changed <= {name for name, value in model.named_parameters() if id(value) in mine}
+    assert all(parameter.grad is not None for parameter in own.parameters()), (
+        "a parameter of the part gets no gradient"
+    )
+    changed = {
+        name for name, value in model.named_parameters() if not torch.equal(value, before[name])
+    }
+    assert changed and changed <= {
+        name for name, value in model.named_parameters() if id(value) in mine
+    }
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if len(parts(family)) == 1])
@@ -193,11 +217,15 @@ def test_saving_and_loading_is_exact(family, half, tmp_path):
     model, _ = make(family)
     experiment = PRESETS[family]["smoke"].fitted_to(make_dataset(num_train=1, num_test=2))
     if half:
-        model.load_state_dict({name: value.half().to(value.dtype) for name, value in model.state_dict().items()})
+        model.load_state_dict(
+            {name: value.half().to(value.dtype) for name, value in model.state_dict().items()}
+        )
     save_run(tmp_path / "run", model, experiment, History(), RECORD_VALUES, half=half)
     loaded = load_run(tmp_path / "run", family)
     assert same_weights(loaded.model, model) and loaded.experiment == experiment
-    assert not loaded.model.training and {value.dtype for value in loaded.model.parameters()} == {torch.float32}
+    assert not loaded.model.training and {value.dtype for value in loaded.model.parameters()} == {
+        torch.float32
+    }
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -205,8 +233,17 @@ def test_moving_the_model_moves_everything(family):
     model, _ = make(family)
     model.to("meta")
     assert model.device.type == "meta"
-    left_behind = [name for name, value in [*model.named_parameters(), *model.named_buffers()] if value.device.type != "meta"]
-    hidden = [name for module in model.modules() for name, value in vars(module).items() if isinstance(value, torch.Tensor)]
+    left_behind = [
+        name
+        for name, value in [*model.named_parameters(), *model.named_buffers()]
+        if value.device.type != "meta"
+    ]
+    hidden = [
+        name
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, torch.Tensor)
+    ]
     assert left_behind == [] and hidden == [], "constants must be buffers"
 
 
@@ -216,10 +253,15 @@ def test_loss_and_samples_work_on_a_gpu(family, part):
     device = torch.accelerator.current_accelerator()
     model, batch = make(family)
     model.to(device)
-    terms = model.loss(Batch(*(tensor.to(device) for tensor in batch)), part, rng=make_rng(0, device=device))
+    terms = model.loss(
+        Batch(*(tensor.to(device) for tensor in batch)), part, rng=make_rng(0, device=device)
+    )
     assert {values.device.type for values in terms.values()} == {device.type}
     if is_generative(family):
-        on_cpu, on_gpu = model.eval().cpu().sample(2, rng=make_rng(0)), model.to(device).sample(2, rng=make_rng(0))
+        on_cpu, on_gpu = (
+            model.eval().cpu().sample(2, rng=make_rng(0)),
+            model.to(device).sample(2, rng=make_rng(0)),
+        )
         torch.testing.assert_close(on_gpu.cpu(), on_cpu, atol=1e-2, rtol=0)
 
 
@@ -236,10 +278,14 @@ def test_images_of_another_shape_are_refused_with_both_shapes(family, image_shap
 @pytest.mark.parametrize("family", FAMILIES)
 def test_signatures_are_those_of_the_base_class(family):
     for name in ("loss", "sample"):
-        expected, own = (inspect.signature(getattr(cls, name)).parameters for cls in (Model, REGISTRY[family][1]))
+        expected, own = (
+            inspect.signature(getattr(cls, name)).parameters for cls in (Model, REGISTRY[family][1])
+        )
         assert list(own)[: len(expected)] == list(expected)
         extra = list(own.values())[len(expected) :]
-        assert all(parameter.default is not parameter.empty for parameter in extra), f"{name}: what a family adds needs a default"
+        assert all(parameter.default is not parameter.empty for parameter in extra), (
+            f"{name}: what a family adds needs a default"
+        )
 
 
 @pytest.mark.parametrize("changes", [{"image_channels": 2}, {"image_size": 1}], ids=str)
@@ -253,7 +299,11 @@ def test_configs_refuse_images_that_no_dataset_has(family, changes):
 def test_build_refuses_what_is_no_config():
     with pytest.raises(CourseError) as error:
         build({"latent_dim": 3})
-    assert "expected one of" in str(error.value) and "VAEConfig" in str(error.value) and "got dict" in str(error.value)
+    assert (
+        "expected one of" in str(error.value)
+        and "VAEConfig" in str(error.value)
+        and "got dict" in str(error.value)
+    )
 
 
 def test_unknown_family_lists_the_valid_ones():

@@ -1,4 +1,6 @@
-"""Samplers with an exact denoiser: what must come out is known, so their order, their moments and their bookkeeping can be checked."""
+"""Samplers with an exact denoiser: what must come out is known, so their order, their moments and
+their bookkeeping can be checked.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +12,46 @@ from exact import MEAN, STD, gaussian_denoiser, gaussian_flow, noise
 
 from course_utils.base.device import ImageNoise, make_rng
 from course_utils.base.errors import CourseError
-from course_utils.models.diffusion.samplers import SAMPLERS, joined, levels_at, num_denoiser_calls, sample, time_grid
+from course_utils.models.diffusion.samplers import (
+    SAMPLERS,
+    joined,
+    levels_at,
+    num_denoiser_calls,
+    sample,
+    time_grid,
+)
 from course_utils.models.diffusion.schedules import SCHEDULES, make_schedule
 
-EACH = pytest.mark.parametrize("schedule", [make_schedule(name) for name in sorted(SCHEDULES)], ids=lambda schedule: schedule.name)
+EACH = pytest.mark.parametrize(
+    "schedule",
+    [make_schedule(name) for name in sorted(SCHEDULES)],
+    ids=lambda schedule: schedule.name,
+)
 DETERMINISTIC = sorted(set(SAMPLERS) - {"ddpm"})
 ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "ab2": 2, "dpm++2m": 2}
 NUM_STEPS = (32, 64, 128, 256)
 
 
 def slope(schedule, sampler, start, end, spacing="uniform"):
-    """Returns minus the slope of log(error) over log(steps), fitted to the four numbers of steps: the order of convergence."""
+    """Returns minus the slope of log(error) over log(steps), fitted to the four numbers of steps:
+    the order of convergence.
+    """
     x, errors = noise(32), []
     x = schedule.noised(MEAN + STD * noise(32, 1), x, start) if start < 1 else x
     exact = gaussian_flow(schedule, x, start, end)
     for num in NUM_STEPS:
         times = end + (start - end) * time_grid(num, spacing)
-        errors.append((sample(gaussian_denoiser(schedule), schedule, x, sampler=sampler, times=times).x - exact).square().mean().sqrt().log().item())
+        errors.append(
+            (
+                sample(gaussian_denoiser(schedule), schedule, x, sampler=sampler, times=times).x
+                - exact
+            )
+            .square()
+            .mean()
+            .sqrt()
+            .log()
+            .item()
+        )
     steps = torch.tensor([[math.log(num), 1.0] for num in NUM_STEPS])
     return -torch.linalg.lstsq(steps, torch.tensor(errors)[:, None]).solution[0].item()
 
@@ -45,11 +70,15 @@ def test_error_falls_at_the_order_of_the_solver(schedule, sampler):
 @EACH
 @pytest.mark.parametrize("sampler", ["euler", "heun", "ab2"])
 def test_the_order_holds_from_pure_noise_to_the_image(schedule, sampler):
-    """The walk on the straight path has no infinite times. DPM-Solver has: its first and last steps are of first order.
+    """The walk on the straight path has no infinite times. DPM-Solver has: its first and last steps
+    are of first order.
 
-    Quadratic spacing makes the steps on the path alike near the image, where sigma of the other schedules starts like a square root.
+    Quadratic spacing makes the steps on the path alike near the image, where sigma of the other
+    schedules starts like a square root.
     """
-    assert slope(schedule, sampler, 1.0, 0.0, "quadratic") == pytest.approx(ORDERS[sampler], abs=0.15)
+    assert slope(schedule, sampler, 1.0, 0.0, "quadratic") == pytest.approx(
+        ORDERS[sampler], abs=0.15
+    )
 
 
 @EACH
@@ -64,7 +93,10 @@ def test_many_steps_reach_the_exact_answer(schedule, sampler):
 @EACH
 def test_euler_is_ddim_without_noise(schedule):
     x = noise(64)
-    first, second = (sample(gaussian_denoiser(schedule), schedule, x, 7, sampler=name, eta=0.0).x for name in ("euler", "ddim"))
+    first, second = (
+        sample(gaussian_denoiser(schedule), schedule, x, 7, sampler=name, eta=0.0).x
+        for name in ("euler", "ddim")
+    )
     torch.testing.assert_close(first, second, atol=1e-10, rtol=0)
 
 
@@ -76,11 +108,18 @@ def test_euler_on_the_flow_is_the_textbook_step():
         x0 = gaussian_denoiser(schedule)(expected, torch.full((8,), t))
         eps = (expected - (1 - t) * x0) / t
         expected = expected - 0.25 * (eps - x0)
-    torch.testing.assert_close(sample(gaussian_denoiser(schedule), schedule, x, 4, sampler="euler").x, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        sample(gaussian_denoiser(schedule), schedule, x, 4, sampler="euler").x,
+        expected,
+        atol=1e-12,
+        rtol=0,
+    )
 
 
 def ancestral_moments(schedule, num_steps):
-    """Returns mean and standard deviation of DDPM's result in closed form: each step is linear in x, and adds the posterior's variance."""
+    """Returns mean and standard deviation of DDPM's result in closed form: each step is linear in
+    x, and adds the posterior's variance.
+    """
     times = torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)
     mean, variance = torch.zeros(2).double(), torch.ones(2).double()
     for t, s in zip(times[:-1], times[1:]):
@@ -96,7 +135,14 @@ def ancestral_moments(schedule, num_steps):
 @pytest.mark.parametrize("num_steps", [20, 200])
 def test_ddpm_has_the_moments_that_its_steps_imply(schedule, num_steps):
     num = 20_000
-    drawn = sample(gaussian_denoiser(schedule), schedule, noise(num), num_steps, sampler="ddpm", rng=OneStream(num)).x
+    drawn = sample(
+        gaussian_denoiser(schedule),
+        schedule,
+        noise(num),
+        num_steps,
+        sampler="ddpm",
+        rng=OneStream(num),
+    ).x
     mean, std = ancestral_moments(schedule, num_steps)
     assert ((drawn.mean(0) - mean).abs() < 4.5 * std / num**0.5).all()
     assert ((drawn.std(0) / std - 1).abs() < 4.5 / (2 * num) ** 0.5).all()
@@ -125,12 +171,24 @@ class OneStream(ImageNoise):
 @EACH
 def test_ddim_with_full_noise_is_ddpm(schedule):
     first, second = (
-        sample(gaussian_denoiser(schedule), schedule, noise(8), 6, sampler=name, eta=1.0, rng=make_rng(4)).x for name in ("ddim", "ddpm")
+        sample(
+            gaussian_denoiser(schedule),
+            schedule,
+            noise(8),
+            6,
+            sampler=name,
+            eta=1.0,
+            rng=make_rng(4),
+        ).x
+        for name in ("ddim", "ddpm")
     )
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize(("sampler", "eta", "draws"), [("ddpm", 0.0, 5), ("ddim", 0.5, 5), ("ddim", 0.0, 0), ("heun", 0.5, 0)])
+@pytest.mark.parametrize(
+    ("sampler", "eta", "draws"),
+    [("ddpm", 0.0, 5), ("ddim", 0.5, 5), ("ddim", 0.0, 0), ("heun", 0.5, 0)],
+)
 def test_noise_is_drawn_where_it_is_added_and_never_in_the_last_step(sampler, eta, draws):
     noises = []
 
@@ -140,7 +198,16 @@ def test_noise_is_drawn_where_it_is_added_and_never_in_the_last_step(sampler, et
             return noises[-1]
 
     schedule = make_schedule("cosine")
-    result = sample(gaussian_denoiser(schedule), schedule, noise(8), 6, sampler=sampler, eta=eta, rng=Recorded(8, make_rng(0)), trajectory=True)
+    result = sample(
+        gaussian_denoiser(schedule),
+        schedule,
+        noise(8),
+        6,
+        sampler=sampler,
+        eta=eta,
+        rng=Recorded(8, make_rng(0)),
+        trajectory=True,
+    )
     assert len(noises) == draws
     if draws:  # the last step's result is the image that was seen, without noise
         torch.testing.assert_close(result.x, result.x0s[-1])
@@ -158,7 +225,9 @@ def test_calls_are_counted(sampler, num_steps):
 
     result = sample(denoise, schedule, noise(3), num_steps, sampler=sampler, rng=make_rng(0))
     assert result.num_calls == len(asked) == num_denoiser_calls(sampler, num_steps)
-    assert all(t.shape == (3,) and t.min() > 0 for t in asked), "nobody knows the noise in an image without noise"
+    assert all(t.shape == (3,) and t.min() > 0 for t in asked), (
+        "nobody knows the noise in an image without noise"
+    )
 
 
 def test_a_denoiser_may_say_what_it_costs():
@@ -176,7 +245,16 @@ def test_a_denoiser_may_say_what_it_costs():
 def test_a_trajectory_holds_every_time_and_changes_nothing(sampler):
     schedule, x = make_schedule("linear"), noise(5)
     plain, traced = (
-        sample(gaussian_denoiser(schedule), schedule, x, 6, sampler=sampler, rng=make_rng(1), trajectory=keep) for keep in (False, True)
+        sample(
+            gaussian_denoiser(schedule),
+            schedule,
+            x,
+            6,
+            sampler=sampler,
+            rng=make_rng(1),
+            trajectory=keep,
+        )
+        for keep in (False, True)
     )
     assert torch.equal(plain.x, traced.x) and plain.xts == plain.x0s == ()
     assert len(traced.xts) == len(traced.times) == 7 and len(traced.x0s) == 6
@@ -189,21 +267,32 @@ def test_a_trajectory_holds_every_time_and_changes_nothing(sampler):
 def test_an_image_does_not_depend_on_its_company(sampler):
     schedule, x = make_schedule("cosine"), noise(7)
     whole = sample(gaussian_denoiser(schedule), schedule, x, 5, sampler=sampler, rng=make_rng(2)).x
-    fewer = sample(gaussian_denoiser(schedule), schedule, x[:3], 5, sampler=sampler, rng=make_rng(2)).x
+    fewer = sample(
+        gaussian_denoiser(schedule), schedule, x[:3], 5, sampler=sampler, rng=make_rng(2)
+    ).x
     streams = ImageNoise(7, make_rng(2)).split(2)
-    pieces = [sample(gaussian_denoiser(schedule), schedule, rows, 5, sampler=sampler, rng=own) for rows, own in zip(x.split(2), streams)]
+    pieces = [
+        sample(gaussian_denoiser(schedule), schedule, rows, 5, sampler=sampler, rng=own)
+        for rows, own in zip(x.split(2), streams)
+    ]
     torch.testing.assert_close(whole[:3], fewer)
     torch.testing.assert_close(whole, joined(pieces).x)
 
 
 def test_streams_are_different_normal_and_in_order():
     drawn = ImageNoise(200, make_rng(0)).normal((30,), torch.zeros(()))
-    assert drawn.std().item() == pytest.approx(1, abs=0.05) and drawn.mean().item() == pytest.approx(0, abs=0.05)
+    assert drawn.std().item() == pytest.approx(
+        1, abs=0.05
+    ) and drawn.mean().item() == pytest.approx(0, abs=0.05)
     assert len({tuple(row.tolist()) for row in drawn}) == 200
     assert not torch.equal(drawn, ImageNoise(200, make_rng(1)).normal((30,), torch.zeros(())))
     whole = ImageNoise(9, make_rng(5)).integers(10)
-    assert torch.equal(whole, torch.cat([piece.integers(10) for piece in ImageNoise(9, make_rng(5)).split(4)]))
-    assert whole.dtype == torch.int64 and len(ImageNoise(400, make_rng(5)).integers(3).unique()) == 3
+    assert torch.equal(
+        whole, torch.cat([piece.integers(10) for piece in ImageNoise(9, make_rng(5)).split(4)])
+    )
+    assert (
+        whole.dtype == torch.int64 and len(ImageNoise(400, make_rng(5)).integers(3).unique()) == 3
+    )
 
 
 def test_streams_take_one_number_from_the_generator():
@@ -226,15 +315,30 @@ SCHEDULE = make_schedule("flow")
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: sample(None, SCHEDULE, noise(1), sampler="ddpmm"), "unknown sampler 'ddpmm'; valid: ab2, ddim, ddpm, .*Did you mean 'ddpm'"),
+        (
+            lambda: sample(None, SCHEDULE, noise(1), sampler="ddpmm"),
+            "unknown sampler 'ddpmm'; valid: ab2, ddim, ddpm, .*Did you mean 'ddpm'",
+        ),
         (lambda: num_denoiser_calls("rk4", 3), "unknown sampler 'rk4'"),
-        (lambda: sample(None, SCHEDULE, noise(1), sampler="ddim", eta=1.5), "eta: expected 0 to 1, got 1.5"),
-        (lambda: sample(None, SCHEDULE, noise(1), 0), "num_steps: expected a whole number of at least 1, got 0"),
+        (
+            lambda: sample(None, SCHEDULE, noise(1), sampler="ddim", eta=1.5),
+            "eta: expected 0 to 1, got 1.5",
+        ),
+        (
+            lambda: sample(None, SCHEDULE, noise(1), 0),
+            "num_steps: expected a whole number of at least 1, got 0",
+        ),
         (lambda: time_grid(3, "cubic"), "unknown spacing 'cubic'; valid: quadratic, uniform"),
         (lambda: time_grid(3, shift=0.0), "shift: expected more than 0"),
         (lambda: time_grid(3, start=1.5), "start: expected above 0 and at most 1"),
-        (lambda: levels_at(SCHEDULE, torch.tensor([0.0, 1.0])), "times: expected at least 2 falling numbers"),
-        (lambda: levels_at(SCHEDULE, torch.tensor([1.2, 0.0])), "times: expected at least 2 falling numbers"),
+        (
+            lambda: levels_at(SCHEDULE, torch.tensor([0.0, 1.0])),
+            "times: expected at least 2 falling numbers",
+        ),
+        (
+            lambda: levels_at(SCHEDULE, torch.tensor([1.2, 0.0])),
+            "times: expected at least 2 falling numbers",
+        ),
         (lambda: ImageNoise(0), "num_images: expected at least 1, got 0"),
     ],
 )

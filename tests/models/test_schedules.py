@@ -1,4 +1,6 @@
-"""Schedules against the papers' formulas, step-by-step noising and diffusers; the posterior against the rule for conditioning a Gaussian."""
+"""Schedules against the papers' formulas, step-by-step noising and diffusers; the posterior against
+the rule for conditioning a Gaussian.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,15 @@ def test_alpha_falls_from_one_and_sigma_rises_from_zero(name):
     schedule = make_schedule(name)
     alpha, sigma = schedule.alpha(TIMES), schedule.sigma(TIMES)
     assert schedule.name == name and alpha[0] == 1 and sigma[0] == 0
-    assert (alpha.diff() < 0).all() and (sigma.diff() > 0).all() and alpha[-1] < 0.01 and sigma[-1] > 0.9999
-    assert schedule.preserves_variance == torch.allclose(alpha**2 + sigma**2, torch.ones_like(alpha), atol=1e-12)
+    assert (
+        (alpha.diff() < 0).all()
+        and (sigma.diff() > 0).all()
+        and alpha[-1] < 0.01
+        and sigma[-1] > 0.9999
+    )
+    assert schedule.preserves_variance == torch.allclose(
+        alpha**2 + sigma**2, torch.ones_like(alpha), atol=1e-12
+    )
     assert (schedule.log_snr(TIMES).diff() < 0)[1:-1].all()
 
 
@@ -30,13 +39,19 @@ def test_alpha_falls_from_one_and_sigma_rises_from_zero(name):
 def test_the_dtype_of_the_times_is_kept(name):
     schedule = make_schedule(name)
     for dtype in (torch.float32, torch.float64):
-        assert schedule.alpha(torch.tensor(0.3, dtype=dtype)).dtype == schedule.sigma(torch.tensor(0.3, dtype=dtype)).dtype == dtype
+        assert (
+            schedule.alpha(torch.tensor(0.3, dtype=dtype)).dtype
+            == schedule.sigma(torch.tensor(0.3, dtype=dtype)).dtype
+            == dtype
+        )
 
 
 def test_linear_is_the_product_of_its_steps():
     added = np.linspace(1e-4, 0.02, 1000)
     np.testing.assert_allclose(betas(make_schedule("linear")), added, rtol=1e-9)
-    np.testing.assert_allclose(alpha_bars(make_schedule("linear")), np.concatenate([[1], np.cumprod(1 - added)]), rtol=1e-9)
+    np.testing.assert_allclose(
+        alpha_bars(make_schedule("linear")), np.concatenate([[1], np.cumprod(1 - added)]), rtol=1e-9
+    )
 
 
 def test_cosine_is_the_formula_with_betas_cut_off():
@@ -49,20 +64,26 @@ def test_cosine_is_the_formula_with_betas_cut_off():
 
 def test_flow_is_the_straight_line():
     schedule = make_schedule("flow")
-    assert torch.equal(schedule.alpha(TIMES), 1 - TIMES) and torch.equal(schedule.sigma(TIMES), TIMES)
+    assert torch.equal(schedule.alpha(TIMES), 1 - TIMES) and torch.equal(
+        schedule.sigma(TIMES), TIMES
+    )
     assert schedule.log_snr(torch.tensor([0.0, 0.5, 1.0])).tolist() == [math.inf, 0.0, -math.inf]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_many_small_steps_of_noise_are_one_large_step(name):
-    """Mean and variance of x_t, carried through the transitions of 200 steps, are alpha and sigma²."""
+    """Mean and variance of x_t, carried through the transitions of 200 steps, are alpha and
+    sigma².
+    """
     schedule = make_schedule(name)
     scale, variance = schedule.transition(TIMES[:-1:2], TIMES[2::2])
     mean, spread = 1.0, 0.0
     for one_scale, one_variance, t in zip(scale.tolist(), variance.tolist(), TIMES[2::2]):
         assert one_variance > 0
         mean, spread = one_scale * mean, one_scale**2 * spread + one_variance
-        assert mean == pytest.approx(schedule.alpha(t).item(), abs=1e-12) and spread == pytest.approx(schedule.sigma(t).item() ** 2, abs=1e-12)
+        assert mean == pytest.approx(
+            schedule.alpha(t).item(), abs=1e-12
+        ) and spread == pytest.approx(schedule.sigma(t).item() ** 2, abs=1e-12)
 
 
 def test_drawn_noise_has_the_moments_of_the_closed_form():
@@ -84,14 +105,20 @@ def test_noising_broadcasts_one_time_an_image():
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("s", "t"), [(0.0, 0.001), (0.3, 0.31), (0.2, 0.8), (0.6, 0.999)])
 def test_posterior_is_the_conditional_of_the_joint_gaussian(name, s, t):
-    """(x_s, x_t) given x0 are jointly Gaussian; conditioning on x_t by the textbook rule gives q(x_s | x_t, x0)."""
+    """(x_s, x_t) given x0 are jointly Gaussian; conditioning on x_t by the textbook rule gives
+    q(x_s | x_t, x0).
+    """
     schedule = make_schedule(name)
     s_tensor, t_tensor = torch.tensor([s, t], dtype=torch.float64)
-    alpha_s, alpha_t, sigma_s, sigma_t = (f(time).item() for f in (schedule.alpha, schedule.sigma) for time in (s_tensor, t_tensor))
+    alpha_s, alpha_t, sigma_s, sigma_t = (
+        f(time).item() for f in (schedule.alpha, schedule.sigma) for time in (s_tensor, t_tensor)
+    )
     x0, xt = 0.6, -0.4
     covariance = alpha_t / alpha_s * sigma_s**2  # of x_s and x_t = scale x_s + noise
     mean = alpha_s * x0 + covariance / sigma_t**2 * (xt - alpha_t * x0)
-    got = schedule.posterior(torch.full((1, 2), x0).double(), torch.full((1, 2), xt).double(), s_tensor, t_tensor)
+    got = schedule.posterior(
+        torch.full((1, 2), x0).double(), torch.full((1, 2), xt).double(), s_tensor, t_tensor
+    )
     np.testing.assert_allclose(got.mean, np.full((1, 2), mean), atol=1e-9)
     assert got.variance.item() == pytest.approx(sigma_s**2 - covariance**2 / sigma_t**2, abs=1e-9)
 
@@ -103,14 +130,23 @@ def test_posterior_is_the_papers_formula():
     kept = np.concatenate([[1], np.cumprod(1 - added)])
     beta, now, before = added[k - 1], kept[k], kept[k - 1]
     x0, xt = np.array([0.1, -0.2, 0.3, 0.4]), np.array([0.5, 0.6, -0.7, 0.8])
-    mean = np.sqrt(before) * beta / (1 - now) * x0 + np.sqrt(1 - beta) * (1 - before) / (1 - now) * xt
-    got = schedule.posterior(*(torch.tensor(x)[:, None] for x in (x0, xt)), *(torch.tensor(j / 1000) for j in (k - 1, k)))
+    mean = (
+        np.sqrt(before) * beta / (1 - now) * x0 + np.sqrt(1 - beta) * (1 - before) / (1 - now) * xt
+    )
+    got = schedule.posterior(
+        *(torch.tensor(x)[:, None] for x in (x0, xt)), *(torch.tensor(j / 1000) for j in (k - 1, k))
+    )
     np.testing.assert_allclose(got.mean[:, 0], mean, rtol=1e-8)
-    np.testing.assert_allclose(got.variance[:, 0], (1 - before) / (1 - now) * beta, rtol=1e-8, atol=1e-15)
+    np.testing.assert_allclose(
+        got.variance[:, 0], (1 - before) / (1 - now) * beta, rtol=1e-8, atol=1e-15
+    )
 
 
 def test_bad_input_has_its_message():
-    with pytest.raises(CourseError, match="unknown schedule 'cosin'; valid: cosine, flow, linear. Did you mean 'cosine'"):
+    with pytest.raises(
+        CourseError,
+        match="unknown schedule 'cosin'; valid: cosine, flow, linear. Did you mean 'cosine'",
+    ):
         make_schedule("cosin")
     with pytest.raises(CourseError, match=r"schedule: expected one with .* got 'flow'"):
         betas(make_schedule("flow"))

@@ -1,4 +1,6 @@
-"""The exactly solvable model: its integrals against closed forms and Monte Carlo, its gradients against the exact gradient of the ELBO."""
+"""The exactly solvable model: its integrals against closed forms and Monte Carlo, its gradients
+against the exact gradient of the ELBO.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +36,26 @@ def number(value: float) -> torch.Tensor:
 
 
 def test_log_normal_is_the_normal_density():
-    torch.testing.assert_close(log_normal(X, number(0.3), number(1.7)), Normal(number(0.3), number(1.7)).log_prob(X))
+    torch.testing.assert_close(
+        log_normal(X, number(0.3), number(1.7)), Normal(number(0.3), number(1.7)).log_prob(X)
+    )
 
 
 def test_decoder_and_joint_by_hand():
     z, x = number(0.7), number(1.1)
     assert TOY.decode(z).item() == pytest.approx(0.7 + 1.2 * math.sin(1.4))
-    right = Normal(TOY.decode(z), number(0.5)).log_prob(x) + Normal(number(0.0), number(1.0)).log_prob(z)
+    right = Normal(TOY.decode(z), number(0.5)).log_prob(x) + Normal(
+        number(0.0), number(1.0)
+    ).log_prob(z)
     torch.testing.assert_close(TOY.log_joint(x, z), right)
 
 
 @pytest.mark.parametrize("noise_std", [0.05, 0.5, 2.0])
 def test_evidence_of_the_linear_model_in_closed_form(noise_std):
     right = Normal(number(0.0), number(math.sqrt(1 + noise_std**2))).log_prob(X)
-    torch.testing.assert_close(ToyLatentModel(0.0, noise_std).log_evidence(X), right, rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        ToyLatentModel(0.0, noise_std).log_evidence(X), right, rtol=0, atol=1e-10
+    )
 
 
 def test_evidence_of_the_bent_model_integrates_to_one_and_agrees_with_draws():
@@ -56,13 +64,17 @@ def test_evidence_of_the_bent_model_integrates_to_one_and_agrees_with_draws():
     _, drawn = TOY.sample(20000, make_rng(0))
     share = (drawn < 1.0).double().mean().item()
     below = x <= 1.0
-    assert share == pytest.approx(torch.trapezoid(TOY.log_evidence(x[below]).exp(), x[below]).item(), abs=0.015)
+    assert share == pytest.approx(
+        torch.trapezoid(TOY.log_evidence(x[below]).exp(), x[below]).item(), abs=0.015
+    )
 
 
 @pytest.mark.parametrize("x", [-2.0, 0.0, 1.5])
 def test_posterior_is_a_density_and_the_right_gaussian_for_the_linear_model(x):
     z = latent_grid()
-    assert torch.trapezoid(TOY.log_posterior(number(x), z).exp(), z).item() == pytest.approx(1, abs=1e-9)
+    assert torch.trapezoid(TOY.log_posterior(number(x), z).exp(), z).item() == pytest.approx(
+        1, abs=1e-9
+    )
     right = Normal(number(x / 1.25), number(math.sqrt(0.2))).log_prob(z)  # precision 1 + 1 / 0.25
     torch.testing.assert_close(LINEAR.log_posterior(number(x), z), right)
 
@@ -97,22 +109,32 @@ def test_best_gaussian_is_the_posterior_where_that_is_gaussian():
 def test_best_gaussian_of_the_bent_model_is_an_optimum(x):
     mu, std = best_gaussian(TOY, number(x))
     best = elbo(TOY, number(x), mu, std)
-    others = elbo(TOY, number(x), mu + torch.linspace(-3, 3, 25, dtype=torch.float64)[:, None], std * torch.tensor([0.5, 0.99, 1, 1.01, 2]).double())
+    others = elbo(
+        TOY,
+        number(x),
+        mu + torch.linspace(-3, 3, 25, dtype=torch.float64)[:, None],
+        std * torch.tensor([0.5, 0.99, 1, 1.01, 2]).double(),
+    )
     assert (others <= best + 1e-9).all() and gap(TOY, number(x), mu, std) > 0.05
 
 
 def test_log_weights_have_the_evidence_as_log_mean_and_the_elbo_as_mean():
     mu, std = number(1.0), number(0.5)
-    logs = log_weights(TOY, mu, std, torch.full((4,), 1.5, dtype=torch.float64), 20000, rng=make_rng(1))
+    logs = log_weights(
+        TOY, mu, std, torch.full((4,), 1.5, dtype=torch.float64), 20000, rng=make_rng(1)
+    )
     assert logs.shape == (20000, 4)
-    assert logs.exp().mean().log().item() == pytest.approx(TOY.log_evidence(number(1.5)).item(), abs=0.02)
+    assert logs.exp().mean().log().item() == pytest.approx(
+        TOY.log_evidence(number(1.5)).item(), abs=0.02
+    )
     assert logs.mean().item() == pytest.approx(elbo(TOY, number(1.5), mu, std).item(), abs=0.02)
 
 
 def test_log_weights_feed_the_importance_weighted_bound():
     exact = 0.8 * X, number(math.sqrt(0.2))
     bound = importance_weighted_bound(partial(log_weights, LINEAR, *exact), X, 3, rng=make_rng(2))
-    torch.testing.assert_close(bound.per_image, LINEAR.log_evidence(X))  # exact posterior: every weight is p(x)
+    # exact posterior: every weight is p(x)
+    torch.testing.assert_close(bound.per_image, LINEAR.log_evidence(X))
 
 
 ESTIMATORS = {
@@ -125,7 +147,10 @@ ESTIMATORS = {
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_gradient_estimates_are_unbiased(name):
     x = torch.tensor([1.5, -0.5], dtype=torch.float64)
-    mu, logvar = (torch.tensor(values, dtype=torch.float64, requires_grad=True) for values in ([0.5, 0.1], [-1.0, -0.4]))
+    mu, logvar = (
+        torch.tensor(values, dtype=torch.float64, requires_grad=True)
+        for values in ([0.5, 0.1], [-1.0, -0.4])
+    )
     exact = torch.autograd.grad(elbo(TOY, x, mu, torch.exp(0.5 * logvar)).sum(), (mu, logvar))
     found = ESTIMATORS[name](TOY, x, mu.detach(), logvar.detach(), 40000, rng=make_rng(3))
     for estimate, right in zip(found, exact):
@@ -151,11 +176,15 @@ def test_estimators_take_a_batch_of_approximations():
 
 def test_score_function_variance_grows_with_the_number_of_copies_and_the_other_does_not():
     def variance(estimator, dim):
-        x, mu, logvar = (torch.full((dim,), value, dtype=torch.float64) for value in (1.5, 0.5, -1.0))
+        x, mu, logvar = (
+            torch.full((dim,), value, dtype=torch.float64) for value in (1.5, 0.5, -1.0)
+        )
         return estimator(TOY, x, mu, logvar, 4000, rng=make_rng(6)).mu[:, 0].var().item()
 
     assert variance(score_function_gradients, 30) > 50 * variance(score_function_gradients, 1)
-    assert 0.7 < variance(reparameterised_gradients, 30) / variance(reparameterised_gradients, 1) < 1.4
+    assert (
+        0.7 < variance(reparameterised_gradients, 30) / variance(reparameterised_gradients, 1) < 1.4
+    )
 
 
 BAD = [

@@ -1,4 +1,6 @@
-"""The mathematics of the VAE against torch.distributions and closed forms, and its loss terms against each other."""
+"""The mathematics of the VAE against torch.distributions and closed forms, and its loss terms
+against each other.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,13 @@ def sharpened(vae):
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 5.0])
 def test_kl_is_that_of_torch_distributions(spread):
-    mu, logvar = (spread * torch.randn(50, 4, generator=make_rng(0, index), dtype=torch.float64) for index in (1, 2))
-    oracle = kl_divergence(Normal(mu, torch.exp(0.5 * logvar)), Normal(torch.zeros_like(mu), torch.ones_like(mu)))
+    mu, logvar = (
+        spread * torch.randn(50, 4, generator=make_rng(0, index), dtype=torch.float64)
+        for index in (1, 2)
+    )
+    oracle = kl_divergence(
+        Normal(mu, torch.exp(0.5 * logvar)), Normal(torch.zeros_like(mu), torch.ones_like(mu))
+    )
     torch.testing.assert_close(gaussian_kl(mu, logvar), oracle, rtol=1e-10, atol=1e-10)
 
 
@@ -53,18 +60,27 @@ def test_kl_is_zero_at_the_prior_and_positive_elsewhere():
 
 
 def test_reparameterised_draws_have_the_asked_moments_and_pass_gradients():
-    mu, logvar = torch.tensor([[2.0, -1.0]]).repeat(40_000, 1), torch.tensor([[math.log(0.25), math.log(9.0)]]).repeat(40_000, 1)
+    mu, logvar = (
+        torch.tensor([[2.0, -1.0]]).repeat(40_000, 1),
+        torch.tensor([[math.log(0.25), math.log(9.0)]]).repeat(40_000, 1),
+    )
     z = reparameterise(mu, logvar, make_rng(0))
-    torch.testing.assert_close(z.mean(0), torch.tensor([2.0, -1.0]), atol=0.06, rtol=0)  # four standard errors of the wider one
+    # four standard errors of the wider one
+    torch.testing.assert_close(z.mean(0), torch.tensor([2.0, -1.0]), atol=0.06, rtol=0)
     torch.testing.assert_close(z.std(0), torch.tensor([0.5, 3.0]), atol=0.05, rtol=0)
-    mu, logvar = torch.zeros(1, 1, requires_grad=True), torch.full((1, 1), math.log(4.0), requires_grad=True)
+    mu, logvar = (
+        torch.zeros(1, 1, requires_grad=True),
+        torch.full((1, 1), math.log(4.0), requires_grad=True),
+    )
     z = reparameterise(mu, logvar, make_rng(0))
     z.sum().backward()
     assert mu.grad.item() == 1.0
     assert logvar.grad.item() == pytest.approx(0.5 * z.item())  # d/dlogvar of exp(logvar/2) eps
 
 
-@pytest.mark.parametrize("network", [{}, {"network": "conv", "hidden_dims": (4, 8)}], ids=["mlp", "conv"])
+@pytest.mark.parametrize(
+    "network", [{}, {"network": "conv", "hidden_dims": (4, 8)}], ids=["mlp", "conv"]
+)
 def test_bernoulli_likelihood_of_black_and_white_pixels(network, batch):
     vae = double(replace(CONFIG, **network))
     binary = (signed_to_unit(batch.images) > 0.3).double()
@@ -94,7 +110,9 @@ def test_gaussian_likelihood_is_that_of_torch_distributions(noise_std, batch):
     vae = double(replace(CONFIG, likelihood="gaussian", noise_std=noise_std))
     z = torch.randn(BATCH_SIZE, 3, generator=make_rng(1), dtype=torch.float64)
     images = batch.images.double()
-    oracle = Independent(Normal(signed_to_unit(vae.decode(z)), noise_std), 3).log_prob(signed_to_unit(images))
+    oracle = Independent(Normal(signed_to_unit(vae.decode(z)), noise_std), 3).log_prob(
+        signed_to_unit(images)
+    )
     torch.testing.assert_close(vae.log_likelihood(images, z), oracle)
 
 
@@ -111,7 +129,10 @@ def test_loss_uses_the_draw_and_the_kl_of_the_encoder(batch):
     vae = sharpened(build(CONFIG))
     mu, logvar = vae.encode(batch.images)
     terms = vae.loss(batch, rng=make_rng(7))
-    torch.testing.assert_close(terms["reconstruction"], -vae.log_likelihood(batch.images, reparameterise(mu, logvar, make_rng(7))))
+    torch.testing.assert_close(
+        terms["reconstruction"],
+        -vae.log_likelihood(batch.images, reparameterise(mu, logvar, make_rng(7))),
+    )
     torch.testing.assert_close(terms["kl"], gaussian_kl(mu, logvar).sum(1))
 
 
@@ -122,7 +143,8 @@ def test_free_bits_put_a_floor_under_each_dimension(free_bits, batch):
     kl = gaussian_kl(*vae.encode(batch.images))
     floored = sum(max(value.item(), free_bits) for value in kl.mean(0))
     torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 2.0 * floored)
-    torch.testing.assert_close(terms["negative_elbo"], terms["reconstruction"] + kl.sum(1))  # the bound itself knows no free bits
+    # the bound itself knows no free bits
+    torch.testing.assert_close(terms["negative_elbo"], terms["reconstruction"] + kl.sum(1))
 
 
 def test_dimensions_below_their_free_bits_get_no_gradient(batch):
@@ -133,7 +155,9 @@ def test_dimensions_below_their_free_bits_get_no_gradient(batch):
         gradients[free_bits] = vae.encoder[1][-1].weight.grad.norm().item()
     without_kl = build(replace(CONFIG, beta=0.0))
     without_kl.loss(batch, rng=make_rng(0))["loss"].mean().backward()
-    assert gradients[100.0] == pytest.approx(without_kl.encoder[1][-1].weight.grad.norm().item(), rel=1e-5)
+    assert gradients[100.0] == pytest.approx(
+        without_kl.encoder[1][-1].weight.grad.norm().item(), rel=1e-5
+    )
     assert gradients[0.0] > 2 * gradients[100.0]
 
 
@@ -144,7 +168,9 @@ def test_log_weights_are_log_joint_minus_log_posterior(likelihood, batch):
     weights = vae.log_weights(images, 5, rng=make_rng(3))
     mu, logvar = vae.encode(images)
     posterior = Normal(mu, torch.exp(0.5 * logvar))
-    z = mu + posterior.stddev * torch.randn(5, BATCH_SIZE, 3, generator=make_rng(3), dtype=torch.float64)
+    z = mu + posterior.stddev * torch.randn(
+        5, BATCH_SIZE, 3, generator=make_rng(3), dtype=torch.float64
+    )
     prior = Normal(torch.zeros_like(mu), torch.ones_like(mu))
     likelihoods = torch.stack([vae.log_likelihood(images, draw) for draw in z])
     oracle = likelihoods + prior.log_prob(z).sum(2) - posterior.log_prob(z).sum(2)
@@ -153,7 +179,9 @@ def test_log_weights_are_log_joint_minus_log_posterior(likelihood, batch):
 
 
 def test_mean_of_log_weights_is_the_elbo(batch):
-    """Two estimates of one number: the loss takes the KL in closed form, the weights estimate it by sampling."""
+    """Two estimates of one number: the loss takes the KL in closed form, the weights estimate it by
+    sampling.
+    """
     vae = sharpened(build(CONFIG))
     with torch.no_grad():
         weights = vae.log_weights(batch.images, 4000, rng=make_rng(0))
@@ -175,7 +203,9 @@ def test_reconstruction_decodes_the_mean_or_a_draw(batch):
     mu, logvar = vae.encode(batch.images)
     assert torch.equal(vae.reconstruct(batch.images), vae.decode(mu))
     drawn = vae.reconstruct(batch.images, rng=make_rng(4))
-    assert torch.equal(drawn, vae.decode(reparameterise(mu, logvar, make_rng(4)))) and not torch.equal(drawn, vae.decode(mu))
+    assert torch.equal(
+        drawn, vae.decode(reparameterise(mu, logvar, make_rng(4)))
+    ) and not torch.equal(drawn, vae.decode(mu))
 
 
 def test_samples_decode_draws_from_the_prior():
@@ -183,7 +213,9 @@ def test_samples_decode_draws_from_the_prior():
     z = torch.randn(4, 3, generator=make_rng(9))
     assert torch.equal(vae.sample(4, rng=make_rng(9)), vae.decode(z))
     assert torch.equal(vae.sample(4, rng=make_rng(9), temperature=0.5), vae.decode(0.5 * z))
-    assert torch.equal(vae.sample(2, rng=make_rng(9), temperature=0.0), vae.decode(torch.zeros(2, 3)))
+    assert torch.equal(
+        vae.sample(2, rng=make_rng(9), temperature=0.0), vae.decode(torch.zeros(2, 3))
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,7 +228,10 @@ def test_samples_decode_draws_from_the_prior():
         ({"hidden_dims": ()}, "hidden_dims: expected at least one positive size, got ()"),
         ({"hidden_dims": (4, 0)}, "hidden_dims: expected at least one positive size"),
         ({"network": "conv", "hidden_dims": (4,)}, "two channel counts for network='conv'"),
-        ({"network": "conv", "hidden_dims": (4, 8), "image_size": 10}, "image_size: expected a multiple of 4 for network='conv', got 10"),
+        (
+            {"network": "conv", "hidden_dims": (4, 8), "image_size": 10},
+            "image_size: expected a multiple of 4 for network='conv', got 10",
+        ),
     ],
     ids=str,
 )

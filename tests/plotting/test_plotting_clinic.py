@@ -22,7 +22,12 @@ def test_verdicts_name_value_and_verdict_of_every_cause():
 
 
 def test_sweep_has_a_panel_for_each_quantity_and_the_floor_where_it_belongs():
-    fig = setting_sweep([1, 2, 5], {"error": [(3, 0.1), (2, 0.1), (1, 0.1)], "FID": [(30, 1), (20, 1), (10, 1)]}, "latent dimensions", {"FID": 2.0})
+    fig = setting_sweep(
+        [1, 2, 5],
+        {"error": [(3, 0.1), (2, 0.1), (1, 0.1)], "FID": [(30, 1), (20, 1), (10, 1)]},
+        "latent dimensions",
+        {"FID": 2.0},
+    )
     panels = [axes for axes in fig.axes if axes.get_visible()]
     assert [axes.get_title() for axes in panels] == ["error", "FID"]
     assert [label.get_text() for label in panels[0].get_xticklabels()] == ["1", "2", "5"]
@@ -30,6 +35,10 @@ def test_sweep_has_a_panel_for_each_quantity_and_the_floor_where_it_belongs():
 
 
 def test_trade_off_names_every_point():
-    fig = fidelity_trade_off({"T = 0.5": ((0.2, 0.01), (0.9, 0.01)), "T = 1": ((0.6, 0.01), (0.7, 0.01))}, "recall", "precision")
+    fig = fidelity_trade_off(
+        {"T = 0.5": ((0.2, 0.01), (0.9, 0.01)), "T = 1": ((0.6, 0.01), (0.7, 0.01))},
+        "recall",
+        "precision",
+    )
     assert "T = 0.5" in texts(fig) and "T = 1" in texts(fig)
     assert fig.axes[0].get_xlabel() == "recall"

@@ -1,4 +1,6 @@
-"""Figures of the derivation: they draw the numbers that they are given, and refuse what they cannot draw."""
+"""Figures of the derivation: they draw the numbers that they are given, and refuse what they cannot
+draw.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ import pytest
 import torch
 
 from course_utils.base.errors import CourseError
-from course_utils.plotting.derivation import bound_bars, bound_picture, jensen, mixture, progress_bands, scaled_lines
+from course_utils.plotting.derivation import (
+    bound_bars,
+    bound_picture,
+    jensen,
+    mixture,
+    progress_bands,
+    scaled_lines,
+)
 
 Z = torch.linspace(-1, 1, 9)
 
@@ -28,9 +37,13 @@ def test_mixture_draws_every_slice_and_their_sum():
 
 def test_jensen_marks_both_means():
     axes = jensen(torch.tensor([1.0, math.e**2])).axes[0]
-    assert f"log of the mean: {math.log((1 + math.e**2) / 2):.2f}" in texts(axes) and "mean of the logs: 1.00" in texts(axes)
+    assert f"log of the mean: {math.log((1 + math.e**2) / 2):.2f}" in texts(
+        axes
+    ) and "mean of the logs: 1.00" in texts(axes)
     assert any(line.get_linestyle() == "--" for line in axes.lines)  # the chord
-    assert not any(line.get_linestyle() == "--" for line in jensen(torch.tensor([1.0, 2.0, 3.0])).axes[0].lines)
+    assert not any(
+        line.get_linestyle() == "--" for line in jensen(torch.tensor([1.0, 2.0, 3.0])).axes[0].lines
+    )
 
 
 def test_bound_bars_all_reach_the_evidence():
@@ -41,13 +54,17 @@ def test_bound_bars_all_reach_the_evidence():
 
 
 def test_bound_picture_keeps_a_bound_below_its_axis_out_of_sight():
-    densities, bar = bound_picture(Z, {"posterior": Z**2, "q": Z**2, "prior": Z**2}, -1.0, -50.0, 49.0).axes
+    densities, bar = bound_picture(
+        Z, {"posterior": Z**2, "q": Z**2, "prior": Z**2}, -1.0, -50.0, 49.0
+    ).axes
     assert bar.patches[0].get_height() == 0 and "ELBO -50.00" in texts(bar)
     assert bar.get_ylim()[0] == pytest.approx(-7.0) and len(densities.lines) == 2
 
 
 def test_scaled_lines_have_bars_of_two_errors_and_a_level():
-    axes = scaled_lines([1, 10], {"a": ([1.0, 2.0], [0.1, 0.2]), "b": [3.0, 4.0]}, "x", "y", level=("exact", 5.0)).axes[0]
+    axes = scaled_lines(
+        [1, 10], {"a": ([1.0, 2.0], [0.1, 0.2]), "b": [3.0, 4.0]}, "x", "y", level=("exact", 5.0)
+    ).axes[0]
     assert axes.get_xscale() == axes.get_yscale() == "log" and "exact" in texts(axes)
     segments = axes.containers[0][2][0].get_segments()
     assert segments[1][:, 1].tolist() == pytest.approx([1.6, 2.4])
@@ -56,7 +73,9 @@ def test_scaled_lines_have_bars_of_two_errors_and_a_level():
 
 def test_progress_bands_reach_from_lowest_to_highest():
     values = torch.tensor([[0.0, 2.0], [1.0, 5.0]])
-    panels = progress_bands([0, 1], {"D = 1": {"a": values}, "D = 2": {"a": values}}, ("best", 6.0), "step", "nats").axes
+    panels = progress_bands(
+        [0, 1], {"D = 1": {"a": values}, "D = 2": {"a": values}}, ("best", 6.0), "step", "nats"
+    ).axes
     assert [axes.get_title() for axes in panels] == ["D = 1", "D = 2"]
     assert panels[0].lines[0].get_ydata().tolist() == [1.0, 3.0]
     band = panels[0].collections[0].get_paths()[0].vertices[:, 1]
@@ -64,9 +83,15 @@ def test_progress_bands_reach_from_lowest_to_highest():
 
 
 BAD = [
-    (lambda: mixture(Z, Z, 0.1, torch.rand(3, 2), Z, torch.rand(4, 5), Z), "slices: expected 9 columns"),
+    (
+        lambda: mixture(Z, Z, 0.1, torch.rand(3, 2), Z, torch.rand(4, 5), Z),
+        "slices: expected 9 columns",
+    ),
     (lambda: jensen(torch.tensor([1.0, 0.0])), "weights: expected numbers above 0, got 0"),
-    (lambda: scaled_lines([1, 2], {"short": [1.0]}, "x", "y"), "short: expected 2 values, one for each x, got 1"),
+    (
+        lambda: scaled_lines([1, 2], {"short": [1.0]}, "x", "y"),
+        "short: expected 2 values, one for each x, got 1",
+    ),
 ]
 
 

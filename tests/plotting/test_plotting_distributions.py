@@ -1,4 +1,6 @@
-"""Figures of distributions: they draw what they are given, and refuse curves that do not fit their grid."""
+"""Figures of distributions: they draw what they are given, and refuse curves that do not fit their
+grid.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def test_fits_have_one_titled_panel_each():
 
 
 def test_histograms_share_their_bins_and_have_area_one():
-    values = {name: torch.randn(500, generator=make_rng(seed)) + seed for seed, name in enumerate("ab")}
+    values = {
+        name: torch.randn(500, generator=make_rng(seed)) + seed for seed, name in enumerate("ab")
+    }
     shapes = [patch.get_path().vertices for patch in histograms(values, "x").axes[0].patches]
     assert len(shapes) == 2 and (shapes[0][:, 0] == shapes[1][:, 0]).all()
     corners = shapes[0]  # an outline: up, along, up or down, along, ...
@@ -41,7 +45,9 @@ def test_histograms_share_their_bins_and_have_area_one():
 
 
 def test_scatter_band_reaches_two_standard_deviations():
-    axes = scatter_band(torch.rand(30, 2, generator=make_rng(0)), X, X, torch.full((20,), 0.5), "x", "y").axes[0]
+    axes = scatter_band(
+        torch.rand(30, 2, generator=make_rng(0)), X, X, torch.full((20,), 0.5), "x", "y"
+    ).axes[0]
     band = axes.collections[1].get_paths()[0].vertices
     assert band[:, 1].min() == pytest.approx(-1.0) and band[:, 1].max() == pytest.approx(2.0)
 

@@ -5,20 +5,40 @@ from __future__ import annotations
 import pytest
 
 from course_utils.base.errors import CourseError
-from course_utils.plotting.homework import before_and_after, curve_terms, parameter_scatter, seed_curves
+from course_utils.plotting.homework import (
+    before_and_after,
+    curve_terms,
+    parameter_scatter,
+    seed_curves,
+)
 
 NAN = float("nan")
 
 
 def test_curves_of_groups_seeds_and_splits():
-    run = {"train.epoch": [1, 2, 4], "train.loss": [3.0, 2.0, 1.0], "test.loss": [4.0, 3.0], "train.seconds": [1, 2, 3], "test.epoch": [2, 4]}
-    assert curve_terms([run, {"discriminator.train.loss": [1.0], "discriminator.train.epoch": [1]}]) == ["loss", "discriminator loss"]
+    run = {
+        "train.epoch": [1, 2, 4],
+        "train.loss": [3.0, 2.0, 1.0],
+        "test.loss": [4.0, 3.0],
+        "train.seconds": [1, 2, 3],
+        "test.epoch": [2, 4],
+    }
+    assert curve_terms(
+        [run, {"discriminator.train.loss": [1.0], "discriminator.train.epoch": [1]}]
+    ) == ["loss", "discriminator loss"]
     fig = seed_curves({"class": [run, run], "changed": [run]}, ["loss"])
     axes = fig.axes[0]
     assert len(axes.lines) == 6
     assert [list(line.get_xdata()) for line in axes.lines[:2]] == [[1, 2, 4], [2, 4]]
-    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["class, train", "class, test", "changed, train", "changed, test"]
-    assert len({line.get_color() for line in axes.lines}) == 2 and {line.get_linestyle() for line in axes.lines} == {"-", "--"}
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == [
+        "class, train",
+        "class, test",
+        "changed, train",
+        "changed, test",
+    ]
+    assert len({line.get_color() for line in axes.lines}) == 2 and {
+        line.get_linestyle() for line in axes.lines
+    } == {"-", "--"}
 
 
 def test_curves_without_epochs_of_their_own_count_from_one():
@@ -40,13 +60,28 @@ def test_scatter_of_numbers_words_and_wide_ranges():
     panels = {
         "model.latent_dim": {"class model": [(20, 5.0)], "changed": [(5, 9.0), (40, 4.0)]},
         "train.learning_rate": {"class model": [(1e-3, 5.0)], "changed": [(1e-5, 9.0)]},
-        "model.network": {"class model": [("mlp", 5.0)], "changed": [("conv", 4.0), ("a name of great length", 3.0), ("$\\frac{", 2.0)]},
+        "model.network": {
+            "class model": [("mlp", 5.0)],
+            "changed": [("conv", 4.0), ("a name of great length", 3.0), ("$\\frac{", 2.0)],
+        },
     }
     fig = parameter_scatter(panels, "FID", reference=5.0)
     numbers, wide, words = fig.axes
-    assert list(numbers.lines[1].get_xdata()) == [5, 40] and list(numbers.lines[1].get_ydata()) == [9.0, 4.0]
-    assert (numbers.get_xscale(), wide.get_xscale(), words.get_xscale()) == ("linear", "log", "linear")
-    assert [text.get_text() for text in words.get_xticklabels()] == [r"\$\frac{", "a name of g…", "conv", "mlp"]
+    assert list(numbers.lines[1].get_xdata()) == [5, 40] and list(numbers.lines[1].get_ydata()) == [
+        9.0,
+        4.0,
+    ]
+    assert (numbers.get_xscale(), wide.get_xscale(), words.get_xscale()) == (
+        "linear",
+        "log",
+        "linear",
+    )
+    assert [text.get_text() for text in words.get_xticklabels()] == [
+        r"\$\frac{",
+        "a name of g…",
+        "conv",
+        "mlp",
+    ]
     assert numbers.get_ylabel() == "FID" and list(numbers.lines[2].get_ydata()) == [5.0, 5.0]
     fig.canvas.draw()
     with pytest.raises(CourseError, match="at least one parameter"):

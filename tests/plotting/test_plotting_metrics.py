@@ -1,4 +1,6 @@
-"""Charts of metrics show what they were given: ellipses, terms, points, curves to 1/N = 0, floors and verdicts."""
+"""Charts of metrics show what they were given: ellipses, terms, points, curves to 1/N = 0, floors
+and verdicts.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,25 @@ from course_utils.plotting import metrics as charts
 UNIT = (torch.zeros(2), torch.eye(2))
 OTHER = (torch.tensor([1.0, 2.0]), torch.tensor([[4.0, 0.0], [0.0, 1.0]]))
 PAIR = {"real": UNIT, "generated": OTHER}
-CELLS = {"blur": {"FID": ("3.1", "caught"), "IS": ("9.0", "blind")}, "noise": {"FID": ("8.2", "caught"), "IS": ("9.9", "preferred")}}
+CELLS = {
+    "blur": {"FID": ("3.1", "caught"), "IS": ("9.0", "blind")},
+    "noise": {"FID": ("8.2", "caught"), "IS": ("9.9", "preferred")},
+}
 STATES = ("blind", "caught", "preferred")
 
 EVERY = {
     "gaussian_distance": lambda: charts.gaussian_distance(PAIR, (5.0, 1.0)),
-    "gaussian_distance_samples": lambda: charts.gaussian_distance(PAIR, (5.0, 1.0), {name: torch.randn(9, 2) for name in PAIR}),
+    "gaussian_distance_samples": lambda: charts.gaussian_distance(
+        PAIR, (5.0, 1.0), {name: torch.randn(9, 2) for name in PAIR}
+    ),
     "score_map": lambda: charts.score_map({"a": (0.5, 3.0), "b": (1.0, 10.0)}, 10),
     "plane": lambda: charts.plane({"floor": (0.8, 0.8), "a": (0.1, 1.0)}, "precision", "recall"),
-    "against_num_images": lambda: charts.against_num_images([100, 400], {"a": ([3.0, 1.5], [0.2, 0.1])}, {"a": (1.0, 0.1)}, "FID"),
-    "comparison_with_floor": lambda: charts.comparison_with_floor({"a": (3.0, 0.2)}, (1.0, 0.1), "FID"),
+    "against_num_images": lambda: charts.against_num_images(
+        [100, 400], {"a": ([3.0, 1.5], [0.2, 0.1])}, {"a": (1.0, 0.1)}, "FID"
+    ),
+    "comparison_with_floor": lambda: charts.comparison_with_floor(
+        {"a": (3.0, 0.2)}, (1.0, 0.1), "FID"
+    ),
     "verdict_table": lambda: charts.verdict_table(CELLS, STATES),
 }
 
@@ -37,7 +48,10 @@ def test_figure_can_be_drawn(name):
 
 def test_ellipses_lie_one_and_two_standard_deviations_from_the_mean():
     axes = EVERY["gaussian_distance"]().axes[0]
-    one, two = (np.array(line.get_xydata()) for line in [line for line in axes.lines if len(line.get_xdata()) == 100][2:4])
+    one, two = (
+        np.array(line.get_xydata())
+        for line in [line for line in axes.lines if len(line.get_xdata()) == 100][2:4]
+    )
     assert np.abs(one - [1, 2]).max(0) == pytest.approx([2, 1], abs=0.01)
     assert np.abs(two - [1, 2]).max(0) == pytest.approx([4, 2], abs=0.01)
 
@@ -56,7 +70,11 @@ def test_lines_of_equal_score_multiply_to_it():
 def test_plane_draws_lines_at_the_floor():
     axes = EVERY["plane"]().axes[0]
     assert [line.get_linestyle() for line in axes.lines].count(":") == 2
-    assert not [line for line in charts.plane({"a": (0.1, 1.0)}, "x", "y").axes[0].lines if line.get_linestyle() == ":"]
+    assert not [
+        line
+        for line in charts.plane({"a": (0.1, 1.0)}, "x", "y").axes[0].lines
+        if line.get_linestyle() == ":"
+    ]
 
 
 def test_line_over_one_by_n_starts_at_the_limit_and_fits_the_points():
@@ -74,7 +92,12 @@ def test_floor_is_a_band_of_two_errors():
 
 def test_verdicts_are_written_out_and_coloured_by_state():
     axes = EVERY["verdict_table"]().axes[0]
-    assert [text.get_text() for text in axes.texts] == ["3.1\ncaught", "9.0\nblind", "8.2\ncaught", "9.9\npreferred"]
+    assert [text.get_text() for text in axes.texts] == [
+        "3.1\ncaught",
+        "9.0\nblind",
+        "8.2\ncaught",
+        "9.9\npreferred",
+    ]
     colours = [patch.get_facecolor() for patch in axes.patches]
     assert colours[0] == colours[2] and len(set(colours)) == 3
     assert [text.get_text() for text in axes.get_yticklabels()] == ["blur", "noise"]
@@ -82,8 +105,16 @@ def test_verdicts_are_written_out_and_coloured_by_state():
 
 BAD = [
     (lambda: charts.gaussian_distance({"real": UNIT}, (0.0, 0.0)), "gaussians: expected two"),
-    (lambda: charts.gaussian_distance({"a": UNIT, "b": (torch.zeros(3), torch.eye(3))}, (0.0, 0.0)), r"gaussians: expected two.*\[3, 3\]"),
-    (lambda: charts.verdict_table(CELLS, ("blind", "caught")), "states: expected up to 4 that include"),
+    (
+        lambda: charts.gaussian_distance(
+            {"a": UNIT, "b": (torch.zeros(3), torch.eye(3))}, (0.0, 0.0)
+        ),
+        r"gaussians: expected two.*\[3, 3\]",
+    ),
+    (
+        lambda: charts.verdict_table(CELLS, ("blind", "caught")),
+        "states: expected up to 4 that include",
+    ),
 ]
 
 

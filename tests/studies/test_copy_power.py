@@ -1,4 +1,6 @@
-"""Power curves: false alarms at no copies, certainty at many, and a bank of look-alikes that is drawn from as it should be."""
+"""Power curves: false alarms at no copies, certainty at many, and a bank of look-alikes that is
+drawn from as it should be.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,16 @@ def test_power_rises_from_the_level_to_one(judge):
 
 
 def test_a_disguise_reaches_the_copies(judge):
-    (hidden,) = power_curve(judge, PIXELS, FRESH, TRAIN, (0.2,), num_images=200, num_rounds=20, disguise={"noise_std": 0.6})
+    (hidden,) = power_curve(
+        judge,
+        PIXELS,
+        FRESH,
+        TRAIN,
+        (0.2,),
+        num_images=200,
+        num_rounds=20,
+        disguise={"noise_std": 0.6},
+    )
     (plain,) = power_curve(judge, PIXELS, FRESH, TRAIN, (0.2,), num_images=200, num_rounds=20)
     assert hidden.estimate < 0.5 * plain.estimate
 
@@ -42,7 +53,10 @@ def test_one_round_equals_the_test_of_planted_images(judge):
     images = planted_copies(FRESH, TRAIN, 0.1, seed=4)
     is_copy = (images != FRESH).flatten(1).any(1)
     expected = judge.judge(extract(PIXELS, images))
-    honest, copies = judge.look_up(extract(PIXELS, FRESH[~is_copy])), judge.look_up(extract(PIXELS, images[is_copy]))
+    honest, copies = (
+        judge.look_up(extract(PIXELS, FRESH[~is_copy])),
+        judge.look_up(extract(PIXELS, images[is_copy])),
+    )
     found = mixed(honest, copies, 0.1, 400, make_rng(0))
     assert judge.verdict(found).p_value == expected.p_value
     assert judge.verdict(found).copied_share.value == pytest.approx(expected.copied_share.value)
@@ -61,10 +75,22 @@ def test_disguises_are_arguments_of_disguised():
 
 
 BAD = [
-    (lambda judge: power_curve(judge, PIXELS, FRESH[:10], TRAIN, num_images=20), "fresh: expected at least 20 images, got 10"),
-    (lambda judge: power_curve(judge, PIXELS, FRESH, TRAIN[:5], (0.5,), num_images=20), "remembered: expected at least 10 images, got 5"),
-    (lambda judge: power_curve(judge, PIXELS, FRESH, TRAIN, num_rounds=1), "num_rounds: expected at least 2, got 1"),
-    (lambda judge: power_curve(judge, PIXELS, FRESH, TRAIN, (1.5,), num_images=20), "share: expected 0 to 1, got 1.5"),
+    (
+        lambda judge: power_curve(judge, PIXELS, FRESH[:10], TRAIN, num_images=20),
+        "fresh: expected at least 20 images, got 10",
+    ),
+    (
+        lambda judge: power_curve(judge, PIXELS, FRESH, TRAIN[:5], (0.5,), num_images=20),
+        "remembered: expected at least 10 images, got 5",
+    ),
+    (
+        lambda judge: power_curve(judge, PIXELS, FRESH, TRAIN, num_rounds=1),
+        "num_rounds: expected at least 2, got 1",
+    ),
+    (
+        lambda judge: power_curve(judge, PIXELS, FRESH, TRAIN, (1.5,), num_images=20),
+        "share: expected 0 to 1, got 1.5",
+    ),
 ]
 
 

@@ -1,4 +1,6 @@
-"""`diagnose` names the planted cause and no other, on pairs that are broken by construction, and says what is missing where it cannot tell."""
+"""`diagnose` names the planted cause and no other, on pairs that are broken by construction, and
+says what is missing where it cannot tell.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,28 @@ from course_utils.base.images import uint8_to_signed
 from course_utils.data.augment import augment
 from course_utils.data.strokes import draw_factors, render
 from course_utils.metrics.measurement import Measurement
-from course_utils.studies.clinic import ABSENT, CANNOT_TELL, PRESENT, Adapter, Finding, as_adapter, diagnose
+from course_utils.studies.clinic import (
+    ABSENT,
+    CANNOT_TELL,
+    PRESENT,
+    Adapter,
+    Finding,
+    as_adapter,
+    diagnose,
+)
 from course_utils.studies.clinic.readings import aggregate_kl, mutual_information, read
 from course_utils.training.runs import pretrained
 
 LATENT_DIM = 20
-CAUSES = ["latent noise", "amortisation", "active units", "collapse", "prior mismatch", "capacity", "augmentation"]
+CAUSES = [
+    "latent noise",
+    "amortisation",
+    "active units",
+    "collapse",
+    "prior mismatch",
+    "capacity",
+    "augmentation",
+]
 PLANTED_BY_TRAINING = {"capacity": "latent1", "collapse": "beta50", "augmentation": "affine"}
 
 
@@ -52,15 +70,26 @@ def recoded(pair: Adapter, change, undo=lambda z: z) -> Adapter:
 def turned(mu, angle=0.4):
     """Returns the codes turned by one angle in every plane (0, 1), (2, 3), ..."""
     first, second = mu[:, 0::2], mu[:, 1::2]
-    pairs = [math.cos(angle) * first - math.sin(angle) * second, math.sin(angle) * first + math.cos(angle) * second]
+    pairs = [
+        math.cos(angle) * first - math.sin(angle) * second,
+        math.sin(angle) * first + math.cos(angle) * second,
+    ]
     return torch.stack(pairs, 2).flatten(1)
 
 
 PLANTED_BY_HAND = {
-    "latent noise": lambda pair: recoded(pair, lambda mu, logvar: (mu, (logvar + 2 * math.log(3)).clamp(max=0).maximum(logvar))),
+    "latent noise": lambda pair: recoded(
+        pair, lambda mu, logvar: (mu, (logvar + 2 * math.log(3)).clamp(max=0).maximum(logvar))
+    ),
     "amortisation": lambda pair: recoded(pair, lambda mu, logvar: (turned(mu), logvar)),
-    "active units": lambda pair: recoded(pair, lambda mu, logvar: (F.pad(mu, (0, 30)), F.pad(logvar, (0, 30))), lambda z: z[:, :LATENT_DIM]),
-    "prior mismatch": lambda pair: recoded(pair, lambda mu, logvar: (2 * mu, logvar + 2 * math.log(2)), lambda z: z / 2),
+    "active units": lambda pair: recoded(
+        pair,
+        lambda mu, logvar: (F.pad(mu, (0, 30)), F.pad(logvar, (0, 30))),
+        lambda z: z[:, :LATENT_DIM],
+    ),
+    "prior mismatch": lambda pair: recoded(
+        pair, lambda mu, logvar: (2 * mu, logvar + 2 * math.log(2)), lambda z: z / 2
+    ),
 }
 
 
@@ -92,7 +121,9 @@ def test_the_planted_cause_is_named_and_no_other(planted, images, healthy):
 def test_a_collapsed_code_leaves_nothing_else_to_tell(images):
     diagnosis = diagnose(shipped("vae-clinic-beta50"), images, train_transform=transform())
     others = [finding for cause, finding in diagnosis.findings.items() if cause != "collapse"]
-    assert all(finding.verdict == CANNOT_TELL and "collapsed" in finding.missing for finding in others)
+    assert all(
+        finding.verdict == CANNOT_TELL and "collapsed" in finding.missing for finding in others
+    )
     assert all(diagnosis.figure(cause).axes for cause in [None, *CAUSES])
 
 
@@ -107,7 +138,11 @@ def without_gradients(healthy):
 
 def test_what_is_missing_is_said(images, without_gradients):
     diagnosis = diagnose(without_gradients, images)
-    missing = {cause: finding.missing for cause, finding in diagnosis.findings.items() if finding.verdict == CANNOT_TELL}
+    missing = {
+        cause: finding.missing
+        for cause, finding in diagnosis.findings.items()
+        if finding.verdict == CANNOT_TELL
+    }
     assert set(missing) == {"amortisation", "capacity", "augmentation"}
     assert "train_transform" in missing["augmentation"] and "no_grad" in missing["capacity"]
     still = diagnose(without_gradients, images, train_transform=lambda signed: signed)
@@ -115,7 +150,9 @@ def test_what_is_missing_is_said(images, without_gradients):
 
 
 def test_equal_seeds_give_equal_reports(images, without_gradients):
-    first, again, other = (str(diagnose(without_gradients, images, num_images=120, seed=seed)) for seed in (3, 3, 4))
+    first, again, other = (
+        str(diagnose(without_gradients, images, num_images=120, seed=seed)) for seed in (3, 3, 4)
+    )
     assert first == again != other
 
 
@@ -125,7 +162,13 @@ def finding(value: float, error: float, bad_side: str = "above") -> Finding:
 
 @pytest.mark.parametrize(
     ("value", "bad_side", "verdict"),
-    [(2, "above", PRESENT), (0.5, "above", ABSENT), (1.1, "above", CANNOT_TELL), (2, "below", ABSENT), (0.5, "below", PRESENT)],
+    [
+        (2, "above", PRESENT),
+        (0.5, "above", ABSENT),
+        (1.1, "above", CANNOT_TELL),
+        (2, "below", ABSENT),
+        (0.5, "below", PRESENT),
+    ],
 )
 def test_a_verdict_needs_more_than_noise(value, bad_side, verdict):
     found = finding(value, 0.1, bad_side)
@@ -142,15 +185,24 @@ def test_excess_and_floor_add_up_to_the_models_own_likelihood(likelihood, images
     x, adapter = uint8_to_signed(images[:20]), as_adapter(vae)
     with torch.no_grad():
         z = vae.encode(x)[0]
-        assert torch.allclose(adapter.excess(x, vae.decode(z)) + adapter.floor(x), -vae.log_likelihood(x, z), rtol=1e-3)
+        assert torch.allclose(
+            adapter.excess(x, vae.decode(z)) + adapter.floor(x),
+            -vae.log_likelihood(x, z),
+            rtol=1e-3,
+        )
     assert torch.allclose(adapter.excess(x, x), torch.zeros(20), atol=0.02)
 
 
 def test_mutual_information_of_codes_that_are_told_apart_and_of_codes_that_are_not(healthy, images):
     readings = read(healthy, uint8_to_signed(images), 0)
     information, most = mutual_information(readings)
-    assert most == pytest.approx(math.log(240)) and information.mean() == pytest.approx(most, rel=0.05)
-    same = Adapter(lambda x: (torch.zeros(len(x), 3), torch.zeros(len(x), 3)), lambda z: healthy.decode(F.pad(z, (0, 17))))
+    assert most == pytest.approx(math.log(240)) and information.mean() == pytest.approx(
+        most, rel=0.05
+    )
+    same = Adapter(
+        lambda x: (torch.zeros(len(x), 3), torch.zeros(len(x), 3)),
+        lambda z: healthy.decode(F.pad(z, (0, 17))),
+    )
     assert mutual_information(read(same, uint8_to_signed(images), 0))[0].abs().max() < 1e-9
 
 
@@ -179,7 +231,10 @@ def test_wrong_answers_of_an_adapter_are_named(message, healthy, images):
 
 
 def test_bad_input_has_a_clear_error(healthy, images):
-    for model, text in ((object(), "adapter of two functions"), (pretrained("vae-clinic", "strokes").model.train(), "evaluation mode")):
+    for model, text in (
+        (object(), "adapter of two functions"),
+        (pretrained("vae-clinic", "strokes").model.train(), "evaluation mode"),
+    ):
         with pytest.raises(CourseError, match=text):
             diagnose(model, images)
     with pytest.raises(CourseError, match="at least 100 images"):

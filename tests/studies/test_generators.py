@@ -1,4 +1,6 @@
-"""Known-bad generators: each does what its name says and nothing else, and equal seeds give equal images."""
+"""Known-bad generators: each does what its name says and nothing else, and equal seeds give equal
+images.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def test_blur_spreads_a_point_and_keeps_its_ink():
     point = torch.zeros(1, 1, 15, 15, dtype=torch.uint8)
     point[0, 0, 7, 7] = 255
     spread = generators.blurred(point, 1.0)[0, 0].int()
-    assert spread[7, 7] == round(255 * 0.39905**2)  # the weight of the middle of a unit Gaussian on whole pixels
+    # the weight of the middle of a unit Gaussian on whole pixels
+    assert spread[7, 7] == round(255 * 0.39905**2)
     assert torch.equal(spread, spread.T) and torch.equal(spread, spread.flip(0))
     assert abs(spread.sum().item() - 255) < 12  # rounding of 169 levels
 
@@ -64,7 +67,9 @@ def test_shift_moves_pixels_and_fills_with_black(right, down):
 
 
 def test_contrast_scales_towards_black():
-    assert torch.equal(generators.low_contrast(IMAGES, 0.5), (IMAGES.float() * 0.5).round().to(torch.uint8))
+    assert torch.equal(
+        generators.low_contrast(IMAGES, 0.5), (IMAGES.float() * 0.5).round().to(torch.uint8)
+    )
 
 
 def test_dropped_modes_shows_different_images_of_the_other_classes():
@@ -86,7 +91,11 @@ def test_planted_copies_replace_a_share_and_leave_the_rest(share):
     places = [(IMAGES == image).flatten(1).all(1).nonzero().flatten().tolist() for image in images]
     copied = [found[0] for found in places if found]
     assert len(copied) == len(set(copied)) == round(share * len(fresh))
-    assert all(torch.equal(image, original) for image, original, found in zip(images, fresh, places) if not found)
+    assert all(
+        torch.equal(image, original)
+        for image, original, found in zip(images, fresh, places)
+        if not found
+    )
 
 
 def test_disguises_are_applied_to_copies_alone():
@@ -102,15 +111,24 @@ def test_disguises_are_applied_to_copies_alone():
 
 BAD = [
     (lambda: generators.planted_copies(IMAGES, IMAGES, 1.5), "share: expected 0 to 1, got 1.5"),
-    (lambda: generators.planted_copies(IMAGES, IMAGES[:2], 0.5), "train: expected at least 6 images to copy, got 2"),
-    (lambda: generators.planted_copies(IMAGES, IMAGES[:, :, :5], 0.5), "train: expected images of shape"),
+    (
+        lambda: generators.planted_copies(IMAGES, IMAGES[:2], 0.5),
+        "train: expected at least 6 images to copy, got 2",
+    ),
+    (
+        lambda: generators.planted_copies(IMAGES, IMAGES[:, :, :5], 0.5),
+        "train: expected images of shape",
+    ),
     (lambda: generators.blurred(IMAGES, -1), "width_px: expected 0 pixels or more, got -1"),
     (lambda: generators.blurred(IMAGES.float()), "expected uint8 images"),
     (lambda: generators.noisy(IMAGES, -0.1), "noise_std: expected 0 or more"),
     (lambda: generators.shifted(IMAGES, 9), "right_px, down_px: expected less than 9 and 9 pixels"),
     (lambda: generators.low_contrast(IMAGES, 1.5), "factor: expected 0 to 1, got 1.5"),
     (lambda: generators.dropped_modes(IMAGES, LABELS, (1,), 9), "num_images: expected at most 8"),
-    (lambda: generators.dropped_modes(IMAGES, LABELS[:3], (1,), 2), "labels: expected 12, one an image, got 3"),
+    (
+        lambda: generators.dropped_modes(IMAGES, LABELS[:3], (1,), 2),
+        "labels: expected 12, one an image, got 3",
+    ),
     (lambda: generators.memorised(IMAGES, 13, 2), "num_remembered: expected 1 to 12"),
     (lambda: generators.memorised(IMAGES, 2, 0), "num_images: expected 1 or more"),
 ]

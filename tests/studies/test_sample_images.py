@@ -1,4 +1,6 @@
-"""Drawing from every family: labels at the frequencies of the training set where a model takes them, and what a drawing costs."""
+"""Drawing from every family: labels at the frequencies of the training set where a model takes
+them, and what a drawing costs.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +16,48 @@ from course_utils.models.dcgan import DCGANConfig
 from course_utils.models.diffusion.model import DiffusionConfig
 from course_utils.models.gaussian import GaussianConfig
 from course_utils.models.vae import VAEConfig
-from course_utils.studies.draw import DRAWING, draw_images, drawing_seconds, label_frequencies, network_calls
+from course_utils.studies.draw import (
+    DRAWING,
+    draw_images,
+    drawing_seconds,
+    label_frequencies,
+    network_calls,
+)
 from course_utils.training.registry import build
 
 UNIFORM = torch.full((10,), 0.1, dtype=torch.float64)
 CONFIGS = {
     "vae": (VAEConfig(hidden_dims=(8,), latent_dim=2), False, 1),
     "dcgan": (DCGANConfig(generator_width=4, discriminator_width=4), True, 1),
-    "dcgan, no labels": (DCGANConfig(generator_width=4, discriminator_width=4, conditional=False), False, 1),
-    "diffusion": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, guidance_scale=1.0), True, 3),
-    "diffusion, heun": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, guidance_scale=1.0, sampler="heun"), True, 5),
-    "diffusion, guided": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, guidance_scale=2.0), True, 6),
-    "diffusion, null": (DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, guidance_scale=1.0, unlabelled="null"), False, 3),
+    "dcgan, no labels": (
+        DCGANConfig(generator_width=4, discriminator_width=4, conditional=False),
+        False,
+        1,
+    ),
+    "diffusion": (
+        DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, guidance_scale=1.0),
+        True,
+        3,
+    ),
+    "diffusion, heun": (
+        DiffusionConfig(
+            channels=(8,), embed_dim=8, num_steps=3, guidance_scale=1.0, sampler="heun"
+        ),
+        True,
+        5,
+    ),
+    "diffusion, guided": (
+        DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3, guidance_scale=2.0),
+        True,
+        6,
+    ),
+    "diffusion, null": (
+        DiffusionConfig(
+            channels=(8,), embed_dim=8, num_steps=3, guidance_scale=1.0, unlabelled="null"
+        ),
+        False,
+        3,
+    ),
     "gaussian": (GaussianConfig(latent_dim=2), False, 1),
 }
 each = pytest.mark.parametrize("name", CONFIGS)
@@ -53,7 +85,10 @@ def test_labels_go_to_models_that_take_them_at_the_given_frequencies(name, monke
     assert model.needs_labels is told and len(draw_images(model, 1200, frequencies)) == 1200
     if told:
         labels = torch.cat(seen)
-        assert set(labels.tolist()) == {0, 2} and abs((labels == 0).double().mean() - 0.5) < 4 * (0.25 / 1200) ** 0.5
+        assert (
+            set(labels.tolist()) == {0, 2}
+            and abs((labels == 0).double().mean() - 0.5) < 4 * (0.25 / 1200) ** 0.5
+        )
     else:
         assert seen == [None] * 3
 
@@ -68,12 +103,17 @@ def test_images_are_those_of_the_model_and_repeat(name):
 
 def test_a_model_without_labels_is_sampled_as_it_is():
     model = build(CONFIGS["vae"][0]).eval()
-    assert torch.equal(draw_images(model, 7, UNIFORM, seed=3), signed_to_uint8(model.sample(7, rng=make_rng(3, DRAWING))))
+    assert torch.equal(
+        draw_images(model, 7, UNIFORM, seed=3),
+        signed_to_uint8(model.sample(7, rng=make_rng(3, DRAWING))),
+    )
 
 
 def test_seconds_are_those_of_the_drawing(monkeypatch):
     model = build(CONFIGS["vae"][0]).eval()
-    monkeypatch.setattr(model, "sample", lambda n, **_: time.sleep(0.05) or torch.zeros(n, 1, 28, 28))
+    monkeypatch.setattr(
+        model, "sample", lambda n, **_: time.sleep(0.05) or torch.zeros(n, 1, 28, 28)
+    )
     images, seconds = drawing_seconds(model, 600, UNIFORM)
     assert len(images) == 600 and seconds >= 0.1  # two calls
 

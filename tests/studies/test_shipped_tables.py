@@ -1,4 +1,6 @@
-"""Measured tables that ship: they are read, they name their machine, and one that is not there is told."""
+"""Measured tables that ship: they are read, they name their machine, and one that is not there is
+told.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def test_rows_name_their_dataset_and_machine(path):
 def test_comparisons_have_every_family_with_every_seed(path):
     found = shipped_comparison(path.stem.rsplit("-", 1)[1])
     assert found.protocol["budget"] == "laptop"
-    assert [(row["family"], row["seed"]) for row in found.rows] == [(family, seed) for seed in range(3) for family in found.families]
+    assert [(row["family"], row["seed"]) for row in found.rows] == [
+        (family, seed) for seed in range(3) for family in found.families
+    ]
     assert "FID" in found.metrics and found.floor("FID") is not None
 
 
@@ -33,7 +37,12 @@ def test_an_unknown_table_lists_those_there_are():
 
 
 def test_the_datasets_of_a_table_are_those_that_can_be_read(monkeypatch, tmp_path):
-    for name in ("compare-strokes.json", "compare-mnist.json", "compared-other.json", "inverse-strokes.jsonl"):
+    for name in (
+        "compare-strokes.json",
+        "compare-mnist.json",
+        "compared-other.json",
+        "inverse-strokes.jsonl",
+    ):
         (tmp_path / name).write_text("{}")
     monkeypatch.setattr("course_utils.studies.compare.TABLES", tmp_path)
     assert shipped_datasets("compare") == ["mnist", "strokes"]

@@ -1,4 +1,6 @@
-"""Sweeps: rows that are right, written at once, kept through any crash, and equal however many processes made them."""
+"""Sweeps: rows that are right, written at once, kept through any crash, and equal however many
+processes made them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,16 @@ from course_utils.base.config import override
 from course_utils.base.errors import CourseError
 from course_utils.homework.measure import measured_run
 from course_utils.studies import sweep as sweep_run
-from course_utils.studies.sweep import NamedData, SweepProgress, curve_columns, portable, read_rows, sweep, thinned, work
+from course_utils.studies.sweep import (
+    NamedData,
+    SweepProgress,
+    curve_columns,
+    portable,
+    read_rows,
+    sweep,
+    thinned,
+    work,
+)
 from course_utils.training import runs as experiment_module
 from course_utils.training.history import History
 from course_utils.training.runs import default_folder, experiment_key, run
@@ -52,7 +63,17 @@ def seeds_of(experiment, num: int) -> list:
 def timeless(rows) -> list[dict]:
     """Returns rows without what differs from call to call."""
     kept = [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
-    return [{**row, "history": {name: values for name, values in row["history"].items() if not name.endswith("seconds")}} for row in kept]
+    return [
+        {
+            **row,
+            "history": {
+                name: values
+                for name, values in row["history"].items()
+                if not name.endswith("seconds")
+            },
+        }
+        for row in kept
+    ]
 
 
 def test_a_row_says_what_a_run_is_and_what_was_measured(dataset, tiny_vae, tmp_path):
@@ -60,10 +81,15 @@ def test_a_row_says_what_a_run_is_and_what_was_measured(dataset, tiny_vae, tmp_p
     result = run(tiny_vae, dataset)
     fitted = tiny_vae.fitted_to(dataset)
     assert row["experiment"] == fitted.as_dict() and row["kind"] == "baseline" and row["seed"] == 0
-    assert row["key"] == experiment_key(fitted.as_dict(), dataset.sha256) and row["key"].startswith(default_folder(fitted, dataset).name[-10:])
+    assert row["key"] == experiment_key(fitted.as_dict(), dataset.sha256) and row["key"].startswith(
+        default_folder(fitted, dataset).name[-10:]
+    )
     assert row["metrics"] == FEW(result, dataset)["metrics"]
     assert row["metrics"]["negative ELBO"]["value"] == result.metric("negative_elbo")[0]
-    assert row["history"]["test.kl"] == result.history.select("kl", "test") and len(row["history"]["train.loss"]) == 3
+    assert (
+        row["history"]["test.kl"] == result.history.select("kl", "test")
+        and len(row["history"]["train.loss"]) == 3
+    )
     assert row["started"] < row["finished"] and read_rows(tmp_path / "rows.jsonl") == [row]
 
 
@@ -78,7 +104,11 @@ def test_what_is_finished_is_not_run_again(dataset, tiny_vae, tmp_path, epochs):
 def test_equal_experiments_are_run_once_whatever_they_are_for(dataset, tiny_vae, tmp_path, epochs):
     labels = [{"kind": "baseline"}, {"kind": "changed"}, {"kind": "baseline"}]
     rows = sweep([tiny_vae] * 3, dataset, FEW, tmp_path / "rows.jsonl", labels=labels)
-    assert epochs == [0, 0, 0] and [row["kind"] for row in rows] == ["baseline", "changed", "baseline"]
+    assert epochs == [0, 0, 0] and [row["kind"] for row in rows] == [
+        "baseline",
+        "changed",
+        "baseline",
+    ]
     assert timeless(rows)[0]["metrics"] == timeless(rows)[1]["metrics"]
     assert [row["kind"] for row in read_rows(tmp_path / "rows.jsonl")] == ["baseline", "changed"]
     sweep([tiny_vae], dataset, FEW, tmp_path / "rows.jsonl", labels=[{"kind": "ablation"}])
@@ -91,11 +121,19 @@ def test_runs_of_another_program_are_found(dataset, tiny_vae, tmp_path, epochs):
     assert epochs == [0, 0, 0]
 
 
-def test_shipped_weights_serve_where_the_settings_are_equal(dataset, tiny_vae, tmp_path, monkeypatch, epochs):
+def test_shipped_weights_serve_where_the_settings_are_equal(
+    dataset, tiny_vae, tmp_path, monkeypatch, epochs
+):
     shipped = run(tiny_vae, dataset, tmp_path / "shipped")
-    monkeypatch.setattr(sweep_run, "find_shipped", lambda experiment: shipped.folder if experiment == shipped.experiment else None)
+    monkeypatch.setattr(
+        sweep_run,
+        "find_shipped",
+        lambda experiment: shipped.folder if experiment == shipped.experiment else None,
+    )
     rows = sweep(seeds_of(tiny_vae, 2), dataset, FEW, tmp_path / "rows.jsonl")
-    assert epochs == [0, 0, 0, 1, 1, 1] and rows[0]["training_seconds"] == pytest.approx(shipped.record["training_seconds"], abs=1e-3)
+    assert epochs == [0, 0, 0, 1, 1, 1] and rows[0]["training_seconds"] == pytest.approx(
+        shipped.record["training_seconds"], abs=1e-3
+    )
 
 
 KILLED = """
@@ -126,9 +164,16 @@ sweep([replace(experiment, seed=seed) for seed in range(3)], dataset, measured, 
 """
 
 
-@pytest.mark.parametrize(("fatal_epoch", "fatal_run", "num_rows", "left"), [(5, 0, 1, [1, 2, 2, 2]), (0, 2, 1, [2, 2, 2]), (1, 0, 0, None)])
-def test_a_sweep_that_was_killed_goes_on_where_it_was(dataset, tiny_vae, tmp_path, epochs, fatal_epoch, fatal_run, num_rows, left):
-    """Killed in the fifth epoch's wake, or while the second run is measured: whole rows only, and no epoch is trained twice."""
+@pytest.mark.parametrize(
+    ("fatal_epoch", "fatal_run", "num_rows", "left"),
+    [(5, 0, 1, [1, 2, 2, 2]), (0, 2, 1, [2, 2, 2]), (1, 0, 0, None)],
+)
+def test_a_sweep_that_was_killed_goes_on_where_it_was(
+    dataset, tiny_vae, tmp_path, epochs, fatal_epoch, fatal_run, num_rows, left
+):
+    """Killed in the fifth epoch's wake, or while the second run is measured: whole rows only, and
+    no epoch is trained twice.
+    """
     import pickle
 
     whole = sweep(seeds_of(tiny_vae, 3), dataset, FEW, tmp_path / "whole.jsonl")
@@ -136,7 +181,9 @@ def test_a_sweep_that_was_killed_goes_on_where_it_was(dataset, tiny_vae, tmp_pat
         folder.rename(tmp_path / f"away-{folder.name}")
     (tmp_path / "given.pickle").write_bytes(pickle.dumps((tiny_vae, dataset)))
     path = tmp_path / "rows.jsonl"
-    result = run_python(KILLED, path, fatal_epoch, fatal_run, tmp_path / "given.pickle", check=False)
+    result = run_python(
+        KILLED, path, fatal_epoch, fatal_run, tmp_path / "given.pickle", check=False
+    )
     assert result.returncode == -signal.SIGKILL, result.stderr
     assert len(read_rows(path)) == num_rows
     epochs.clear()
@@ -147,14 +194,19 @@ def test_a_sweep_that_was_killed_goes_on_where_it_was(dataset, tiny_vae, tmp_pat
 
 def test_a_run_that_fails_stops_no_other_and_is_named(dataset, tiny_vae, tmp_path, epochs):
     bad = override(tiny_vae, {"train.learning_rate": 1e30, "seed": 7})
-    with pytest.raises(CourseError, match=r"1 of 3 runs failed; the others are kept\. vae, seed 7: the loss of"):
+    with pytest.raises(
+        CourseError, match=r"1 of 3 runs failed; the others are kept\. vae, seed 7: the loss of"
+    ):
         sweep([tiny_vae, bad, replace(tiny_vae, seed=1)], dataset, FEW, tmp_path / "rows.jsonl")
     assert [row["seed"] for row in read_rows(tmp_path / "rows.jsonl")] == [0, 1]
 
 
 def test_numbers_that_are_none_are_no_row(dataset, tiny_vae, tmp_path):
     def nothing(run, dataset):
-        return {"metrics": {"KID": {"value": float("nan"), "error": None, "num_images": 3}}, "sampling_seconds": 0.1}
+        return {
+            "metrics": {"KID": {"value": float("nan"), "error": None, "num_images": 3}},
+            "sampling_seconds": 0.1,
+        }
 
     with pytest.raises(CourseError, match="KID: expected a finite number, got nan"):
         sweep([tiny_vae], dataset, nothing, tmp_path / "rows.jsonl")
@@ -199,9 +251,16 @@ def test_a_damaged_row_is_named(tmp_path, dataset, tiny_vae, line):
 
 
 def test_curves_are_columns_and_short(dataset):
-    rows = [{"epoch": epoch, "split": split, "part": part, "loss": epoch / 2} for epoch in range(1, 501) for split in "ab" for part in "de"]
+    rows = [
+        {"epoch": epoch, "split": split, "part": part, "loss": epoch / 2}
+        for epoch in range(1, 501)
+        for split in "ab"
+        for part in "de"
+    ]
     found = curve_columns(History(rows))
-    assert set(found) == {f"{part}.{split}.{name}" for part in "de" for split in "ab" for name in ("epoch", "loss")}
+    assert set(found) == {
+        f"{part}.{split}.{name}" for part in "de" for split in "ab" for name in ("epoch", "loss")
+    }
     assert all(len(values) == 200 and values[-1] == values[0] * 500 for values in found.values())
     assert thinned([1, 2, 3], 2) == [1, 3] and thinned([1.0], 200) == [1.0]
 
@@ -220,8 +279,15 @@ def test_progress_estimates_from_the_pace(monkeypatch, capsys):
     progress.run_finished("b", "b", trained=False)  # only found: says nothing about the pace
     assert progress.seconds_left == pytest.approx(80.0)
     text = capsys.readouterr().out
-    assert "5 runs, 2 of them finished before" in text and "about 150 s for all of them" not in text and "about 2 min for all of them" in text
-    assert "run 3 of 5 (a) finished; about 2 min left" in text and "run 4 of 5 (b) finished; about 80 s left" in text
+    assert (
+        "5 runs, 2 of them finished before" in text
+        and "about 150 s for all of them" not in text
+        and "about 2 min for all of them" in text
+    )
+    assert (
+        "run 3 of 5 (a) finished; about 2 min left" in text
+        and "run 4 of 5 (b) finished; about 80 s left" in text
+    )
 
 
 # Several processes.
@@ -247,7 +313,8 @@ def test_processes_give_the_rows_of_one(dataset, tiny_vae, tmp_path, monkeypatch
     parallel = sweep(seeds_of(tiny_vae, 3), dataset, FEW, tmp_path / "parallel.jsonl", workers=2)
     assert timeless(parallel) == timeless(serial)
     assert sorted(row["seed"] for row in read_rows(tmp_path / "parallel.jsonl")) == [0, 1, 2]
-    assert len(list((tmp_path / "others").iterdir())) == 3  # in the folder of this program, not of an earlier one
+    # in the folder of this program, not of an earlier one
+    assert len(list((tmp_path / "others").iterdir())) == 3
 
 
 def test_processes_share_the_cores(dataset, tiny_vae, tmp_path, monkeypatch):
@@ -258,7 +325,12 @@ def test_processes_share_the_cores(dataset, tiny_vae, tmp_path, monkeypatch):
     def threads(run, dataset):
         import torch
 
-        return {"metrics": {"threads": {"value": torch.get_num_threads(), "error": None, "num_images": 1}}, "sampling_seconds": 0.0}
+        return {
+            "metrics": {
+                "threads": {"value": torch.get_num_threads(), "error": None, "num_images": 1}
+            },
+            "sampling_seconds": 0.0,
+        }
 
     rows = sweep(seeds_of(tiny_vae, 2), dataset, threads, tmp_path / "rows.jsonl", workers=2)
     assert {row["metrics"]["threads"]["value"] for row in rows} == {max(1, joblib.cpu_count() // 2)}
@@ -286,7 +358,8 @@ def test_named_data_are_loaded_by_the_worker_and_must_be_the_same(monkeypatch, t
     monkeypatch.setattr(sweep_workers, "_load_once", lambda name: strokes)
     data = portable(strokes)
     assert data == NamedData("strokes", strokes.sha256) and data.load() is strokes
-    assert portable(make_dataset(name="strokes", num_train=200)).num_classes == 4  # other images under that name are sent
+    # other images under that name are sent
+    assert portable(make_dataset(name="strokes", num_train=200)).num_classes == 4
     assert portable(make_dataset()).name == "blobs"
     outcome = work(tiny_vae.fitted_to(strokes), data, FEW, {})
     assert outcome.row["metrics"]["FID"]["num_images"] == 32
@@ -306,12 +379,17 @@ def test_without_dask_the_line_says_how_to_get_it(dataset, tiny_vae, tmp_path, m
 def cluster(monkeypatch):
     """A dask cluster of two processes on this machine."""
     from dask import distributed
+
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
         yield cluster
 
 
-def test_a_cluster_gives_the_rows_of_one_process(dataset, tiny_vae, tmp_path, monkeypatch, one_thread, cluster):
+def test_a_cluster_gives_the_rows_of_one_process(
+    dataset, tiny_vae, tmp_path, monkeypatch, one_thread, cluster
+):
     options = {"backend": "dask", "scheduler": cluster.scheduler_address}
     rows = sweep(seeds_of(tiny_vae, 4), dataset, FEW, tmp_path / "rows.jsonl", **options)
     elsewhere(tmp_path, monkeypatch, "others")
@@ -328,13 +406,29 @@ def test_a_worker_of_a_cluster_that_is_killed_loses_nothing(dataset, tiny_vae, t
             os.kill(os.getpid(), signal.SIGKILL)
         return FEW(run, dataset)
 
-    rows = sweep(seeds_of(tiny_vae, 4), dataset, die_once, tmp_path / "rows.jsonl", backend="dask", scheduler=cluster.scheduler_address)
+    rows = sweep(
+        seeds_of(tiny_vae, 4),
+        dataset,
+        die_once,
+        tmp_path / "rows.jsonl",
+        backend="dask",
+        scheduler=cluster.scheduler_address,
+    )
     assert marker.exists() and [row["seed"] for row in rows] == [0, 1, 2, 3]
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 4
-    assert all(json.loads(line)["metrics"] for line in (tmp_path / "rows.jsonl").read_text().splitlines())
+    assert all(
+        json.loads(line)["metrics"] for line in (tmp_path / "rows.jsonl").read_text().splitlines()
+    )
 
 
 def test_no_scheduler_answers(dataset, tiny_vae, tmp_path, monkeypatch):
     monkeypatch.setattr("course_utils.studies.sweep.SECONDS_TO_CONNECT", 1)
     with pytest.raises(CourseError, match="no dask scheduler answers at 'tcp://127.0.0.1:1'"):
-        sweep([tiny_vae], dataset, FEW, tmp_path / "rows.jsonl", backend="dask", scheduler="tcp://127.0.0.1:1")
+        sweep(
+            [tiny_vae],
+            dataset,
+            FEW,
+            tmp_path / "rows.jsonl",
+            backend="dask",
+            scheduler="tcp://127.0.0.1:1",
+        )

@@ -1,4 +1,6 @@
-"""Experiments: run once, found again, resumed, described; presets and what the notebooks' training cell does under each budget."""
+"""Experiments: run once, found again, resumed, described; presets and what the notebooks' training
+cell does under each budget.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,15 @@ from course_utils.training import runs as module
 from course_utils.training.fit import loss_terms
 from course_utils.training.presets import PRESETS, VARIANTS, Experiment, preset, smoke_version
 from course_utils.training.registry import REGISTRY, build
-from course_utils.training.runs import RECORD, STATE, default_folder, find_shipped, load_run, run, train_or_load
+from course_utils.training.runs import (
+    RECORD,
+    STATE,
+    default_folder,
+    find_shipped,
+    load_run,
+    run,
+    train_or_load,
+)
 
 
 @pytest.fixture
@@ -26,7 +36,14 @@ def trainings(monkeypatch):
     """The experiments' train settings, one entry for each time that `fit` was called."""
     calls = []
     fit = module.fit
-    monkeypatch.setattr(module, "fit", lambda model, data, config, **options: (calls.append(config), fit(model, data, config, **options))[1])
+    monkeypatch.setattr(
+        module,
+        "fit",
+        lambda model, data, config, **options: (
+            calls.append(config),
+            fit(model, data, config, **options),
+        )[1],
+    )
     return calls
 
 
@@ -56,11 +73,19 @@ def test_other_settings_or_data_are_another_run(dataset, tiny_vae):
 def test_record_holds_data_time_and_metrics_of_all_test_images(dataset, tiny_vae):
     result = run(tiny_vae, dataset)
     record = result.record
-    assert record["dataset_sha256"] == dataset.sha256 and record["num_train_images"] == 256 and record["training_seconds"] > 0
+    assert (
+        record["dataset_sha256"] == dataset.sha256
+        and record["num_train_images"] == 256
+        and record["training_seconds"] > 0
+    )
     expected = loss_terms(result.model, dataset.test_images, dataset.test_labels)
-    assert set(record["metrics"]) == set(expected) == {"loss", "negative_elbo", "reconstruction", "kl"}
+    assert (
+        set(record["metrics"]) == set(expected) == {"loss", "negative_elbo", "reconstruction", "kl"}
+    )
     values = expected["negative_elbo"]
-    assert result.metric("negative_elbo") == pytest.approx((values.mean().item(), values.std().item() / 8.0))
+    assert result.metric("negative_elbo") == pytest.approx(
+        (values.mean().item(), values.std().item() / 8.0)
+    )
     assert record["metrics"]["kl"]["num_images"] == 64
 
 
@@ -70,15 +95,30 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(dataset, tiny_vae, tmp
         run(tiny_vae, dataset, tmp_path / "cut", on_epoch=stop_after(2))
     assert (tmp_path / "cut" / STATE).exists() and not (tmp_path / "cut" / RECORD).exists()
     epochs = []
-    resumed = run(tiny_vae, dataset, tmp_path / "cut", on_epoch=lambda _, history: epochs.append(history.num_epochs))
-    assert epochs == [3] and same_weights(resumed.model, whole.model) and same_weights(load_run(tmp_path / "cut").model, whole.model)
+    resumed = run(
+        tiny_vae,
+        dataset,
+        tmp_path / "cut",
+        on_epoch=lambda _, history: epochs.append(history.num_epochs),
+    )
+    assert (
+        epochs == [3]
+        and same_weights(resumed.model, whole.model)
+        and same_weights(load_run(tmp_path / "cut").model, whole.model)
+    )
 
 
 def test_resume_false_starts_anew(dataset, tiny_vae, tmp_path):
     with pytest.raises(Stop):
         run(tiny_vae, dataset, tmp_path, on_epoch=stop_after(2))
     epochs = []
-    run(tiny_vae, dataset, tmp_path, resume=False, on_epoch=lambda _, history: epochs.append(history.num_epochs))
+    run(
+        tiny_vae,
+        dataset,
+        tmp_path,
+        resume=False,
+        on_epoch=lambda _, history: epochs.append(history.num_epochs),
+    )
     assert epochs == [1, 2, 3]
 
 
@@ -88,7 +128,11 @@ def test_ctrl_c_gives_an_unfinished_run_that_the_next_call_finishes(dataset, tin
             raise KeyboardInterrupt
 
     stopped = run(tiny_vae, dataset, on_epoch=interrupt)
-    assert not stopped.record["finished"] and stopped.history.num_epochs == 1 and not (stopped.folder / RECORD).exists()
+    assert (
+        not stopped.record["finished"]
+        and stopped.history.num_epochs == 1
+        and not (stopped.folder / RECORD).exists()
+    )
     finished = run(tiny_vae, dataset)
     assert finished.record["finished"] and finished.history.num_epochs == 3
 
@@ -97,7 +141,9 @@ def test_metrics_of_a_half_run_are_those_of_the_stored_weights(dataset, tiny_vae
     result = run(tiny_vae, dataset, tmp_path, half=True)
     loaded = load_run(tmp_path)
     assert same_weights(result.model, loaded.model)
-    measured = loss_terms(loaded.model, dataset.test_images, dataset.test_labels)["loss"].mean().item()
+    measured = (
+        loss_terms(loaded.model, dataset.test_images, dataset.test_labels)["loss"].mean().item()
+    )
     assert loaded.metric("loss")[0] == pytest.approx(measured, rel=1e-6)
 
 
@@ -111,7 +157,12 @@ def test_a_test_set_of_two_images_is_the_smallest_that_has_an_error_bar(tiny_vae
 def test_the_model_takes_its_shape_from_the_dataset(tiny_classifier):
     data = make_dataset((3, 16, 16), num_train=64, num_test=8)
     fitted = tiny_classifier.fitted_to(data)
-    assert (fitted.dataset, fitted.model.image_channels, fitted.model.image_size, fitted.model.num_classes) == ("blobs", 3, 16, 4)
+    assert (
+        fitted.dataset,
+        fitted.model.image_channels,
+        fitted.model.image_size,
+        fitted.model.num_classes,
+    ) == ("blobs", 3, 16, 4)
     assert tiny_classifier.model.image_channels == 1
 
 
@@ -136,8 +187,15 @@ def test_presets_exist_for_every_budget_and_survive_json(family, budget):
 def test_smoke_differs_from_laptop_in_the_amount_of_work_only(family):
     smoke, laptop = (flatten(PRESETS[family][name]) for name in ("smoke", "laptop"))
     differing = {name for name in smoke if smoke[name] != laptop[name]}
-    assert differing <= {"train.num_epochs", "train.num_train_images", "train.num_validation_images"}
-    assert smoke["train.num_train_images"] <= 4 * smoke["train.batch_size"] and smoke["train.num_epochs"] == 1
+    assert differing <= {
+        "train.num_epochs",
+        "train.num_train_images",
+        "train.num_validation_images",
+    }
+    assert (
+        smoke["train.num_train_images"] <= 4 * smoke["train.batch_size"]
+        and smoke["train.num_epochs"] == 1
+    )
 
 
 def test_budget_of_the_environment_is_the_default(monkeypatch):
@@ -152,17 +210,23 @@ def test_variants_are_presets_of_their_family_with_changes(name):
         assert preset(name, budget) == override(PRESETS[family][budget], changes)
     assert preset(name, "smoke") == smoke_version(preset(name, "laptop"))
     same = name == "regressor-inpaint-half"  # every problem has its name, the preset's own too
-    assert (preset(name, "laptop") == PRESETS[family]["laptop"]) == same and name.startswith(f"{family}-")
+    assert (preset(name, "laptop") == PRESETS[family]["laptop"]) == same and name.startswith(
+        f"{family}-"
+    )
 
 
 def test_an_unknown_variant_lists_families_and_variants():
     with pytest.raises(CourseError) as error:
         preset("vae-binari")
-    assert f"valid: {', '.join(sorted([*REGISTRY, *VARIANTS]))}. Did you mean 'vae-binary'?" in str(error.value)
+    assert f"valid: {', '.join(sorted([*REGISTRY, *VARIANTS]))}. Did you mean 'vae-binary'?" in str(
+        error.value
+    )
 
 
 def test_changed_writes_dots_as_double_underscores(tiny_vae):
-    assert tiny_vae.changed(model__latent_dim=2, seed=3) == override(tiny_vae, {"model.latent_dim": 2, "seed": 3})
+    assert tiny_vae.changed(model__latent_dim=2, seed=3) == override(
+        tiny_vae, {"model.latent_dim": 2, "seed": 3}
+    )
 
 
 def test_changes_that_fit_together_may_come_in_any_order():
@@ -190,25 +254,41 @@ def shipped(monkeypatch, tmp_path, dataset, tiny_vae):
     return run(tiny_vae, dataset, folder / "vae-blobs")
 
 
-def test_smoke_trains_a_little_and_then_gives_the_shipped_weights(dataset, small_presets, shipped, trainings, capsys):
+def test_smoke_trains_a_little_and_then_gives_the_shipped_weights(
+    dataset, small_presets, shipped, trainings, capsys
+):
     result = train_or_load("vae", dataset)
     assert [config.num_epochs for config in trainings] == [1]
-    assert same_weights(result.model, shipped.model) and "smoke budget: trained 1 short epoch\n" in capsys.readouterr().out
+    assert (
+        same_weights(result.model, shipped.model)
+        and "smoke budget: trained 1 short epoch\n" in capsys.readouterr().out
+    )
 
 
-def test_smoke_gives_the_short_training_where_nothing_ships(dataset, small_presets, shipped, capsys):
+def test_smoke_gives_the_short_training_where_nothing_ships(
+    dataset, small_presets, shipped, capsys
+):
     result = train_or_load("vae", dataset, {"model.latent_dim": 3})
-    assert result.history.num_epochs == 1 and result.folder is None and result.experiment.model.latent_dim == 3
+    assert (
+        result.history.num_epochs == 1
+        and result.folder is None
+        and result.experiment.model.latent_dim == 3
+    )
     assert "nothing ships for this setting" in capsys.readouterr().out
 
 
 def test_a_variant_is_trained_by_its_name(dataset, small_presets, shipped, monkeypatch):
     monkeypatch.setitem(VARIANTS, "vae-other", ("vae", {"model.latent_dim": 3}))
-    assert train_or_load("vae-other", dataset).experiment == train_or_load("vae", dataset, {"model.latent_dim": 3}).experiment
+    assert (
+        train_or_load("vae-other", dataset).experiment
+        == train_or_load("vae", dataset, {"model.latent_dim": 3}).experiment
+    )
 
 
 def test_a_shipped_run_is_found_again_after_a_setting_was_added(shipped, tiny_vae):
-    """A record of an older version lacks the setting: it was trained as the default of today says."""
+    """A record of an older version lacks the setting: it was trained as the default of today
+    says.
+    """
     record = read_json(shipped.folder / RECORD)
     assert record["experiment"]["model"].pop("binarisation") == "none"
     write_json(shipped.folder / RECORD, record)
@@ -221,11 +301,15 @@ def test_load_never_trains(dataset, small_presets, shipped, trainings, monkeypat
     assert same_weights(train_or_load("vae", dataset, load=True).model, shipped.model)
     with pytest.raises(CourseError) as error:
         train_or_load("vae", dataset, {"model.beta": 4.0}, load=True)
-    assert "no weights ship for vae on blobs with {'model.beta': 4.0}" in str(error.value) and "load=False" in str(error.value)
+    assert "no weights ship for vae on blobs with {'model.beta': 4.0}" in str(
+        error.value
+    ) and "load=False" in str(error.value)
     assert trainings == []
 
 
-def test_laptop_trains_once_and_says_how_long_it_took_before(dataset, small_presets, shipped, trainings, monkeypatch, capsys):
+def test_laptop_trains_once_and_says_how_long_it_took_before(
+    dataset, small_presets, shipped, trainings, monkeypatch, capsys
+):
     monkeypatch.setenv("COURSE_BUDGET", "laptop")
     first = train_or_load("vae", dataset)
     assert "training vae on blobs, 3 epochs; this took" in capsys.readouterr().out

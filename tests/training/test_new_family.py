@@ -169,10 +169,7 @@ def test_it_trains_is_saved_and_comes_back(small, dataset, tmp_path):
     assert {
         name: tuple(values.shape)
         for name, values in loaded.model.loss(batch, "model", rng=make_rng(0)).items()
-    } == {
-        "loss": (8,),
-        "bits_per_pixel": (8,),
-    }
+    } == {"loss": (8,), "bits_per_pixel": (8,)}
 
 
 def test_other_rooms_ask_the_model_what_it_can_do(small, dataset):

@@ -1,4 +1,6 @@
-"""A training that was cut off goes on bit for bit, after an exception as after kill -9, and its memory stays small."""
+"""A training that was cut off goes on bit for bit, after an exception as after kill -9, and its
+memory stays small.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +20,41 @@ from course_utils.training.fit import fit
 
 
 def without_seconds(history):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
+    return [
+        {name: value for name, value in row.items() if name != "seconds"} for row in history.rows
+    ]
 
 
-@pytest.mark.parametrize("changes", [{}, {"train.ema_decay": 0.9}, {"train.augmentation": "affine", "train.max_grad_norm": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"train.ema_decay": 0.9}, {"train.augmentation": "affine", "train.max_grad_norm": 1.0}],
+    ids=str,
+)
 @pytest.mark.parametrize("name", ["tiny_vae", "tiny_classifier"])
 @pytest.mark.parametrize("num_epochs_before", [1, 2])
-def test_resume_equals_uninterrupted_bit_for_bit(dataset, request, tmp_path, name, changes, num_epochs_before):
+def test_resume_equals_uninterrupted_bit_for_bit(
+    dataset, request, tmp_path, name, changes, num_epochs_before
+):
     experiment = override(request.getfixturevalue(name), changes)
     uninterrupted, expected = train(experiment, dataset)
     with pytest.raises(Stop):
-        train(experiment, dataset, state_path=tmp_path / "state", on_epoch=stop_after(num_epochs_before))
+        train(
+            experiment,
+            dataset,
+            state_path=tmp_path / "state",
+            on_epoch=stop_after(num_epochs_before),
+        )
     epochs = []
-    resumed, history = train(experiment, dataset, state_path=tmp_path / "state", on_epoch=lambda _, so_far: epochs.append(so_far.num_epochs))
+    resumed, history = train(
+        experiment,
+        dataset,
+        state_path=tmp_path / "state",
+        on_epoch=lambda _, so_far: epochs.append(so_far.num_epochs),
+    )
     assert epochs == list(range(num_epochs_before + 1, 4))
-    assert same_weights(resumed, uninterrupted) and without_seconds(history) == without_seconds(expected)
+    assert same_weights(resumed, uninterrupted) and without_seconds(history) == without_seconds(
+        expected
+    )
 
 
 def test_resume_of_two_parts_is_exact_too(dataset, tmp_path):
@@ -58,12 +80,20 @@ def experiment_to_kill():
     from course_utils.models.classifier import ClassifierConfig
     from course_utils.training.presets import Experiment
 
-    config = TrainConfig(num_epochs=3, batch_size=32, ema_decay=0.9, augmentation="affine", num_validation_images=16)
-    return Experiment("classifier", "blobs", 4, ClassifierConfig(num_classes=4, channels=(4, 4, 4), feature_dim=8), config)
+    config = TrainConfig(
+        num_epochs=3, batch_size=32, ema_decay=0.9, augmentation="affine", num_validation_images=16
+    )
+    return Experiment(
+        "classifier",
+        "blobs",
+        4,
+        ClassifierConfig(num_classes=4, channels=(4, 4, 4), feature_dim=8),
+        config,
+    )
 
 
-# Two facts are read off one process, since a fresh one takes seconds to import torch: the memory that a training on 60,000 images takes,
-# and what kill -9 leaves of another training.
+# Two facts are read off one process, since a fresh one takes seconds to import torch: the memory
+# that a training on 60,000 images takes, and what kill -9 leaves of another training.
 CHILD = """
 import os, signal, sys
 from dataclasses import replace
@@ -90,7 +120,9 @@ here.train(here.experiment_to_kill(), make_dataset(), state_path=sys.argv[1], on
 
 
 def peak_bytes() -> int:
-    """Returns the largest resident size of this process so far. VmHWM is read first: a child's ru_maxrss can hold its parent's peak."""
+    """Returns the largest resident size of this process so far. VmHWM is read first: a child's
+    ru_maxrss can hold its parent's peak.
+    """
     import resource
 
     status = Path("/proc/self/status")
@@ -98,14 +130,19 @@ def peak_bytes() -> int:
     peak_kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
     if peak_kib is not None:
         return 1024 * peak_kib
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """The process that measured its memory and was killed, and the folder with its state."""
     folder = tmp_path_factory.mktemp("killed")
-    return run_python(CHILD, folder / "state.safetensors", Path(__file__).parent, check=False), folder
+    return (
+        run_python(CHILD, folder / "state.safetensors", Path(__file__).parent, check=False),
+        folder,
+    )
 
 
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="needs signals and the resource module")
@@ -125,4 +162,6 @@ def test_resume_after_kill_9_equals_uninterrupted_bit_for_bit(dataset, killed):
     assert os.listdir(folder) == ["state.safetensors"]
     resumed, history = train(experiment_to_kill(), dataset, state_path=folder / "state.safetensors")
     uninterrupted, expected = train(experiment_to_kill(), dataset)
-    assert same_weights(resumed, uninterrupted) and without_seconds(history) == without_seconds(expected)
+    assert same_weights(resumed, uninterrupted) and without_seconds(history) == without_seconds(
+        expected
+    )

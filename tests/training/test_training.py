@@ -1,4 +1,6 @@
-"""The training loop: one step for every family, schedules, what goes wrong, and a resume that is exact."""
+"""The training loop: one step for every family, schedules, what goes wrong, and a resume that is
+exact.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,28 @@ def test_learning_rate_starts_peaks_and_ends_where_it_should(schedule):
     config = TrainConfig(schedule=schedule, learning_rate=0.4, warmup_fraction=0.2)
     rates = [learning_rate_at(step / 1000, config) for step in range(1001)]
     assert max(rates) == pytest.approx(0.4)
-    first, peak, last = {"one_cycle": (0.016, 200, 0.0), "cosine": (0.4, 0, 0.0), "constant": (0.4, 0, 0.4)}[schedule]
-    assert rates[0] == pytest.approx(first) and rates[peak] == pytest.approx(0.4) and rates[-1] == pytest.approx(last, abs=1e-9)
-    assert max(abs(b - a) for a, b in zip(rates, rates[1:], strict=False)) < 0.4 * 0.01  # no jump anywhere
+    first, peak, last = {
+        "one_cycle": (0.016, 200, 0.0),
+        "cosine": (0.4, 0, 0.0),
+        "constant": (0.4, 0, 0.4),
+    }[schedule]
+    assert (
+        rates[0] == pytest.approx(first)
+        and rates[peak] == pytest.approx(0.4)
+        and rates[-1] == pytest.approx(last, abs=1e-9)
+    )
+    # no jump anywhere
+    assert max(abs(b - a) for a, b in zip(rates, rates[1:], strict=False)) < 0.4 * 0.01
 
 
 def test_the_schedule_is_what_the_optimizer_gets(dataset, monkeypatch):
     rates = []
     step = torch.optim.AdamW.step
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *a, **k: (rates.append(self.param_groups[0]["lr"]), step(self, *a, **k))[1])
+    monkeypatch.setattr(
+        torch.optim.AdamW,
+        "step",
+        lambda self, *a, **k: (rates.append(self.param_groups[0]["lr"]), step(self, *a, **k))[1],
+    )
     history = fit(Toy(), dataset, CONFIG)
     assert rates == pytest.approx([learning_rate_at(step / 8, CONFIG) for step in range(8)])
     assert history.select("learning_rate") == pytest.approx([rates[0], rates[4]])
@@ -66,13 +81,16 @@ def test_two_parts_need_no_special_case(dataset):
 
 
 def test_a_part_is_never_moved_by_the_other_ones_gradient(dataset):
-    """With a generator that gets no gradient of its own, what the discriminator's loss leaves behind must not be applied."""
+    """With a generator that gets no gradient of its own, what the discriminator's loss leaves
+    behind must not be applied.
+    """
 
     class Frozen(ToyGAN):
         def loss(self, batch, part, *, rng=None):
             if part == "generator":
                 return {"loss": 0 * self.generator(torch.zeros(len(batch.images), 2)).sum(1)}
-            leaking = self.discriminator(self.sample(len(batch.images), rng=rng)).squeeze(1)  # no detach()
+            # no detach()
+            leaking = self.discriminator(self.sample(len(batch.images), rng=rng)).squeeze(1)
             return {"loss": leaking}
 
     model = Frozen()
@@ -84,7 +102,10 @@ def test_a_part_is_never_moved_by_the_other_ones_gradient(dataset):
 def test_every_image_is_seen_once_an_epoch_in_a_new_order(dataset):
     model = Toy()
     fit(model, dataset, replace(CONFIG, num_validation_images=0))
-    first, second = (torch.cat([batch.images for batch in model.calls[start : start + 4]]).flatten(1).sum(1) for start in (0, 4))
+    first, second = (
+        torch.cat([batch.images for batch in model.calls[start : start + 4]]).flatten(1).sum(1)
+        for start in (0, 4)
+    )
     assert len(first) == 256 and not torch.equal(first, second)
     torch.testing.assert_close(first.sort().values, second.sort().values)
 
@@ -104,7 +125,8 @@ def test_labels_stay_with_their_images(dataset):
     images, labels = (torch.cat([batch[index] for batch in model.calls]) for index in (0, 1))
     brightest = images.flatten(1).argmax(1)
     rows, columns = brightest // 28 >= 14, brightest % 28 >= 14
-    assert (2 * rows + columns == labels).float().mean() > 0.95  # blobs on the border between two quadrants aside
+    # blobs on the border between two quadrants aside
+    assert (2 * rows + columns == labels).float().mean() > 0.95
 
 
 def test_augmentation_reaches_the_model_and_only_in_training(dataset):
@@ -112,12 +134,15 @@ def test_augmentation_reaches_the_model_and_only_in_training(dataset):
     fit(plain, dataset, replace(CONFIG, num_epochs=1))
     fit(moved, dataset, replace(CONFIG, num_epochs=1, augmentation="affine"))
     for before, after in zip(plain.calls, moved.calls, strict=True):
-        assert torch.equal(before.labels, after.labels) and not torch.equal(before.images, after.images)
+        assert torch.equal(before.labels, after.labels) and not torch.equal(
+            before.images, after.images
+        )
         check_signed(after.images)
 
 
 def test_validation_uses_the_same_noise_and_images_each_time(dataset, tiny_vae):
-    experiment = override(tiny_vae, {"train.learning_rate": 1e-30})  # the weights stand still, so only the noise could differ
+    # the weights stand still, so only the noise could differ
+    experiment = override(tiny_vae, {"train.learning_rate": 1e-30})
     _, history = train(experiment, dataset)
     assert len(set(history.select("loss", split="test"))) == 1
     assert len(set(history.select("loss", split="train"))) == 3
@@ -128,13 +153,19 @@ def test_evaluation_does_not_depend_on_the_training_mode_and_puts_it_back(datase
     for mode in (True, False):
         model.train(mode)
         values = loss_terms(model, dataset.test_images, dataset.test_labels, batch_size=10)
-        assert model.training is mode and values["loss"].shape == (64,) and not values["loss"].requires_grad
+        assert (
+            model.training is mode
+            and values["loss"].shape == (64,)
+            and not values["loss"].requires_grad
+        )
     whole = loss_terms(model, dataset.test_images, dataset.test_labels)
     torch.testing.assert_close(values["loss"], whole["loss"])
 
 
 def test_no_validation_images_means_no_rows(dataset):
-    assert {row["split"] for row in fit(Toy(), dataset, replace(CONFIG, num_validation_images=0)).rows} == {"train"}
+    assert {
+        row["split"] for row in fit(Toy(), dataset, replace(CONFIG, num_validation_images=0)).rows
+    } == {"train"}
 
 
 def gradient_norms(dataset, monkeypatch, **changes):
@@ -142,7 +173,9 @@ def gradient_norms(dataset, monkeypatch, **changes):
     step = torch.optim.AdamW.step
 
     def record(self, *arguments, **options):
-        norms.append(torch.cat([p.grad.flatten() for p in self.param_groups[0]["params"]]).norm().item())
+        norms.append(
+            torch.cat([p.grad.flatten() for p in self.param_groups[0]["params"]]).norm().item()
+        )
         return step(self, *arguments, **options)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", record)
@@ -153,19 +186,28 @@ def gradient_norms(dataset, monkeypatch, **changes):
 def test_gradient_clipping_limits_what_the_optimizer_sees(dataset, monkeypatch):
     free = gradient_norms(dataset, monkeypatch)
     limit = min(free) / 2
-    assert gradient_norms(dataset, monkeypatch, max_grad_norm=limit) == pytest.approx([limit] * 4, rel=1e-3)
+    assert gradient_norms(dataset, monkeypatch, max_grad_norm=limit) == pytest.approx(
+        [limit] * 4, rel=1e-3
+    )
 
 
 def test_moving_average_is_what_comes_back_and_what_is_validated(dataset, tiny_vae):
     plain, _ = train(tiny_vae, dataset)
     seen = []
     averaged, history = train(
-        override(tiny_vae, {"train.ema_decay": 0.9}), dataset, on_epoch=lambda model, _: seen.append(model.state_dict()["encoder.1.0.weight"].clone())
+        override(tiny_vae, {"train.ema_decay": 0.9}),
+        dataset,
+        on_epoch=lambda model, _: seen.append(model.state_dict()["encoder.1.0.weight"].clone()),
     )
     assert not same_weights(plain, averaged)
     assert torch.equal(seen[-1], averaged.state_dict()["encoder.1.0.weight"])
-    measured = loss_terms(averaged, *(getattr(dataset.subset(256, 32, 0), name) for name in ("test_images", "test_labels")))
-    assert history.select("loss", split="test")[-1] == pytest.approx(measured["loss"].mean().item(), rel=1e-6)
+    measured = loss_terms(
+        averaged,
+        *(getattr(dataset.subset(256, 32, 0), name) for name in ("test_images", "test_labels")),
+    )
+    assert history.select("loss", split="test")[-1] == pytest.approx(
+        measured["loss"].mean().item(), rel=1e-6
+    )
 
 
 def test_moving_average_follows_its_definition(dataset):
@@ -203,9 +245,13 @@ def test_training_is_repeatable_and_the_seed_matters(dataset, request, name):
 def test_bf16_runs_and_is_not_float32(dataset, tiny_vae):
     exact, _ = train(tiny_vae, dataset)
     rounded, history = train(override(tiny_vae, {"train.precision": "bf16"}), dataset)
-    assert not same_weights(exact, rounded) and all(torch.isfinite(value).all() for value in rounded.parameters())
+    assert not same_weights(exact, rounded) and all(
+        torch.isfinite(value).all() for value in rounded.parameters()
+    )
     assert {parameter.dtype for parameter in rounded.parameters()} == {torch.float32}
-    assert history.select("loss")[-1] == pytest.approx(train(tiny_vae, dataset)[1].select("loss")[-1], rel=0.02)
+    assert history.select("loss")[-1] == pytest.approx(
+        train(tiny_vae, dataset)[1].select("loss")[-1], rel=0.02
+    )
 
 
 @pytest.mark.gpu
@@ -215,7 +261,9 @@ def test_training_works_on_a_gpu(dataset, tiny_vae):
 
 
 def test_the_models_own_draws_come_from_the_generator_of_the_epoch(dataset, monkeypatch):
-    """The exact resume stands on this: epoch 2 draws the same whether or not epoch 1 ran in this process."""
+    """The exact resume stands on this: epoch 2 draws the same whether or not epoch 1 ran in this
+    process.
+    """
     seen = []
     loss = VAE.loss
 
@@ -224,5 +272,10 @@ def test_the_models_own_draws_come_from_the_generator_of_the_epoch(dataset, monk
         return loss(self, batch, part, rng=rng)
 
     monkeypatch.setattr(VAE, "loss", record)
-    fit(build(VAEConfig(hidden_dims=(8,), latent_dim=2)), dataset, replace(CONFIG, num_validation_images=0), seed=6)
+    fit(
+        build(VAEConfig(hidden_dims=(8,), latent_dim=2)),
+        dataset,
+        replace(CONFIG, num_validation_images=0),
+        seed=6,
+    )
     assert seen == [make_rng(6, 1, 1).initial_seed()] * 4 + [make_rng(6, 2, 1).initial_seed()] * 4

@@ -21,14 +21,19 @@ def test_a_loss_that_is_not_finite_names_its_step_and_restores_the_weights(datas
     class Diverging(Toy):
         def loss(self, batch, part="model", *, rng=None):
             terms = super().loss(batch, part, rng=rng)
-            return {"loss": terms["loss"] * (bad if len(self.calls) >= 7 else 1.0)}  # the third of four steps in epoch 2
+            # the third of four steps in epoch 2
+            return {"loss": terms["loss"] * (bad if len(self.calls) >= 7 else 1.0)}
 
     good = []
     model = Diverging()
     with pytest.raises(TrainingDiverged) as error:
         config = replace(CONFIG, num_validation_images=0, ema_decay=ema_decay)
         fit(model, dataset, config, on_epoch=lambda *_: good.append(model.mean.detach().clone()))
-    for fragment in (f"the loss of 'model' is {bad} at step 3 of epoch 2", "Lower train.learning_rate", "train.max_grad_norm"):
+    for fragment in (
+        f"the loss of 'model' is {bad} at step 3 of epoch 2",
+        "Lower train.learning_rate",
+        "train.max_grad_norm",
+    ):
         assert fragment in str(error.value)
     assert torch.equal(model.mean, good[0]) and torch.isfinite(model.mean).all()
 
@@ -52,7 +57,10 @@ class Hungry(Toy):
 
     def loss(self, batch, part="model", *, rng=None):
         if len(batch.images) > 16 and self.training:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: can't allocate"
+                " memory: you tried to allocate 9 bytes."
+            )
         return super().loss(batch, part, rng=rng)
 
 
@@ -60,8 +68,15 @@ def test_out_of_memory_halves_the_batch_says_so_and_finishes(dataset, capsys):
     model = Hungry()
     history = fit(model, dataset, CONFIG)
     printed = capsys.readouterr().out
-    assert "out of memory: epoch 1 starts again with batch_size 32 (the config says 64)." in printed and "batch_size 16" in printed
-    assert history.num_epochs == 2 and {len(batch.images) for batch in model.calls} == {16} and len(model.calls) == 2 * 16
+    assert (
+        "out of memory: epoch 1 starts again with batch_size 32 (the config says 64)." in printed
+        and "batch_size 16" in printed
+    )
+    assert (
+        history.num_epochs == 2
+        and {len(batch.images) for batch in model.calls} == {16}
+        and len(model.calls) == 2 * 16
+    )
     plain = Toy()
     fit(plain, dataset, replace(CONFIG, batch_size=16))
     assert torch.equal(plain.mean, model.mean), "the failed tries left something behind"
@@ -76,7 +91,9 @@ def test_a_reduced_batch_is_remembered_by_the_state(dataset, tmp_path, capsys):
     assert "out of memory" not in capsys.readouterr().out and len(model.calls) == 16
 
 
-@pytest.mark.parametrize("message", ["DefaultCPUAllocator: can't allocate memory", "a bug in the model"])
+@pytest.mark.parametrize(
+    "message", ["DefaultCPUAllocator: can't allocate memory", "a bug in the model"]
+)
 def test_errors_that_smaller_batches_cannot_cure_are_raised(dataset, message):
     class Broken(Toy):
         def loss(self, batch, part="model", *, rng=None):
@@ -92,7 +109,9 @@ def test_interrupt_keeps_weights_and_history(dataset, tiny_vae, capsys):
             raise KeyboardInterrupt
 
     model, history = train(tiny_vae, dataset, on_epoch=interrupt)
-    assert history.num_epochs == 2 and "stopped by hand after 2 of 3 epochs" in capsys.readouterr().out
+    assert (
+        history.num_epochs == 2 and "stopped by hand after 2 of 3 epochs" in capsys.readouterr().out
+    )
     assert not same_weights(model, build(tiny_vae.model))
 
 

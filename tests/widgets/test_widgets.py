@@ -46,12 +46,18 @@ def test_moved_leaves_the_start_alone():
 
 
 def test_png_is_enlarged_by_whole_pixels():
-    picture = Image.open(io.BytesIO(png_bytes(torch.tensor([[[0, 255]]], dtype=torch.uint8), scale=3)))
-    assert picture.size == (6, 3) and picture.getpixel((2, 2)) == 0 and picture.getpixel((3, 0)) == 255
+    picture = Image.open(
+        io.BytesIO(png_bytes(torch.tensor([[[0, 255]]], dtype=torch.uint8), scale=3))
+    )
+    assert (
+        picture.size == (6, 3) and picture.getpixel((2, 2)) == 0 and picture.getpixel((3, 0)) == 255
+    )
 
 
 def test_slider_moves_its_own_dimension():
-    sliders, _, picture = parts(latent_explorer(decode, torch.tensor([0.4, 0.0, 1.0, 0.0]), dims=[2, 0]))
+    sliders, _, picture = parts(
+        latent_explorer(decode, torch.tensor([0.4, 0.0, 1.0, 0.0]), dims=[2, 0])
+    )
     assert [slider.description for slider in sliders] == ["z[2]", "z[0]"]
     assert pixels(picture.value) == expected([0.4, 0.0, 1.0, 0.0])
     sliders[0].value = -2.0
@@ -59,7 +65,9 @@ def test_slider_moves_its_own_dimension():
 
 
 def test_button_draws_all_dimensions_anew_and_sets_the_sliders():
-    sliders, button, picture = parts(latent_explorer(decode, torch.zeros(4), dims=[0, 1, 2], seed=3))
+    sliders, button, picture = parts(
+        latent_explorer(decode, torch.zeros(4), dims=[0, 1, 2], seed=3)
+    )
     before = pixels(picture.value)
     button.click()
     values = [slider.value for slider in sliders]
@@ -80,5 +88,7 @@ def test_bad_dimensions_have_their_message(dims):
 
 
 def test_batch_of_latents_has_its_message():
-    with pytest.raises(CourseError, match=r"expected one latent of shape \[latent_dim\], got \[2, 4\]"):
+    with pytest.raises(
+        CourseError, match=r"expected one latent of shape \[latent_dim\], got \[2, 4\]"
+    ):
         latent_image(decode, torch.zeros(2, 4))

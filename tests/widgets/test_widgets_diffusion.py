@@ -1,4 +1,6 @@
-"""Noise level, steps, guidance and drawing by class: the plain functions against values by hand, and that the controls call them."""
+"""Noise level, steps, guidance and drawing by class: the plain functions against values by hand,
+and that the controls call them.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +49,16 @@ def half(xt, t):
 
 
 def cells(sheet, num_columns, num_rows=1, side=4):
-    """Returns the one grey level of each image on a sheet, row by row; fails where an image has several."""
+    """Returns the one grey level of each image on a sheet, row by row; fails where an image has
+    several.
+    """
     levels = []
     for row in range(num_rows):
         for column in range(num_columns):
             top, left = 2 + row * (side + 2), 2 + column * (side + 2)
-            (level,) = torch.as_tensor(sheet)[..., top : top + side, left : left + side].unique().tolist()
+            (level,) = (
+                torch.as_tensor(sheet)[..., top : top + side, left : left + side].unique().tolist()
+            )
             levels.append(level)
     return levels
 
@@ -62,9 +68,13 @@ def level_of(value):
 
 
 def shown(panel, scale):
-    """Returns the picture that a panel shows, uint8 `[H, W]`, with its pixels as large as they were."""
+    """Returns the picture that a panel shows, uint8 `[H, W]`, with its pixels as large as they
+    were.
+    """
     picture = Image.open(io.BytesIO(panel.children[-1].value))
-    small = picture.resize((picture.width // scale, picture.height // scale), Image.Resampling.NEAREST)
+    small = picture.resize(
+        (picture.width // scale, picture.height // scale), Image.Resampling.NEAREST
+    )
     return torch.tensor(list(small.tobytes()), dtype=torch.uint8).view(small.height, small.width)
 
 
@@ -92,7 +102,11 @@ def test_denoiser_is_asked_about_the_given_time_and_not_about_the_image():
 
 
 def test_noise_beyond_the_range_is_shown_as_black_or_white():
-    assert cells(noise_level_image(lambda xt, t: -3 * xt, FLOW, IMAGE, 5 * EPS, 1.0), 3) == [level_of(0.5), 0, 255]
+    assert cells(noise_level_image(lambda xt, t: -3 * xt, FLOW, IMAGE, 5 * EPS, 1.0), 3) == [
+        level_of(0.5),
+        0,
+        255,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -137,8 +151,13 @@ def test_noise_level_explorer_ends_where_the_model_begins():
 def test_noise_level_picture_has_a_column_a_time():
     axes = noise_level_picture(half, FLOW, IMAGE, EPS, (0.25, 0.5)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["x_t", "image seen"]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["t = 0.25\nSNR 9", "t = 0.50\nSNR 1"]
-    assert cells(axes.images[0].get_array(), 2, 2) == [level_of(value) for value in (0.125, -0.25, 0.0625, -0.125)]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "t = 0.25\nSNR 9",
+        "t = 0.50\nSNR 1",
+    ]
+    assert cells(axes.images[0].get_array(), 2, 2) == [
+        level_of(value) for value in (0.125, -0.25, 0.0625, -0.125)
+    ]
 
 
 # --- steps ---
@@ -146,19 +165,32 @@ def test_noise_level_picture_has_a_column_a_time():
 
 @pytest.fixture(scope="module")
 def trajectory() -> Sampled:
-    """Two images on the straight path to the image 0.5, from the noise -1 and 1: exact, so Euler's steps stay on it."""
+    """Two images on the straight path to the image 0.5, from the noise -1 and 1: exact, so Euler's
+    steps stay on it.
+    """
     noise = torch.stack([EPS, -EPS])
     return sample(lambda xt, t: torch.full_like(xt, 0.5), FLOW, noise, 4, trajectory=True)
 
 
 def test_step_image_by_hand(trajectory):
     assert cells(step_image(trajectory, 0), 2, 2) == [0, 255, level_of(0.5), level_of(0.5)]
-    assert cells(step_image(trajectory, 2), 2, 2) == [level_of(value) for value in (-0.25, 0.75, 0.5, 0.5)]
+    assert cells(step_image(trajectory, 2), 2, 2) == [
+        level_of(value) for value in (-0.25, 0.75, 0.5, 0.5)
+    ]
 
 
 def test_last_step_shows_the_result_twice(trajectory):
     assert torch.allclose(trajectory.x, torch.tensor(0.5))
-    assert cells(step_image(replace(trajectory, xts=(*trajectory.xts[:-1], -IMAGE.expand(2, 1, 4, 4))), 4), 2, 2) == [level_of(-0.5)] * 4
+    assert (
+        cells(
+            step_image(
+                replace(trajectory, xts=(*trajectory.xts[:-1], -IMAGE.expand(2, 1, 4, 4))), 4
+            ),
+            2,
+            2,
+        )
+        == [level_of(-0.5)] * 4
+    )
 
 
 def test_step_image_shows_the_first_images(trajectory):
@@ -172,13 +204,22 @@ def test_scrubber_has_one_place_a_step(trajectory):
     for step, t in enumerate(("1.00", "0.75", "0.50", "0.25", "0.00")):
         control.value = step
         assert torch.equal(shown(panel, 3), step_image(trajectory, step)[0])
-        assert caption.value == step_caption(trajectory, step) and f"step {step} of 4, t = {t}" in caption.value
+        assert (
+            caption.value == step_caption(trajectory, step)
+            and f"step {step} of 4, t = {t}" in caption.value
+        )
 
 
 def test_step_picture_shows_one_image(trajectory):
     axes = step_picture(trajectory, index=1, num_columns=3).axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["t = 1.00", "t = 0.50", "t = 0.00"]
-    assert cells(axes.images[0].get_array(), 3, 2) == [level_of(value) for value in (1.0, 0.75, 0.5, 0.5, 0.5, 0.5)]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "t = 1.00",
+        "t = 0.50",
+        "t = 0.00",
+    ]
+    assert cells(axes.images[0].get_array(), 3, 2) == [
+        level_of(value) for value in (1.0, 0.75, 0.5, 0.5, 0.5, 0.5)
+    ]
 
 
 def test_scrubber_takes_what_a_model_traces(model):
@@ -197,7 +238,12 @@ class Painter:
 
     def __call__(self, label, seed, guidance_scale):
         self.asked.append((label, seed, guidance_scale))
-        return torch.stack([torch.full((1, 4, 4), self.value(label, seed, guidance_scale, index)) for index in range(2)])
+        return torch.stack(
+            [
+                torch.full((1, 4, 4), self.value(label, seed, guidance_scale, index))
+                for index in range(2)
+            ]
+        )
 
     @staticmethod
     def value(label, seed, guidance_scale, index):
@@ -210,7 +256,9 @@ def painted(*asked):
 
 @pytest.fixture(scope="module")
 def model():
-    config = DiffusionConfig(image_size=8, num_classes=3, channels=(8, 16), embed_dim=16, num_steps=3)
+    config = DiffusionConfig(
+        image_size=8, num_classes=3, channels=(8, 16), embed_dim=16, num_steps=3
+    )
     built = build(config, 1).eval()
     for parameter in built.parameters():  # an untrained network answers 0 whatever it is told
         if parameter.abs().max() == 0:
@@ -223,28 +271,43 @@ def test_label_image_shows_what_was_drawn():
 
 
 def test_model_draws_its_own_samples(model):
-    expected = model.sample(4, labels=torch.full((4,), 2), rng=make_rng(7), guidance_scale=2.0, num_steps=5)
+    expected = model.sample(
+        4, labels=torch.full((4,), 2), rng=make_rng(7), guidance_scale=2.0, num_steps=5
+    )
     assert torch.equal(label_draws(model, num_images=4, num_steps=5)(2, 7, 2.0), expected)
-    assert not torch.equal(label_draws(model, num_images=4)(2, 7, 2.0), expected)  # the model's own number of steps
+    # the model's own number of steps
+    assert not torch.equal(label_draws(model, num_images=4)(2, 7, 2.0), expected)
 
 
 def test_noise_depends_on_the_seed_alone(model):
-    """One Euler step from pure noise: x_0 = what is seen in the noise, so an answer that ignores the label gives equal images."""
+    """One Euler step from pure noise: x_0 = what is seen in the noise, so an answer that ignores
+    the label gives equal images.
+    """
     draw = label_draws(model, num_images=2, num_steps=1)
-    assert torch.equal(draw(0, 4, 0.0), draw(2, 4, 0.0)) and not torch.equal(draw(0, 4, 0.0), draw(0, 5, 0.0))
-    assert not torch.equal(draw(0, 4, 1.0), draw(2, 4, 1.0)) and not torch.equal(draw(0, 4, 1.0), draw(0, 4, 3.0))
+    assert torch.equal(draw(0, 4, 0.0), draw(2, 4, 0.0)) and not torch.equal(
+        draw(0, 4, 0.0), draw(0, 5, 0.0)
+    )
+    assert not torch.equal(draw(0, 4, 1.0), draw(2, 4, 1.0)) and not torch.equal(
+        draw(0, 4, 1.0), draw(0, 4, 3.0)
+    )
 
 
 def test_guidance_explorer_asks_once_for_each_place():
     painter = Painter()
     panel = guidance_explorer(painter, NAMES, label=1, scales=(0.0, 1.0, 2.5), seed=4)
     buttons, control, caption, _ = panel.children
-    assert [name for name, _ in buttons.options] == list(NAMES) and [text for text, _ in control.options] == ["0", "1", "2.5"]
+    assert [name for name, _ in buttons.options] == list(NAMES) and [
+        text for text, _ in control.options
+    ] == ["0", "1", "2.5"]
     assert painter.asked == [(1, 4, 1.0)], "only what is looked at"
-    assert cells(shown(panel, 3), 2) == painted((1, 4, 1.0)) and caption.value == guidance_caption("one", 1.0)
+    assert cells(shown(panel, 3), 2) == painted((1, 4, 1.0)) and caption.value == guidance_caption(
+        "one", 1.0
+    )
     control.value = 2.5
     buttons.value = 2
-    assert cells(shown(panel, 3), 2) == painted((2, 4, 2.5)) and caption.value == guidance_caption("two", 2.5)
+    assert cells(shown(panel, 3), 2) == painted((2, 4, 2.5)) and caption.value == guidance_caption(
+        "two", 2.5
+    )
     buttons.value = 1
     control.value = 1.0
     assert painter.asked == [(1, 4, 1.0), (1, 4, 2.5), (2, 4, 2.5)], "what was drawn is remembered"
@@ -256,7 +319,12 @@ def test_guidance_begins_at_the_lowest_scale_where_1_is_missing():
 
 
 @pytest.mark.parametrize(
-    ("scale", "text"), [(0.0, "w = 0, the label is ignored"), (1.0, "w = 1, no guidance"), (2.5, "y = two, guidance scale w = 2.5")]
+    ("scale", "text"),
+    [
+        (0.0, "w = 0, the label is ignored"),
+        (1.0, "w = 1, no guidance"),
+        (2.5, "y = two, guidance scale w = 2.5"),
+    ],
 )
 def test_guidance_caption(scale, text):
     assert guidance_caption("two", scale).endswith(text)
@@ -282,27 +350,52 @@ def test_digit_drawer_draws_the_class_and_the_seed_that_were_chosen():
     assert picture.value == png_bytes(label_image(Painter(), 2, 0, 1.5), scale=3)
     buttons.value = 0
     control.value = 9
-    assert cells(shown(panel, 3), 2) == painted((0, 9, 1.5)) and caption.value == "draws of p(x | y = zero), seed 9"
+    assert (
+        cells(shown(panel, 3), 2) == painted((0, 9, 1.5))
+        and caption.value == "draws of p(x | y = zero), seed 9"
+    )
     control.value = 0
     assert painter.asked == [(2, 0, 1.5), (0, 0, 1.5), (0, 9, 1.5)]
 
 
 def test_text_for_readers_without_a_kernel(trajectory):
-    for panel in (step_scrubber(trajectory), digit_drawer(Painter(), NAMES), noise_level_explorer(half, FLOW, IMAGE)):
+    for panel in (
+        step_scrubber(trajectory),
+        digit_drawer(Painter(), NAMES),
+        noise_level_explorer(half, FLOW, IMAGE),
+    ):
         assert "running notebook" in repr(panel)
 
 
 NO_TRAJECTORY = Sampled(torch.zeros(2, 1, 4, 4), 4, torch.linspace(1, 0, 5))
 BAD = [
     (lambda: noise_level_image(half, FLOW, IMAGE, EPS, 1.1), "t: expected 0 to 1, got 1.1"),
-    (lambda: noise_level_image(half, FLOW, IMAGE[None], EPS[None], 0.5), r"eps: expected one image \[C, H, W\] and noise like it"),
-    (lambda: noise_level_image(half, FLOW, IMAGE, EPS[:, :2], 0.5), r"noise like it, \[1, 4, 4\], got \[1, 2, 4\]"),
+    (
+        lambda: noise_level_image(half, FLOW, IMAGE[None], EPS[None], 0.5),
+        r"eps: expected one image \[C, H, W\] and noise like it",
+    ),
+    (
+        lambda: noise_level_image(half, FLOW, IMAGE, EPS[:, :2], 0.5),
+        r"noise like it, \[1, 4, 4\], got \[1, 2, 4\]",
+    ),
     (lambda: noise_level_image(half, FLOW, 3 * IMAGE, EPS, 0.5), r"expected images in \[-1, 1\]"),
-    (lambda: noise_level_image(lambda xt, t: xt / 0, FLOW, IMAGE, EPS, 0.5), "denoise: expected finite values at t = 0.5"),
+    (
+        lambda: noise_level_image(lambda xt, t: xt / 0, FLOW, IMAGE, EPS, 0.5),
+        "denoise: expected finite values at t = 0.5",
+    ),
     (lambda: noise_level_picture(half, FLOW, IMAGE, EPS, ()), "times: expected at least one"),
-    (lambda: noise_level_explorer(half, FLOW, IMAGE, max_t=0.0), "max_t: expected above 0 and at most 1"),
-    (lambda: noise_level_explorer(half, FLOW, IMAGE, t=0.9, max_t=0.5), "t: expected 0 to 0.5, got 0.9"),
-    (lambda: step_image(NO_TRAJECTORY, 0), "trajectory: expected at least one step; sample with trajectory=True"),
+    (
+        lambda: noise_level_explorer(half, FLOW, IMAGE, max_t=0.0),
+        "max_t: expected above 0 and at most 1",
+    ),
+    (
+        lambda: noise_level_explorer(half, FLOW, IMAGE, t=0.9, max_t=0.5),
+        "t: expected 0 to 0.5, got 0.9",
+    ),
+    (
+        lambda: step_image(NO_TRAJECTORY, 0),
+        "trajectory: expected at least one step; sample with trajectory=True",
+    ),
     (lambda: step_scrubber(NO_TRAJECTORY), "sample with trajectory=True"),
     (lambda: step_picture(NO_TRAJECTORY), "sample with trajectory=True"),
     (lambda: label_draws(build(VAEConfig())), "model: expected a diffusion model, got 'VAE'"),
@@ -310,8 +403,14 @@ BAD = [
     (lambda: label_image(Painter(), 0, -1), "seed: expected 0 or more"),
     (lambda: label_image(Painter(), 0, 0, -1.0), "guidance_scale: expected 0 or more"),
     (lambda: label_picture(Painter(), ()), "class_names: expected at least one"),
-    (lambda: guidance_picture(Painter(), 0, (1.0, 1.0)), "scales: expected one or more rising numbers"),
-    (lambda: guidance_explorer(Painter(), NAMES, scales=()), "scales: expected one or more rising numbers"),
+    (
+        lambda: guidance_picture(Painter(), 0, (1.0, 1.0)),
+        "scales: expected one or more rising numbers",
+    ),
+    (
+        lambda: guidance_explorer(Painter(), NAMES, scales=()),
+        "scales: expected one or more rising numbers",
+    ),
     (lambda: guidance_explorer(Painter(), NAMES, label=3), "label: expected 0 to 2, got 3"),
     (lambda: digit_drawer(Painter(), NAMES, seed=-1), "seed: expected 0 to 99, got -1"),
 ]

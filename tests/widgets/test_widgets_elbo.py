@@ -1,4 +1,6 @@
-"""The ELBO explorer: its plain function shows the exact numbers, and the sliders redraw the picture."""
+"""The ELBO explorer: its plain function shows the exact numbers, and the sliders redraw the
+picture.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,19 @@ def test_picture_shows_exact_elbo_gap_and_evidence(mean, std, x):
 
 def test_picture_draws_posterior_prior_and_q():
     axes = elbo_picture().axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["posterior p(z | x)", "q(z)", "prior p(z)"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "posterior p(z | x)",
+        "q(z)",
+        "prior p(z)",
+    ]
     assert len(axes.lines) == 2 and len(axes.collections) == 1
 
 
 def test_gap_closes_for_the_straight_decoder():
     mu, std = best_gaussian(ToyLatentModel(bend=0.0), torch.tensor(1.5, dtype=torch.float64))
-    assert "KL 0.00" in bar_text(elbo_picture(mu.item(), std.item(), 1.5, bend=0.0)).replace("-0.00", "0.00")
+    assert "KL 0.00" in bar_text(elbo_picture(mu.item(), std.item(), 1.5, bend=0.0)).replace(
+        "-0.00", "0.00"
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), [("mean", 1.0), ("std", 0.3), ("x", -2.0)])
@@ -41,12 +49,19 @@ def test_slider_redraws_the_picture(name, value):
     *sliders, picture = elbo_explorer().children[0].children
     before = bytes(picture.value)
     next(slider for slider in sliders if slider.description == name).value = value
-    assert before.startswith(PNG) and bytes(picture.value).startswith(PNG) and bytes(picture.value) != before
+    assert (
+        before.startswith(PNG)
+        and bytes(picture.value).startswith(PNG)
+        and bytes(picture.value) != before
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
-    [(lambda: elbo_picture(std=0.0), "std: expected more than 0, got 0.0"), (lambda: elbo_explorer(9.0), "x: expected -4 to 4, got 9.0")],
+    [
+        (lambda: elbo_picture(std=0.0), "std: expected more than 0, got 0.0"),
+        (lambda: elbo_explorer(9.0), "x: expected -4 to 4, got 9.0"),
+    ],
 )
 def test_bad_settings_have_their_message(call, message):
     with pytest.raises(CourseError, match=message):

@@ -9,7 +9,13 @@ import torch
 
 from course_utils.base.errors import CourseError
 from course_utils.metrics.classes import inception_score
-from course_utils.widgets import constructed_probabilities, fid_explorer, fid_picture, inception_explorer, inception_picture
+from course_utils.widgets import (
+    constructed_probabilities,
+    fid_explorer,
+    fid_picture,
+    inception_explorer,
+    inception_picture,
+)
 from course_utils.widgets.metrics import gaussian_of
 
 PNG = b"\x89PNG"
@@ -17,8 +23,19 @@ PNG = b"\x89PNG"
 
 def texts(figure) -> str:
     axes = [part for part in figure.axes]
-    legends = [text.get_text() for part in axes if part.get_legend() for text in part.get_legend().get_texts()]
-    return " ".join([*legends, *(text.get_text() for part in axes for text in part.texts), *(part.get_title() for part in axes)])
+    legends = [
+        text.get_text()
+        for part in axes
+        if part.get_legend()
+        for text in part.get_legend().get_texts()
+    ]
+    return " ".join(
+        [
+            *legends,
+            *(text.get_text() for part in axes for text in part.texts),
+            *(part.get_title() for part in axes),
+        ]
+    )
 
 
 def sliders_and_picture(panel):
@@ -29,7 +46,9 @@ def sliders_and_picture(panel):
 def test_gaussian_of_sliders():
     mean, covariance = gaussian_of(1.0, -2.0, 2.0, 0.5, 0.6)
     assert mean.tolist() == [1.0, -2.0]
-    torch.testing.assert_close(covariance, torch.tensor([[4.0, 0.6], [0.6, 0.25]], dtype=torch.float64))
+    torch.testing.assert_close(
+        covariance, torch.tensor([[4.0, 0.6], [0.6, 0.25]], dtype=torch.float64)
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,7 +57,8 @@ def test_gaussian_of_sliders():
         ({}, 0.0, 0.0),
         ({"mean_x": 3.0, "mean_y": 4.0}, 25.0, 0.0),
         ({"std_x": 2.0, "std_y": 0.5}, 0.0, 1.25),  # (2 - 1)^2 + (0.5 - 1)^2
-        ({"correlation": 1.0}, 0.0, 4 - 2 * math.sqrt(2)),  # the covariance has the eigenvalues 2 and 0
+        # the covariance has the eigenvalues 2 and 0
+        ({"correlation": 1.0}, 0.0, 4 - 2 * math.sqrt(2)),
     ],
 )
 def test_fid_picture_shows_both_terms(values, mean_term, covariance_term):
@@ -50,18 +70,30 @@ def test_fid_picture_shows_both_terms(values, mean_term, covariance_term):
 
 def test_constructed_probabilities():
     p = constructed_probabilities(0.7, 2, 4)
-    torch.testing.assert_close(p, torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]], dtype=torch.float64))
+    torch.testing.assert_close(
+        p, torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]], dtype=torch.float64)
+    )
 
 
-@pytest.mark.parametrize(("confidence", "num_drawn", "score"), [(1.0, 10, 10.0), (1.0, 1, 1.0), (1.0, 4, 4.0), (0.1, 10, 1.0)])
+@pytest.mark.parametrize(
+    ("confidence", "num_drawn", "score"),
+    [(1.0, 10, 10.0), (1.0, 1, 1.0), (1.0, 4, 4.0), (0.1, 10, 1.0)],
+)
 def test_constructed_generator_has_the_score_that_it_should(confidence, num_drawn, score):
-    measured = inception_score(constructed_probabilities(confidence, num_drawn).repeat(2, 1)).score.value
+    measured = inception_score(
+        constructed_probabilities(confidence, num_drawn).repeat(2, 1)
+    ).score.value
     assert measured == pytest.approx(score, rel=1e-9)
     assert f"IS = S x D = {score:.2f}" in texts(inception_picture(confidence, num_drawn))
 
 
 @pytest.mark.parametrize(
-    ("explorer", "moved", "value"), [(fid_explorer, "mean x", -2.0), (fid_explorer, "correlation", -0.9), (inception_explorer, "classes", 2)]
+    ("explorer", "moved", "value"),
+    [
+        (fid_explorer, "mean x", -2.0),
+        (fid_explorer, "correlation", -0.9),
+        (inception_explorer, "classes", 2),
+    ],
 )
 def test_slider_redraws_the_picture(explorer, moved, value):
     sliders, picture = sliders_and_picture(explorer())

@@ -1,4 +1,6 @@
-"""Pad, scrubber, temperature and truncation slider: their plain functions, and that the controls call them."""
+"""Pad, scrubber, temperature and truncation slider: their plain functions, and that the controls
+call them.
+"""
 
 from __future__ import annotations
 
@@ -53,17 +55,23 @@ def test_a_walk_passes_its_stations():
 
 def test_temperature_scales_the_draws():
     eps = torch.tensor([[1.0, -1.0], [2.0, 0.0]])
-    assert torch.equal(temperature_image(decode, eps, 0.5)[:, :, 4:], latent_image(decode, 0.5 * eps[1]))
+    assert torch.equal(
+        temperature_image(decode, eps, 0.5)[:, :, 4:], latent_image(decode, 0.5 * eps[1])
+    )
     assert temperature_image(decode, eps, 0.0).unique().tolist() == [128]
 
 
 def test_truncation_draws_within_the_bound_and_equal_draws_keep_their_order():
     uniforms = torch.tensor([[0.5, 0.5], [0.9, 0.2]], dtype=torch.float64)
     wide, narrow = (truncation_image(decode, uniforms, bound)[0, 0].float() for bound in (4.0, 0.5))
-    assert wide[:4].unique().tolist() == narrow[:4].unique().tolist() == [128]  # the median stays where it is
+    # the median stays where it is
+    assert wide[:4].unique().tolist() == narrow[:4].unique().tolist() == [128]
     assert wide[4] > narrow[4] > 128 > narrow[7] > wide[7]
-    quantile = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor([0.9, 0.2]))  # the bound of 4 hardly changes it
-    assert torch.equal(truncation_image(decode, uniforms, 4.0)[:, :, 4:], latent_image(decode, quantile))
+    # the bound of 4 hardly changes it
+    quantile = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor([0.9, 0.2]))
+    assert torch.equal(
+        truncation_image(decode, uniforms, 4.0)[:, :, 4:], latent_image(decode, quantile)
+    )
 
 
 def test_controls_redraw():

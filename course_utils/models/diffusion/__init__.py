@@ -1,4 +1,6 @@
-"""Diffusion: the model, its network, noise schedules, samplers, the variational bound, and exact scores to check them with."""
+"""Diffusion: the model, its network, noise schedules, samplers, the variational bound, and exact
+scores to check them with.
+"""
 
 from course_utils.base.lazy import lazy_door
 

@@ -1,9 +1,11 @@
-"""Diffusion: a network that sees the image in a noisy one, trained at all noise levels at once, and sampled from noise to image.
+"""Diffusion: a network that sees the image in a noisy one, trained at all noise levels at once, and
+sampled from noise to image.
 
-Time t runs from 0 (the image) to 1 (noise); see `schedules`. The defaults are rectified flow with a class label that is dropped now and then.
+Time t runs from 0 (the image) to 1 (noise); see `schedules`. The defaults are rectified flow with a
+class label that is dropped now and then.
 
-Source: Ho et al. 2020 (arXiv:2006.11239), alg. 1-2; rectified flow: Liu et al. 2023 (arXiv:2209.03003); guidance: Ho & Salimans 2022
-(arXiv:2207.12598).
+Source: Ho et al. 2020 (arXiv:2006.11239), alg. 1-2; rectified flow: Liu et al. 2023
+(arXiv:2209.03003); guidance: Ho & Salimans 2022 (arXiv:2207.12598).
 """
 
 from __future__ import annotations
@@ -19,8 +21,22 @@ from course_utils.base.device import ImageNoise, randn
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.images import check_signed
 from course_utils.models.base import Batch, Model, check_num_samples
-from course_utils.models.diffusion.samplers import Denoiser, Guided, Sampled, joined, sample, time_grid
-from course_utils.models.diffusion.schedules import Estimate, Schedule, from_target, make_schedule, make_target, weights_of
+from course_utils.models.diffusion.samplers import (
+    Denoiser,
+    Guided,
+    Sampled,
+    joined,
+    sample,
+    time_grid,
+)
+from course_utils.models.diffusion.schedules import (
+    Estimate,
+    Schedule,
+    from_target,
+    make_schedule,
+    make_target,
+    weights_of,
+)
 from course_utils.models.diffusion.unet import UNet
 
 
@@ -80,10 +96,7 @@ class DiffusionConfig:
     )
     # 1 costs half as much as any other value.
     guidance_scale: float = setting(
-        1.65,
-        "strength of classifier-free guidance; 1 is none",
-        minimum=0,
-        sensible=(0.0, 10.0),
+        1.65, "strength of classifier-free guidance; 1 is none", minimum=0, sensible=(0.0, 10.0)
     )
 
     def __post_init__(self) -> None:
@@ -105,7 +118,9 @@ class DiffusionConfig:
 
     @property
     def first_time(self) -> float:
-        """Where sampling starts. An eps-prediction says nothing of the image where there is none, so it starts a thousandth below 1."""
+        """Where sampling starts. An eps-prediction says nothing of the image where there is none,
+        so it starts a thousandth below 1.
+        """
         return 0.999 if self.target == "eps" else 1.0
 
 
@@ -118,14 +133,17 @@ MAX_SNR = 5.0  # gamma of min-SNR
 def draw_times(num: int, distribution: str, rng: torch.Generator | None, like: Tensor) -> Tensor:
     """Returns times in (0, 1) for a batch, `[num]`, with the dtype and device of `like`.
 
-    One time falls into each num-th part of the distribution: that keeps it, and takes noise from the mean loss of a batch.
+    One time falls into each num-th part of the distribution: that keeps it, and takes noise from
+    the mean loss of a batch.
 
     Args:
         num: size of the batch.
-        distribution: "uniform", or "logit-normal": t = sigmoid(z) with z ~ N(0, 1), most often near 1/2, where there is most to learn.
+        distribution: "uniform", or "logit-normal": t = sigmoid(z) with z ~ N(0, 1), most often near
+            1/2, where there is most to learn.
         rng: source of the draws.
 
-    Source: strata: Kingma et al. 2021 (arXiv:2107.00630), app. I.1; logit-normal: Esser et al. 2024 (arXiv:2403.03206), sec. 3.1.
+    Source: strata: Kingma et al. 2021 (arXiv:2107.00630), app. I.1; logit-normal: Esser et al. 2024
+    (arXiv:2403.03206), sec. 3.1.
     """
     if distribution not in TIME_SAMPLINGS:
         raise unknown("time_sampling", distribution, TIME_SAMPLINGS)
@@ -136,8 +154,11 @@ def draw_times(num: int, distribution: str, rng: torch.Generator | None, like: T
     return t.to(like.dtype)
 
 
-def loss_weights(weighting: str, target: str, schedule: Schedule, t: Tensor, like: Tensor) -> Tensor:
-    """Returns the factor of the squared error of a prediction, `[B]`: 1, or for "min-snr" what makes it min(SNR, 5) times the error of x0.
+def loss_weights(
+    weighting: str, target: str, schedule: Schedule, t: Tensor, like: Tensor
+) -> Tensor:
+    """Returns the factor of the squared error of a prediction, `[B]`: 1, or for "min-snr" what
+    makes it min(SNR, 5) times the error of x0.
 
     Args:
         weighting: "none" or "min-snr".
@@ -187,14 +208,19 @@ class Diffusion(Model):
 
     @property
     def needs_labels(self) -> bool:
-        """Without labels `sample` draws all classes equally often, unless the config says that the network itself decides."""
+        """Without labels `sample` draws all classes equally often, unless the config says that the
+        network itself decides.
+        """
         return self.config.unlabelled == "uniform"
 
-    def loss(self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None) -> dict[str, Tensor]:
+    def loss(
+        self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
         """Returns per-image terms `[B]`: `loss`, `target_mse` and `x0_mse`.
 
-        `target_mse` is the squared error of the prediction, a mean over pixels, which `loss` weighs; `x0_mse` is that of the image which it implies,
-        clamped to [-1, 1], and compares between targets.
+        `target_mse` is the squared error of the prediction, a mean over pixels, which `loss`
+        weighs; `x0_mse` is that of the image which it implies, clamped to [-1, 1], and compares
+        between targets.
         """
         x0 = batch.images
         self._check_images(x0)
@@ -213,11 +239,15 @@ class Diffusion(Model):
 
     def _with_dropout(self, labels: Tensor, rng: torch.Generator | None) -> Tensor:
         device = labels.device if rng is None else rng.device
-        hidden = torch.rand(len(labels), generator=rng, device=device).to(labels.device) < self.config.label_dropout
+        hidden = (
+            torch.rand(len(labels), generator=rng, device=device).to(labels.device)
+            < self.config.label_dropout
+        )
         return torch.where(hidden, self.config.null_label, labels)
 
     def predict(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Estimate:
-        """Returns the image and the noise that the network sees in x_t, each `[B, C, H, W]`, as it says: not clamped.
+        """Returns the image and the noise that the network sees in x_t, each `[B, C, H, W]`, as it
+        says: not clamped.
 
         Args:
             xt: `[B, C, H, W]`.
@@ -225,11 +255,21 @@ class Diffusion(Model):
             labels: int64 `[B]`; `config.null_label`, or None for all, stands for no label.
         """
         self._check_images(xt)
-        labels = torch.full((len(xt),), self.config.null_label, device=xt.device) if labels is None else labels
-        return from_target(self.config.target, self.schedule, self.network(xt, t, labels).to(xt.dtype), xt, t)
+        labels = (
+            torch.full((len(xt),), self.config.null_label, device=xt.device)
+            if labels is None
+            else labels
+        )
+        return from_target(
+            self.config.target, self.schedule, self.network(xt, t, labels).to(xt.dtype), xt, t
+        )
 
     def denoiser(
-        self, labels: Tensor, guidance_scale: float | None = None, guidance_interval: tuple[float, float] = (0.0, 1.0), clamp: bool = True
+        self,
+        labels: Tensor,
+        guidance_scale: float | None = None,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        clamp: bool = True,
     ) -> Denoiser:
         """Returns `denoise(xt, t) -> x0` for given labels, as the samplers want it.
 
@@ -241,7 +281,14 @@ class Diffusion(Model):
         """
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         limit = 1.0 if clamp else None
-        return Guided(lambda xt, t, given: self.predict(xt, t, given).x0, labels, self.config.null_label, scale, guidance_interval, limit)
+        return Guided(
+            lambda xt, t, given: self.predict(xt, t, given).x0,
+            labels,
+            self.config.null_label,
+            scale,
+            guidance_interval,
+            limit,
+        )
 
     def sample(
         self,
@@ -256,12 +303,15 @@ class Diffusion(Model):
         eta: float = 0.0,
         times: Tensor | None = None,
     ) -> Tensor:
-        """Returns `n` new images in [-1, 1], `[n, C, H, W]`; image i depends on the generator, on i and on its own label, not on n.
+        """Returns `n` new images in [-1, 1], `[n, C, H, W]`; image i depends on the generator, on i
+        and on its own label, not on n.
 
         Args:
-            labels: int64 `[n]`; `config.null_label` stands for none. Without labels `config.unlabelled` says what happens.
+            labels: int64 `[n]`; `config.null_label` stands for none. Without labels
+                `config.unlabelled` says what happens.
             rng: one number is drawn from it, which starts a stream for each image.
-            num_steps, sampler, guidance_scale: None takes the config's; see `course_utils.models.diffusion.samplers.sample`.
+            num_steps, sampler, guidance_scale: None takes the config's; see
+                `course_utils.models.diffusion.samplers.sample`.
             guidance_interval: times within which guidance acts.
             eta: noise of the sampler "ddim".
             times: that are visited, in place of `num_steps`; see `time_grid`.
@@ -283,12 +333,23 @@ class Diffusion(Model):
         rng: torch.Generator | None = None,
         trajectory: bool = True,
     ) -> Sampled:
-        """Returns the same images as `sample`, with the number of network calls an image and, on request, x_t and the image seen in it at all times."""
+        """Returns the same images as `sample`, with the number of network calls an image and, on
+        request, x_t and the image seen in it at all times.
+        """
         check_num_samples(n)
         noise = ImageNoise(n, rng)
         x = noise.normal(self.config.image_shape, next(self.parameters()))
-        times = time_grid(self.config.num_steps if num_steps is None else num_steps, start=self.config.first_time) if times is None else times
-        return self._walk(x, noise, labels, (sampler, guidance_scale, guidance_interval, eta), times, trajectory)
+        times = (
+            time_grid(
+                self.config.num_steps if num_steps is None else num_steps,
+                start=self.config.first_time,
+            )
+            if times is None
+            else times
+        )
+        return self._walk(
+            x, noise, labels, (sampler, guidance_scale, guidance_interval, eta), times, trajectory
+        )
 
     def edit(
         self,
@@ -302,7 +363,8 @@ class Diffusion(Model):
         guidance_scale: float | None = None,
         trajectory: bool = False,
     ) -> Sampled:
-        """Returns images that keep the coarse shape of the given ones: noised to time `strength`, then sampled from there.
+        """Returns images that keep the coarse shape of the given ones: noised to time `strength`,
+        then sampled from there.
 
         Args:
             images: signed, `[B, C, H, W]`.
@@ -318,18 +380,41 @@ class Diffusion(Model):
         noise = ImageNoise(len(images), rng)
         images = images.to(self.device)
         xt = self.schedule.noised(images, noise.normal(self.config.image_shape, images), times[0])
-        return self._walk(xt, noise, labels, (sampler, guidance_scale, (0.0, 1.0), 0.0), times, trajectory)
+        return self._walk(
+            xt, noise, labels, (sampler, guidance_scale, (0.0, 1.0), 0.0), times, trajectory
+        )
 
     @torch.no_grad()
-    def _walk(self, x: Tensor, noise: ImageNoise, labels: Tensor | None, options: tuple, times: Tensor, trajectory: bool) -> Sampled:
+    def _walk(
+        self,
+        x: Tensor,
+        noise: ImageNoise,
+        labels: Tensor | None,
+        options: tuple,
+        times: Tensor,
+        trajectory: bool,
+    ) -> Sampled:
         """Returns images sampled from x at the first time, in batches that fit into memory."""
         sampler, scale, interval, eta = options
         labels = self._checked_labels(labels, noise).to(x.device)
         pieces = []
-        for rows, own_labels, own_noise in zip(*(whole.split(IMAGES_PER_CALL) for whole in (x, labels, noise))):
+        for rows, own_labels, own_noise in zip(
+            *(whole.split(IMAGES_PER_CALL) for whole in (x, labels, noise))
+        ):
             denoise = self.denoiser(own_labels, scale, interval)
             kind = sampler or self.config.sampler
-            pieces.append(sample(denoise, self.schedule, rows, sampler=kind, times=times, eta=eta, rng=own_noise, trajectory=trajectory))
+            pieces.append(
+                sample(
+                    denoise,
+                    self.schedule,
+                    rows,
+                    sampler=kind,
+                    times=times,
+                    eta=eta,
+                    rng=own_noise,
+                    trajectory=trajectory,
+                )
+            )
         whole = joined(pieces)
         return replace(whole, x=whole.x.clamp(-1, 1))
 
@@ -339,13 +424,27 @@ class Diffusion(Model):
         if labels is None:
             return torch.full((len(noise),), self.config.null_label)
         highest = self.config.null_label
-        whole = isinstance(labels, Tensor) and labels.dtype == torch.int64 and tuple(labels.shape) == (len(noise),)
+        whole = (
+            isinstance(labels, Tensor)
+            and labels.dtype == torch.int64
+            and tuple(labels.shape) == (len(noise),)
+        )
         if not whole or labels.min() < 0 or labels.max() > highest:
-            got = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, Tensor) else repr(labels)
+            got = (
+                f"{labels.dtype} {list(labels.shape)}"
+                if isinstance(labels, Tensor)
+                else repr(labels)
+            )
             got += f" with values from {labels.min()} to {labels.max()}" if whole else ""
-            raise CourseError(f"labels: expected int64 [{len(noise)}] from 0 to {highest - 1} ({highest}: no label), got {got}.")
+            raise CourseError(
+                f"labels: expected int64 [{len(noise)}] from 0 to {highest - 1} ({highest}: no"
+                f" label), got {got}."
+            )
         return labels
 
     def _check_images(self, images: Tensor) -> None:
         if tuple(images.shape[1:]) != self.config.image_shape:
-            raise CourseError(f"expected images of shape [B, {', '.join(map(str, self.config.image_shape))}], got {list(images.shape)}.")
+            raise CourseError(
+                f"expected images of shape [B, {', '.join(map(str, self.config.image_shape))}], got"
+                f" {list(images.shape)}."
+            )

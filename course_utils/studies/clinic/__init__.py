@@ -6,4 +6,13 @@ from course_utils.studies.clinic.causes import ABSENT, CANNOT_TELL, PRESENT, Dia
 from course_utils.studies.clinic.diagnosis import diagnose
 from course_utils.studies.clinic.readings import Adapter, as_adapter
 
-__all__ = ["ABSENT", "CANNOT_TELL", "PRESENT", "Adapter", "Diagnosis", "Finding", "as_adapter", "diagnose"]
+__all__ = [
+    "ABSENT",
+    "CANNOT_TELL",
+    "PRESENT",
+    "Adapter",
+    "Diagnosis",
+    "Finding",
+    "as_adapter",
+    "diagnose",
+]

@@ -1,4 +1,6 @@
-"""`diagnose(model, images)`: runs the clinic on any encoder/decoder pair and says which causes are present."""
+"""`diagnose(model, images)`: runs the clinic on any encoder/decoder pair and says which causes are
+present.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ NUM_SHOWN = 10
 
 @dataclass(frozen=True)
 class Material:
-    """What the figures are drawn from; `transformed`, `excess_nll` and `latents` are None where nothing was measured."""
+    """What the figures are drawn from; `transformed`, `excess_nll` and `latents` are None where
+    nothing was measured.
+    """
 
     adapter: Adapter
     readings: Readings
@@ -62,7 +66,13 @@ class Material:
 def latent_noise(shown: Material) -> Figure:
     """Returns images, decoded means and decoded samples."""
     r = shown.readings
-    return image_rows({"image": shown.originals, "from the mean": shown.decoded(r.mu), "from a sample": shown.decoded(r.z)})
+    return image_rows(
+        {
+            "image": shown.originals,
+            "from the mean": shown.decoded(r.mu),
+            "from a sample": shown.decoded(r.z),
+        }
+    )
 
 
 def amortisation(shown: Material) -> Figure:
@@ -74,18 +84,33 @@ def amortisation(shown: Material) -> Figure:
 
 
 def active_units(shown: Material) -> Figure:
-    """Returns the variance of each dimension's mean over images, with the threshold below which it is dead."""
-    return ranked_bars(shown.readings.mu.var(0), "latent dimension", "variance of the mean", ACTIVE_VARIANCE)
+    """Returns the variance of each dimension's mean over images, with the threshold below which it
+    is dead.
+    """
+    return ranked_bars(
+        shown.readings.mu.var(0), "latent dimension", "variance of the mean", ACTIVE_VARIANCE
+    )
 
 
 def collapse(shown: Material) -> Figure:
     """Returns images and what their codes decode to: of a collapsed code always the same."""
-    return image_rows({"image": shown.originals, "from the mean": shown.decoded(shown.readings.mu), "from a sample": shown.decoded(shown.readings.z)})
+    return image_rows(
+        {
+            "image": shown.originals,
+            "from the mean": shown.decoded(shown.readings.mu),
+            "from a sample": shown.decoded(shown.readings.z),
+        }
+    )
 
 
 def prior_mismatch(shown: Material) -> Figure:
     """Returns images decoded from codes, and images decoded from draws of the prior."""
-    return image_rows({"from codes": shown.decoded(shown.readings.z), "from the prior": shown.decoded(shown.prior)})
+    return image_rows(
+        {
+            "from codes": shown.decoded(shown.readings.z),
+            "from the prior": shown.decoded(shown.prior),
+        }
+    )
 
 
 def capacity(shown: Material) -> Figure:
@@ -97,10 +122,15 @@ def capacity(shown: Material) -> Figure:
 
 
 def augmentation(shown: Material) -> Figure:
-    """Returns the excess NLL of plain and of transformed images; samples from the prior where no transform was given."""
+    """Returns the excess NLL of plain and of transformed images; samples from the prior where no
+    transform was given.
+    """
     if shown.transformed is None:
         return image_rows({"image": shown.originals, "from the prior": shown.decoded(shown.prior)})
-    excess_nll = {"as they are": shown.readings.excess_nll.cpu(), "transformed": shown.transformed.excess_nll.cpu()}
+    excess_nll = {
+        "as they are": shown.readings.excess_nll.cpu(),
+        "transformed": shown.transformed.excess_nll.cpu(),
+    }
     return histograms(excess_nll, "excess NLL of an image (nats above the floor)", num_bins=30)
 
 
@@ -120,26 +150,38 @@ MIN_IMAGES = 100
 
 
 def diagnose(
-    model: Any, images: Tensor, *, train_transform: Callable[[Tensor], Tensor] | None = None, num_images: int = 500, seed: int = 0
+    model: Any,
+    images: Tensor,
+    *,
+    train_transform: Callable[[Tensor], Tensor] | None = None,
+    num_images: int = 500,
+    seed: int = 0,
 ) -> Diagnosis:
-    """Returns which of seven causes make an encoder/decoder pair disappoint: latent noise, amortisation, active units, collapse, prior mismatch,
-    capacity, augmentation. Each comes with value, error, threshold, verdict and figure; the prior is taken to be N(0, I).
+    """Returns which of seven causes make an encoder/decoder pair disappoint: latent noise,
+    amortisation, active units, collapse, prior mismatch, capacity, augmentation. Each comes with
+    value, error, threshold, verdict and figure; the prior is taken to be N(0, I).
 
-    A collapsed code makes every other measurement meaningless, so then the others are "cannot tell". Thresholds, the same for all models:
-    latent noise, amortisation and prior mismatch count from a tenth of the excess NLL on (nats that -ELBO lies above its floor), since less is not worth
-    a cure; collapse below 1 nat, which tells fewer than three images apart; active units when most dimensions are dead; capacity when a quarter of
-    the pixel variance stays unexplained, so that errors have half the amplitude of the images; augmentation when the training transform raises the
-    excess NLL by less than a twentieth, since a model finds dearer what it was not trained on.
+    A collapsed code makes every other measurement meaningless, so then the others are "cannot
+    tell". Thresholds, the same for all models: latent noise, amortisation and prior mismatch count
+    from a tenth of the excess NLL on (nats that -ELBO lies above its floor), since less is not
+    worth a cure; collapse below 1 nat, which tells fewer than three images apart; active units when
+    most dimensions are dead; capacity when a quarter of the pixel variance stays unexplained, so
+    that errors have half the amplitude of the images; augmentation when the training transform
+    raises the excess NLL by less than a twentieth, since a model finds dearer what it was not
+    trained on.
 
     Args:
-        model: a VAE of the course, any object with `encode` and `decode`, an `Adapter`, or a pair of the two functions (see `Adapter`).
+        model: a VAE of the course, any object with `encode` and `decode`, an `Adapter`, or a pair
+            of the two functions (see `Adapter`).
         images: uint8 or signed `[N, C, H, W]`, at least 100, such as test images; not augmented.
-        train_transform: signed images -> signed images, the random augmentation of the training; None: that cause cannot be told.
+        train_transform: signed images -> signed images, the random augmentation of the training;
+            None: that cause cannot be told.
         num_images: how many images to use, a random choice.
         seed: of the choice and of all draws.
 
     Raises:
-        CourseError: a model without encoder or decoder, images of another kind or too few, or answers of the wrong shape.
+        CourseError: a model without encoder or decoder, images of another kind or too few, or
+            answers of the wrong shape.
     """
     adapter, signed = as_adapter(model), _chosen(images, num_images, seed)
     readings = read(adapter, signed, seed)
@@ -148,30 +190,48 @@ def diagnose(
     able = not collapsed and passes_gradients(adapter, readings.mu)
     excess_nll = optimise_posteriors(adapter, readings, NUM_OPTIMISED, seed) if able else None
     latents = optimise_latents(adapter, readings, NUM_OPTIMISED) if able else None
-    errors, num_components = (None, None) if latents is None else _capacity(adapter, readings, latents)
-    transformed = read(adapter, _transformed(train_transform, readings.images), seed) if train_transform is not None else None
+    errors, num_components = (
+        (None, None) if latents is None else _capacity(adapter, readings, latents)
+    )
+    transformed = (
+        read(adapter, _transformed(train_transform, readings.images), seed)
+        if train_transform is not None
+        else None
+    )
     found = [
         causes.latent_noise(readings, collapsed),
         causes.amortisation(excess_nll, collapsed),
         causes.active_units(readings, collapsed),
         first,
-        causes.prior_mismatch(readings, collapsed, None if collapsed else _precision(adapter, readings, seed)),
+        causes.prior_mismatch(
+            readings, collapsed, None if collapsed else _precision(adapter, readings, seed)
+        ),
         causes.capacity(readings, errors, num_components, collapsed),
         causes.augmentation(readings, transformed, collapsed),
     ]
     per_image = readings.excess_nll
     about = (
-        f"{len(signed)} images, {readings.mu.shape[1]} latent dimensions, {adapter.likelihood} likelihood. The excess NLL is -ELBO above its floor: "
-        f"{per_image.mean():.1f} ± {per_image.std() / len(per_image) ** 0.5:.1f} nats an image."
+        f"{len(signed)} images, {readings.mu.shape[1]} latent dimensions, {adapter.likelihood}"
+        f" likelihood. The excess NLL is -ELBO above its floor: {per_image.mean():.1f} ±"
+        f" {per_image.std() / len(per_image) ** 0.5:.1f} nats an image."
     )
-    shown = Material(adapter, readings, transformed, excess_nll, latents, prior_draws(readings, 10, seed))
-    return Diagnosis({f.cause: f for f in found}, about, {cause: partial(draw, shown) for cause, draw in FIGURES.items()})
+    shown = Material(
+        adapter, readings, transformed, excess_nll, latents, prior_draws(readings, 10, seed)
+    )
+    return Diagnosis(
+        {f.cause: f for f in found},
+        about,
+        {cause: partial(draw, shown) for cause, draw in FIGURES.items()},
+    )
 
 
 def _chosen(images: Tensor, num_images: int, seed: int) -> Tensor:
     check_count("num_images", num_images, MIN_IMAGES)
     if len(images) < MIN_IMAGES:
-        raise CourseError(f"expected at least {MIN_IMAGES} images, got {len(images)}; the error bars of fewer say nothing.")
+        raise CourseError(
+            f"expected at least {MIN_IMAGES} images, got {len(images)}; the error bars of fewer say"
+            " nothing."
+        )
     chosen = images[torch.randperm(len(images), generator=make_rng(seed, 0))[:num_images]]
     if chosen.dtype == torch.uint8:
         return uint8_to_signed(chosen)
@@ -183,30 +243,44 @@ def _transformed(transform: Callable[[Tensor], Tensor], images: Tensor) -> Tenso
     out = transform(images)
     if not isinstance(out, Tensor) or out.shape != images.shape:
         got = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise CourseError(f"train_transform: expected signed images of shape {list(images.shape)}, got {got}.")
+        raise CourseError(
+            f"train_transform: expected signed images of shape {list(images.shape)}, got {got}."
+        )
     check_signed(out)
     return out
 
 
 @torch.no_grad()
 def _capacity(adapter: Adapter, readings: Readings, latents: Tensor) -> tuple[Tensor, int | None]:
-    """Returns squared errors at the best z, and how many principal components of the other images reach their mean."""
+    """Returns squared errors at the best z, and how many principal components of the other images
+    reach their mean.
+    """
     num = len(latents)
     errors = squared_errors(readings.images[:num], adapter.decode(latents))
     x = signed_to_unit(readings.images).flatten(1)
     others = x[num:] if len(x) >= 3 * num else x
     centred = x[:num] - others.mean(0)
     components = torch.linalg.svd(others - others.mean(0), full_matrices=False).Vh
-    left = centred.square().sum(1).mean() - (centred @ components.T).square().mean(0).cumsum(0)  # after 1, 2, ... components
+    # after 1, 2, ... components
+    left = centred.square().sum(1).mean() - (centred @ components.T).square().mean(0).cumsum(0)
     enough = (left <= errors.mean()).nonzero()
     return errors, int(enough[0]) + 1 if len(enough) else None
 
 
 @torch.no_grad()
 def _precision(adapter: Adapter, readings: Readings, seed: int) -> tuple[Measurement, Measurement]:
-    """Returns the precision of images decoded from the prior, and of those of one half of the codes, against those of the other half."""
+    """Returns the precision of images decoded from the prior, and of those of one half of the
+    codes, against those of the other half.
+    """
     half = len(readings.z) // 2
-    z = {"codes": readings.z[:half], "other codes": readings.z[half : 2 * half], "prior": prior_draws(readings, half, seed)}
+    z = {
+        "codes": readings.z[:half],
+        "other codes": readings.z[half : 2 * half],
+        "prior": prior_draws(readings, half, seed),
+    }
     pixels = {name: adapter.decode(values).flatten(1).cpu() for name, values in z.items()}
-    prior, codes = (precision_recall(pixels["codes"], pixels[name]).precision for name in ("prior", "other codes"))
+    prior, codes = (
+        precision_recall(pixels["codes"], pixels[name]).precision
+        for name in ("prior", "other codes")
+    )
     return prior, codes
