@@ -1,4 +1,7 @@
-"""Settings of every test, notebooks under nbval included: no network, a few training steps, the embedded dataset, no progress bars."""
+"""Settings of every test, notebooks under nbval included.
+
+No network, a few training steps, the embedded dataset, no progress bars.
+"""
 
 import os
 

@@ -113,11 +113,8 @@ def main() -> None:
         with options.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     for name in ("dcgan", "dcgan-broken"):
-        print(
-            f"ring, {name}: modes hit"
-            f" {[row['modes_hit'] for row in found if (row['data'], row['name']) == ('ring', name)]}"
-            " of 8"
-        )
+        hit = [row["modes_hit"] for row in found if (row["data"], row["name"]) == ("ring", name)]
+        print(f"ring, {name}: modes hit {hit} of 8")
     for name in ("broken", *GAN_MITIGATIONS):
         covered = [
             row["covered"] for row in found if (row["data"], row["name"]) == (options.dataset, name)

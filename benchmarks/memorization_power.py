@@ -1,10 +1,13 @@
 """Does the memorisation test keep its promise? Four parts, each printed as it comes, one JSON line
 for each at the end of FILE.jsonl.
 
-alarms      how often it cries wolf over samples that copy nothing: real images, drawn anew in each round as training, held-out and "generated" ones
+alarms      how often it cries wolf over samples that copy nothing: real images, drawn anew in
+            each round as training, held-out and "generated" ones
 power       how often it catches planted memorisers: 0 to 10 % copies, as they are and disguised
-generators  what it says of the shipped VAE and DCGAN, of blurred and of noisy real images, beside C_T and authenticity, which are fooled
-sizes       diffusion trained on 100 images and on all but 10,000, as many steps each (long: two trainings for each seed)
+generators  what it says of the shipped VAE and DCGAN, of blurred and of noisy real images, beside
+            C_T and authenticity, which are fooled
+sizes       diffusion trained on 100 images and on all but 10,000, as many steps each (long: two
+            trainings for each seed)
 
     COURSE_DATA=../shared/data python benchmarks/memorization_power.py --dataset mnist --only alarms
     power generators

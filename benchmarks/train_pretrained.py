@@ -1,7 +1,7 @@
 """Trains every set of weights that ships with the course again, each by one `course train` command,
 into course_utils/pretrained/.
 
-    COURSE_DATA=../shared/data python benchmarks/train_pretrained.py            # all, one after the other
+    COURSE_DATA=../shared/data python benchmarks/train_pretrained.py      # all, one after the other
     python benchmarks/train_pretrained.py vae-strokes classifier-strokes        # some
 """
 

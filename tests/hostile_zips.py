@@ -276,7 +276,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         "whose chunk b'IDAT' goes on after its end",
     ),
     "comment without end": (
-        pack(GOOD)[:-24] + b"\xff\xff" + pack(GOOD)[-22:],
+        pack(GOOD)[:-60] + b"\xff\xff" + pack(GOOD)[-58:],
         "directory of 3 files",
     ),
     "other compression of a picture": (

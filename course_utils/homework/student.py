@@ -302,7 +302,7 @@ class Homework:
         """
         return Table(parameter_rows(self.place.family, self.place.budget), "parameter")
 
-    def check_rule(self, changes: Mapping[str, Any]) -> ChangeReport:
+    def check(self, changes: Mapping[str, Any]) -> ChangeReport:
         """Returns what changes are worth; printing it says how many count."""
         report = validate_changes(self.place.family, changes, self.place.budget)
         print(report)

@@ -41,9 +41,19 @@ if TYPE_CHECKING:
 
 # Which end is good; for a metric that is not listed, neither is.
 BETTER = {
-    "FID": "lower", "KID": "lower", "class KL": "lower", "NLL": "lower", "training seconds": "lower", "network calls": "lower",
-    "precision": "higher", "recall": "higher", "sharpness": "higher", "diversity": "higher", "Inception Score": "higher", "class coverage": "higher",
-}  # fmt: skip
+    "FID": "lower",
+    "KID": "lower",
+    "class KL": "lower",
+    "NLL": "lower",
+    "training seconds": "lower",
+    "network calls": "lower",
+    "precision": "higher",
+    "recall": "higher",
+    "sharpness": "higher",
+    "diversity": "higher",
+    "Inception Score": "higher",
+    "class coverage": "higher",
+}
 P_VALUES = {"copy p-value"}
 
 

@@ -176,8 +176,12 @@ def train_ring(
         torch.manual_seed(seed)
         model = RingGAN(config)
     rng, watched = make_rng(seed, 0), torch.randn(500, config.latent_dim, generator=make_rng(0, 1))
-    optimizers = {name: torch.optim.AdamW(part.parameters(), betas=train.adam_betas, weight_decay=train.weight_decay, fused=True)
-                  for name, part in model.trainable_parts().items()}  # fmt: skip
+    optimizers = {
+        name: torch.optim.AdamW(
+            part.parameters(), betas=train.adam_betas, weight_decay=train.weight_decay, fused=True
+        )
+        for name, part in model.trainable_parts().items()
+    }
     average = (
         AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay), use_buffers=True)
         if train.ema_decay

@@ -218,4 +218,4 @@ def test_every_name_of_a_door_can_be_had(room):
     for name in names:
         assert callable(getattr(package, name)) or getattr(package, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
-        package.nonsense
+        _ = package.nonsense

@@ -52,7 +52,7 @@ EXERCISES = (
         explanation="One of four."),
     Exercise("98.choice", "Which one?", "B", "It is B."),
 )
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(autouse=True)
@@ -90,9 +90,18 @@ def dots_inside(mu, logvar):
 
 @pytest.mark.parametrize(
     ("name", "answer"),
-    [("kl", ...), ("kl", body_is_dots), ("kl", dots_inside), ("kl", lambda mu, logvar: mu * ...), ("kl", None), ("number", ...), ("choice", (1, ...)),
-     ("kl", lambda mu, logvar: {"kl": ...}), ("grows", lambda x: ...)],
-)  # fmt: skip
+    [
+        ("kl", ...),
+        ("kl", body_is_dots),
+        ("kl", dots_inside),
+        ("kl", lambda mu, logvar: mu * ...),
+        ("kl", None),
+        ("number", ...),
+        ("choice", (1, ...)),
+        ("kl", lambda mu, logvar: {"kl": ...}),
+        ("grows", lambda x: ...),
+    ],
+)
 def test_stubs_are_not_attempted(name, answer, checked):
     assert checked(name, answer).startswith(f"– 98.{name}: not attempted yet. Replace each `...`")
 

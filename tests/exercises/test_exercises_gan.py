@@ -11,9 +11,9 @@ from course_utils.models.latents import truncated_quantiles
 
 
 def test_truncation_by_the_inverse_distribution_function_is_right_too():
-    answer = lambda n, dim, bound, rng: truncated_quantiles(
-        torch.rand(n, dim, generator=rng), bound
-    )  # noqa: E731
+    def answer(n, dim, bound, rng):
+        return truncated_quantiles(torch.rand(n, dim, generator=rng), bound)
+
     assert judge(TRUNCATION, answer).status == PASSED
 
 
@@ -35,7 +35,9 @@ def test_a_generator_without_gradients_is_as_good_as_a_detached_image():
 
 
 def test_one_value_an_image_is_refused_with_its_shape():
-    answer = lambda g, d, x, z: F.softplus(-d(x)) + F.softplus(d(g(z).detach()))  # noqa: E731
+    def answer(g, d, x, z):
+        return F.softplus(-d(x)) + F.softplus(d(g(z).detach()))
+
     assert "got shape [5]" in judge(DISCRIMINATOR, answer).message
 
 

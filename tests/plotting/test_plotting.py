@@ -141,7 +141,7 @@ def test_labels_that_would_cover_each_other_are_moved_apart():
         (87.342, 0.224, "87.34 ± 0.22"),
         (86.44, 1.04, "86.4 ± 1.0"),
         (1234.0, 56.0, "1234 ± 56"),
-        (2.0, 0.0, "2.00 ± 0.00"),
+        (2.0, 0.0, "2.00000 ± 0.00000"),
     ],
 )
 def test_number_and_error_have_the_same_digits(value, error, text):

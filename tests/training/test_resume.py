@@ -108,7 +108,8 @@ from course_utils.training.fit import fit
 rng = torch.Generator().manual_seed(0)
 images = torch.randint(0, 256, (70_000, 1, 28, 28), generator=rng, dtype=torch.uint8)
 labels = torch.randint(0, 10, (70_000,), generator=rng)
-noise = Dataset("noise", images[:60_000], labels[:60_000], images[60_000:], labels[60_000:], tuple("0123456789"), "noise")
+parts = images[:60_000], labels[:60_000], images[60_000:], labels[60_000:]
+noise = Dataset("noise", *parts, tuple("0123456789"), "noise")
 experiment = preset("vae", "laptop")
 fit(build(experiment.model), noise, replace(experiment.train, num_epochs=1, batch_size=3000))
 print(here.peak_bytes(), flush=True)

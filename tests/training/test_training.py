@@ -60,8 +60,11 @@ def test_the_schedule_is_what_the_optimizer_gets(dataset, monkeypatch):
 def test_history_has_a_row_for_each_epoch_and_split(dataset):
     history = fit(Toy(), dataset, CONFIG)
     assert [(row["epoch"], row["split"], row["part"]) for row in history.rows] == [
-        (1, "train", "model"), (1, "test", "model"), (2, "train", "model"), (2, "test", "model")
-    ]  # fmt: skip
+        (1, "train", "model"),
+        (1, "test", "model"),
+        (2, "train", "model"),
+        (2, "test", "model"),
+    ]
     assert {"loss", "noise", "seconds"} <= set(history.columns) and history.num_epochs == 2
     assert history.rows[0]["seconds"] <= history.rows[2]["seconds"] == history.seconds
     assert history.select("loss")[1] < history.select("loss")[0]
@@ -73,8 +76,11 @@ def test_two_parts_need_no_special_case(dataset):
     history = fit(model, dataset, replace(CONFIG, num_epochs=1, ema_decay=0.5))
     assert model.order[:8] == ["discriminator", "generator"] * 4
     assert [(row["split"], row["part"]) for row in history.rows] == [
-        ("train", "discriminator"), ("train", "generator"), ("test", "discriminator"), ("test", "generator")
-    ]  # fmt: skip
+        ("train", "discriminator"),
+        ("train", "generator"),
+        ("test", "discriminator"),
+        ("test", "generator"),
+    ]
     assert "real" in history.rows[0] and "real" not in history.rows[1]
     assert all(not torch.equal(value, before[name]) for name, value in model.named_parameters())
     assert history.select("loss", part="generator") != history.select("loss", part="discriminator")

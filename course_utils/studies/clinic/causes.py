@@ -284,8 +284,16 @@ def latent_noise(readings: Readings, collapsed: bool) -> Finding:
         " the right price"
     )
     missing = COLLAPSED if collapsed else ""
-    return Finding("latent noise", "share of the excess NLL for too much noise", ratio("noise", gap - price, readings.excess_nll), SHARE_OF_EXCESS, "above",
-                   remedy, detail, missing)  # fmt: skip
+    return Finding(
+        "latent noise",
+        "share of the excess NLL for too much noise",
+        ratio("noise", gap - price, readings.excess_nll),
+        SHARE_OF_EXCESS,
+        "above",
+        remedy,
+        detail,
+        missing,
+    )
 
 
 def amortisation(excess_nll: ExcessNLL | None, collapsed: bool) -> Finding:
