@@ -20,7 +20,7 @@ from course_utils.base.files import atomic_path, write_text
 from course_utils.homework.archive import RESULTS, Submission, read_submission
 from course_utils.homework.measure import changes_of, difference, effects, in_short, judgement
 from course_utils.homework.parameters import validate_changes
-from course_utils.homework.report import NAMES, PagePicture, class_png, render, sample_pictures
+from course_utils.homework.report import NAMES, PagePicture, class_png, render_page, sample_pictures
 from course_utils.homework.rule import DATA_FIELDS, Pair, near_equal, wrong_run
 from course_utils.homework.schema import Results, Study, SubmittedRow
 from course_utils.metrics.measurement import Difference, Measurement, is_difference_real
@@ -263,7 +263,7 @@ def _cells(effect: SeedComparison, study: Study) -> list[str]:
 def class_page(school_class: SchoolClass) -> str:
     """Returns the page of a class as HTML that opens offline."""
     judged = school_class.judged
-    return render(
+    return render_page(
         "class.html",
         title="Homework of the class",
         judged=judged,
@@ -332,6 +332,7 @@ class Claim:
 
     @property
     def name(self) -> str:
+        """Student, family, kind and seed of the run, in words."""
         row = self.row
         return f"{self.results.student}, {self.study.family}, {row.kind}, seed {row.seed}"
 

@@ -71,7 +71,7 @@ def report_page(
         CourseError: a picture that is no plain PNG, or too large.
     """
     clean = {name: clean_png(data, f"{SAMPLES}/{name}") for name, data in samples.items()}
-    return render(
+    return render_page(
         "report.html",
         title=f"Homework of {results.student}",
         facts=_facts(results),
@@ -80,7 +80,7 @@ def report_page(
     )
 
 
-def render(template: str, **values: Any) -> str:
+def render_page(template: str, **values: Any) -> str:
     """Returns one of the templates as a page; every value is escaped where it stands."""
     options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), lstrip_blocks=True, **options)
@@ -154,7 +154,7 @@ def _effect_row(effect: SeedComparison, study: Study) -> tuple[object, ...]:
         effect.baseline.number,
         effect.changed.number,
         f"{difference(effect):+.3g}",
-        judgement(effect, study.changes),
+        (judgement(effect, study.changes), effect.reason),
         f"{effect.changed.num_images:,}",
     )
 

@@ -304,7 +304,7 @@ class Results:
             _raise(f"at most {MAX_ROWS} rows", len(rows))
         families = [study.family for study in self.experiments]
         if len(families) > len(set(families)):
-            _raise("each family once in its experiments", ", ".join(families))
+            _raise("each family once", ", ".join(families))
         for row in rows:
             if (row.kind == "ablation") != (row.ablated is not None):
                 expected = "null" if row.ablated else "the name that was left out"

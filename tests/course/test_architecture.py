@@ -178,7 +178,7 @@ FROM_PAPERS = [
             "roc",
         )
     ),
-    *("inverse/posterior", "inverse/search"),
+    "inverse/posterior",
 ]
 
 

@@ -19,7 +19,7 @@ from course_utils.base.errors import CourseError
 from course_utils.homework.archive import Submission
 from course_utils.homework.classroom import Broken, Judged, SchoolClass, class_page
 from course_utils.homework.measure import effects, judgement
-from course_utils.homework.report import SECURITY, TEMPLATES, render, report_page, show_moment
+from course_utils.homework.report import SECURITY, TEMPLATES, render_page, report_page, show_moment
 from course_utils.homework.rule import Pair
 from course_utils.homework.schema import check_results
 
@@ -301,7 +301,7 @@ def test_the_templates_escape_everything_and_name_no_address():
 
 def test_a_name_that_the_template_does_not_know_is_an_error():
     with pytest.raises(UndefinedError):
-        render("report.html", title="x")
+        render_page("report.html", title="x")
 
 
 def test_a_broken_picture_is_named():

@@ -93,7 +93,7 @@ BROKEN = {
     "family twice": (
         ("experiments", 1, "family"),
         "vae",
-        "each family once in its experiments, got 'vae, vae'",
+        "each family once, got 'vae, vae'",
     ),
     "setting": (
         ("experiments", 0, "changes"),
