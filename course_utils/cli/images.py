@@ -18,7 +18,7 @@ from course_utils.base.images import save_png, signed_to_uint8, uint8_to_signed
 from course_utils.data import check_name, load_dataset
 from course_utils.data.dataset import Dataset
 from course_utils.models.base import Model
-from course_utils.studies.draw import collect_images, draw
+from course_utils.studies.draw import collect_images, sample_in_batches
 from course_utils.studies.evaluate import (
     MAX_IMAGES,
     NLL,
@@ -44,7 +44,7 @@ def sample_command(options: argparse.Namespace) -> int:
     if options.seed < 0:
         raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")
     model = resolve(options.source).model
-    images = draw(
+    images = sample_in_batches(
         model, options.num, rng=make_rng(options.seed), images_per_call=max(1, options.num)
     )
     if options.out.suffix == ".png":

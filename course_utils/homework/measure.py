@@ -24,7 +24,7 @@ from course_utils.metrics.frechet import fid, kid
 from course_utils.metrics.measurement import Measurement, MetricWarning
 from course_utils.metrics.neighbours import precision_recall
 from course_utils.models.base import Model
-from course_utils.studies.draw import draw
+from course_utils.studies.draw import sample_in_batches
 from course_utils.studies.evaluate import find_extractor
 from course_utils.training.runs import Run, pretrained_names
 
@@ -151,7 +151,7 @@ def drawn_samples(model: Model, num_images: int, seed: int) -> tuple[Tensor, Ten
         if model.needs_labels
         else None
     )
-    return draw(model, num_images, rng=rng, labels=labels), labels
+    return sample_in_batches(model, num_images, rng=rng, labels=labels), labels
 
 
 def _of_images(images: Tensor, labels: Tensor | None, dataset: Dataset) -> list[Measurement]:

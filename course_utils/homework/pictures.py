@@ -29,7 +29,7 @@ from course_utils.plotting.charts import lines
 from course_utils.plotting.diffusion import against_calls
 from course_utils.plotting.gan import gan_curves
 from course_utils.plotting.homework import curve_terms, seed_curves
-from course_utils.studies.draw import draw
+from course_utils.studies.draw import sample_in_batches
 from course_utils.studies.evaluate import find_extractor
 from course_utils.studies.sweep import curve_columns
 from course_utils.training.runs import Run, pretrained, pretrained_names
@@ -112,7 +112,7 @@ def samples(runs: Runs, num_rows: int = 2) -> Picture:
 def same_noise(model: Model, num_images: int, seed: int = 0) -> Tensor:
     """Returns samples, uint8 `[N, C, H, W]`; a model that is told classes draws them in turn."""
     labels = torch.arange(num_images) % model.config.num_classes if model.needs_labels else None
-    return draw(model, num_images, rng=make_rng(seed), labels=labels)
+    return sample_in_batches(model, num_images, rng=make_rng(seed), labels=labels)
 
 
 @torch.no_grad()
@@ -200,7 +200,7 @@ def fid_over_steps(runs: Runs, dataset: Dataset, num_images: int) -> Picture:
     for name, run in runs.items():
         found = []
         for num_steps in STEPS:
-            images = draw(run.model, num_images, rng=make_rng(0), num_steps=num_steps)
+            images = sample_in_batches(run.model, num_images, rng=make_rng(0), num_steps=num_steps)
             with warnings.catch_warnings():
                 # few images, but equally few everywhere
                 warnings.simplefilter("ignore", MetricWarning)

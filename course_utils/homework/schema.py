@@ -121,34 +121,38 @@ def _matching(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _check_date(value: str) -> str:
-    try:
-        datetime.fromisoformat(value.replace("Z", "+00:00"))
-    except ValueError:
-        raise PydanticCustomError("expected", "a date that exists") from None
-    return value
-
-
-_NO_CONTROL = r"[^\x00-\x1f\x7f-\x9f]*"
-_TEXT_PATTERN = r"(?:[^\x00-\x1f\x7f-\x9f]|[\n\r\t])*"
-_ONE_LINE = _matching(_NO_CONTROL, "one line of text without control characters")
-_DATE_PATTERN = (
+_DATE = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{3}([0-9]{3})?)?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
 )
 
+
+def _check_date(value: str) -> str:
+    """Returns a date of ISO 8601, with or without time, that exists."""
+    try:
+        if not _DATE.fullmatch(value):
+            raise ValueError
+        datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        expected = "a date such as 2025-03-01T12:30:00+00:00"
+        raise PydanticCustomError("expected", expected) from None
+    return value
+
+
+_NO_CONTROL = r"[^\x00-\x1f\x7f-\x9f]*"
+_LINE = _matching(_NO_CONTROL, "one line of text without control characters")
+_NAME = _matching(
+    rf"(?=.*\S){_NO_CONTROL}", "one line of text, neither empty nor with control characters"
+)
+_PROSE = _matching(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*", "text without control characters")
+
+# One `_matching` a type and no more: older versions of pydantic keep only the last of several.
 Text = Annotated[str, Strict()]
-Line = Annotated[Text, Field(max_length=MAX_NAME), _ONE_LINE]
-Name = Annotated[Line, _matching(r"(?s:.*\S.*)", "one line of text that is not empty")]
-ShortLine = Annotated[Text, Field(max_length=40), _ONE_LINE]
-Prose = Annotated[
-    Text, Field(max_length=MAX_TEXT), _matching(_TEXT_PATTERN, "text without control characters")
-]
-Date = Annotated[
-    Text,
-    _matching(_DATE_PATTERN, "a date such as 2025-03-01T12:30:00+00:00"),
-    AfterValidator(_check_date),
-]
+Line = Annotated[Text, Field(max_length=MAX_NAME), _LINE]
+Name = Annotated[Text, Field(max_length=MAX_NAME), _NAME]
+ShortLine = Annotated[Text, Field(max_length=40), _LINE]
+Prose = Annotated[Text, Field(max_length=MAX_TEXT), _PROSE]
+Date = Annotated[Text, AfterValidator(_check_date)]
 Digest = Annotated[Text, _matching(r"[0-9a-f]{64}", "64 hexadecimal digits")]
 Family = Annotated[Text, _matching(r"[a-z][a-z0-9-]{0,39}", "a model family such as 'vae'")]
 SettingName = Annotated[

@@ -35,7 +35,7 @@ def label_frequencies(labels: Tensor, num_classes: int) -> Tensor:
 
 
 @torch.no_grad()
-def draw(
+def sample_in_batches(
     model: Model,
     num_images: int,
     *,
@@ -84,7 +84,7 @@ def draw_images(model: Model, num_images: int, frequencies: Tensor, *, seed: int
         labels = torch.multinomial(
             frequencies, num_images, replacement=True, generator=make_rng(seed, LABELS)
         )
-    return draw(model, num_images, rng=make_rng(seed, DRAWING), labels=labels)
+    return sample_in_batches(model, num_images, rng=make_rng(seed, DRAWING), labels=labels)
 
 
 def drawing_seconds(
@@ -143,7 +143,7 @@ def collect_images(source: str, num_images: int, seed: int = 0, image_size: int 
         pictures = read_pictures(source, image_size)[2]
         # in the order of names one class would come first
         return pictures[torch.randperm(len(pictures), generator=make_rng(seed))[:num_images]]
-    return draw(resolve(source).model, num_images, rng=make_rng(seed))
+    return sample_in_batches(resolve(source).model, num_images, rng=make_rng(seed))
 
 
 def _read_npz(path: Path) -> Tensor:
@@ -190,7 +190,7 @@ def watch_classes(
     def hook(model: Model, history: History) -> None:
         was_training = model.training
         model.eval()
-        images = draw(model, num_images, rng=make_rng(0, 3))
+        images = sample_in_batches(model, num_images, rng=make_rng(0, 3))
         model.train(was_training)
         probabilities = class_probabilities(classifier, images)
         covered = round(class_coverage(probabilities).value * len(frequencies))

@@ -20,7 +20,12 @@ from course_utils.metrics.measurement import Measurement, seed_error
 from course_utils.metrics.memorization import Memorization
 from course_utils.models.base import Model
 from course_utils.studies.copies import MemorizationAudit, split_training
-from course_utils.studies.draw import IMAGES_PER_CALL, draw, draw_images, label_frequencies
+from course_utils.studies.draw import (
+    IMAGES_PER_CALL,
+    draw_images,
+    label_frequencies,
+    sample_in_batches,
+)
 from course_utils.studies.evaluate import find_extractor
 from course_utils.training.fit import fit, loss_terms
 from course_utils.training.presets import Experiment
@@ -269,7 +274,7 @@ def generated_dataset(
             " of its images, got none."
         )
     labels = torch.arange(num_images) % dataset.num_classes
-    images = draw(
+    images = sample_in_batches(
         model, num_images, rng=make_rng(seed, 5), labels=labels if labeller is None else None
     )
     if labeller is not None:

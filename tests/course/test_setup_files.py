@@ -44,7 +44,6 @@ OF_AN_EXTRA = {"dask"}  # imported only where its backend is asked for
 COMES_WITH_OTHERS = {
     "ipython": "ipykernel",
     "pydantic-core": "pydantic",
-    "typing-extensions": "pydantic",
     "jupyter-client": "nbclient",
 }
 

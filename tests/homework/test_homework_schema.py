@@ -65,8 +65,8 @@ BROKEN = {
     "a list": ((), [], "results.json: expected an object, got a list"),
     "no student": (("student",), " ", "results.json.student: expected one line of text"),
     "long student": (("student",), "a" * 201, "at most 200 characters, got 201"),
-    "student of two lines": (("student",), "a\nb", "without control characters, got 'a\\nb'"),
-    "escape sequence": (("student",), "\x1b[2J", "without control characters"),
+    "student of two lines": (("student",), "a\nb", "nor with control characters, got 'a\\nb'"),
+    "escape sequence": (("student",), "\x1b[2J", "nor with control characters"),
     "half a character": (("student",), "\ud800", "text without halves of characters"),
     "number as student": (("student",), 7, "student: expected text, got 7"),
     "long text": (
