@@ -60,7 +60,7 @@ def read_rows(path: Path | str) -> list[Row]:
         missing = [name for name in RUN_COLUMNS if name not in row]
         if missing:
             raise CourseError(
-                f"{path}, row {number}: expected a row of a sweep, got one without"
+                f"{path}, line {number}: expected a row of a sweep, got one without"
                 f" {', '.join(missing)}; {remedy}."
             )
     return rows

@@ -90,11 +90,7 @@ BROKEN = {
     "date with a tail": (("created",), "2025-02-03\n", "created: expected a date"),
     "hash": (("dataset", "sha256"), "F" * 64, "64 hexadecimal digits"),
     "family": (("experiments", 0, "family"), "../vae", "a model family such as 'vae'"),
-    "family twice": (
-        ("experiments", 1, "family"),
-        "vae",
-        "each family once, got 'vae, vae'",
-    ),
+    "family twice": (("experiments", 1, "family"), "vae", "each family once, got 'vae, vae'"),
     "setting": (
         ("experiments", 0, "changes"),
         {"model.__class__": 1},

@@ -44,6 +44,7 @@ class ClassesAsLatents(Model):
     """
 
     family = "test"
+    has_likelihood = True
 
     def __init__(self, gaussian: Model) -> None:
         super().__init__(gaussian.config)

@@ -19,7 +19,6 @@ from students import few_images
 from course_utils.base.config import override
 from course_utils.base.errors import CourseError
 from course_utils.homework.measure import measured_run
-from course_utils.studies import sweep as sweep_run
 from course_utils.studies.sweep import (
     NamedData,
     SweepProgress,
@@ -126,7 +125,7 @@ def test_shipped_weights_serve_where_the_settings_are_equal(
 ):
     shipped = run(tiny_vae, dataset, tmp_path / "shipped")
     monkeypatch.setattr(
-        sweep_run,
+        experiment_module,
         "find_shipped",
         lambda experiment: shipped.folder if experiment == shipped.experiment else None,
     )
