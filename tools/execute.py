@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,21 @@ from tools.notebook_files import widget_errors
 
 CELL_TIMEOUT_SECONDS = 3600
 STARTUP_TIMEOUT_SECONDS = 180  # a kernel starts in 2 seconds, on a busy machine in 20
+
+
+@dataclass
+class RunResult:
+    """How one notebook ran: `error` is None where every cell ran well, else one line about it."""
+
+    path: Path
+    seconds: float = 0.0
+    error: str | None = None
+    title: str = ""
+    summary: str = ""  # HTML
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
 
 
 def execute(notebook: Any, folder: Path, workers: int) -> str | None:

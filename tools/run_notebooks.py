@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from course_utils.base.config import require
@@ -14,27 +13,10 @@ from course_utils.base.errors import CourseError
 from course_utils.base.files import course_root, write_text
 from tools import notebook_files
 from tools.bootstrap import stamp_notebook, stamp_readme
-from tools.execute import execute
-from tools.notebook_files import read_notebook, stale_cells, write_notebook
+from tools.execute import RunResult, execute
+from tools.notebook_files import read_notebook, write_notebook
 from tools.site import title_and_summary, write_index, write_page
 from tools.times import NotebookTimes
-
-__all__ = ["RunResult", "notebook_paths", "run_course", "run_notebooks", "stale_cells"]
-
-
-@dataclass
-class RunResult:
-    """How one notebook ran: `error` is None where every cell ran well, else one line about it."""
-
-    path: Path
-    seconds: float = 0.0
-    error: str | None = None
-    title: str = ""
-    summary: str = ""  # HTML
-
-    @property
-    def ok(self) -> bool:
-        return self.error is None
 
 
 def run_course(names: Sequence[str], out_dir: Path, *, refresh: bool, workers: int | None) -> int:

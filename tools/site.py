@@ -22,7 +22,7 @@ from course_utils.base.files import write_text
 from tools.mathml import latex_to_mathml
 
 if TYPE_CHECKING:
-    from tools.run_notebooks import RunResult
+    from tools.execute import RunResult
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SHARED_TEMPLATES = TEMPLATES.parent.parent / "course_utils" / "homework" / "templates"  # page.css
