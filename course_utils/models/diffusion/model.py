@@ -203,7 +203,7 @@ class Diffusion(Model):
 
     @property
     def takes_labels(self) -> bool:
-        """The network is told the class in every family member; `null_label` stands for none."""
+        """The network always takes a class; `config.null_label` stands for none."""
         return True
 
     @property
