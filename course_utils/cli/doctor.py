@@ -135,7 +135,7 @@ def dataset() -> Probe:
     if importlib.util.find_spec("torch") is None:
         return Probe("dataset", "unknown", "Run `make setup`.")
     from course_utils.data import check_name, describe_dataset, resolve_auto
-    from course_utils.data.mnist import on_disk, raw_folder, read_folder
+    from course_utils.data.mnist import load_idx, on_disk
 
     name, _ = resolve_auto()
     try:
@@ -146,7 +146,7 @@ def dataset() -> Probe:
         )
     if name in ("mnist", "fashion") and on_disk(name):
         try:
-            read_folder(name, raw_folder(name))
+            load_idx(name)
         except CourseError as error:
             return Probe("dataset", f"{name} is damaged", str(error))
     return Probe("dataset", describe_dataset())

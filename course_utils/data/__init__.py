@@ -13,23 +13,36 @@ dataset is made or read.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from course_utils.base.errors import CourseError, unknown
 from course_utils.data.colours import coloured
 from course_utils.data.dataset import Dataset
 from course_utils.data.folder import load_folder
-from course_utils.data.mnist import download_failed_lately, load_idx, on_disk, raw_folder
+from course_utils.data.mnist import (
+    download_failed_lately,
+    load_idx,
+    on_disk,
+    other_forms,
+    raw_folder,
+)
 from course_utils.data.strokes import load_strokes, strokes_cached
 
 NAMES = ("auto", "mnist", "fashion", "strokes", "strokes-colour", "folder:PATH")
 
 
-def load_dataset(name: str = "auto", *, image_size: int = 28, verbose: bool = True) -> Dataset:
+SIDE = 28  # pixels, of every dataset with a name
+
+
+def load_dataset(
+    name: str = "auto", *, image_size: int | None = None, verbose: bool = True
+) -> Dataset:
     """Returns a dataset as uint8 tensors in memory.
 
     Args:
         name: one of `auto`, `mnist`, `fashion`, `strokes`, `strokes-colour`, `folder:PATH`.
-        image_size: side in pixels; only `folder:PATH` can choose it, the others are 28.
+        image_size: side in pixels; only `folder:PATH` can choose it, the others are 28. None
+            takes `COURSE_IMAGE_SIZE` for a folder where that is set.
         verbose: print one line that says what was loaded from where.
 
     Raises:
@@ -37,7 +50,10 @@ def load_dataset(name: str = "auto", *, image_size: int = 28, verbose: bool = Tr
             is never swapped for another.
     """
     chosen, reason = resolve_auto() if name == "auto" else (name, "")
-    if not chosen.startswith("folder:") and image_size != 28:
+    own = chosen.startswith("folder:")
+    if image_size is None:
+        image_size = _wanted_size() if own else SIDE
+    if not own and image_size != SIDE:
         raise CourseError(
             f"image_size: {chosen} has 28 by 28 pixels, got {image_size}; only folder:PATH can be"
             " resized."
@@ -58,6 +74,16 @@ def load_dataset(name: str = "auto", *, image_size: int = 28, verbose: bool = Tr
     return dataset
 
 
+def _wanted_size() -> int:
+    """Returns the side of own pictures that `COURSE_IMAGE_SIZE` asks for."""
+    text = os.environ.get("COURSE_IMAGE_SIZE") or str(SIDE)
+    if not text.isdecimal():
+        raise CourseError(
+            f"COURSE_IMAGE_SIZE: expected a whole number of pixels such as 32, got {text!r}."
+        )
+    return int(text)
+
+
 def _load(name: str, image_size: int) -> Dataset:
     if name in ("mnist", "fashion"):
         return load_idx(name)
@@ -69,14 +95,49 @@ def _load(name: str, image_size: int) -> Dataset:
     return load_folder(name.removeprefix("folder:"), image_size)
 
 
+def load_own_pictures(
+    key: str, folder: str | None, image_size: int = 28, *, verbose: bool = True
+) -> Dataset:
+    """Returns the learner's own pictures that something was made with.
+
+    Args:
+        key: `Dataset.key` of these pictures.
+        folder: where they lie now; None where nobody knows.
+        image_size: side in pixels.
+        verbose: print one line that says what was loaded.
+
+    Raises:
+        CourseError: the folder is gone, or holds other pictures.
+    """
+    if folder is None or not Path(folder).expanduser().is_dir():
+        place = "a folder that was not recorded" if folder is None else folder
+        raise CourseError(
+            f"expected your pictures in {place}, and they are not there; say where they lie now"
+            " with --data PATH."
+        )
+    dataset = load_dataset(f"folder:{folder}", image_size=image_size, verbose=verbose)
+    recorded_by_content = len(key) == len(dataset.key)  # older runs recorded a folder's name
+    if recorded_by_content and dataset.key != key:
+        raise CourseError(
+            f"{folder}: expected the pictures that were used before ({key}), got others"
+            f" ({dataset.key}): some were added, removed or changed. Put them back, give the folder"
+            " that holds them with --data PATH, or start anew."
+        )
+    return dataset
+
+
 def check_name(name: str) -> None:
     """Raises CourseError unless `name` is one that `load_dataset` takes; the message says where a
     wrong one comes from.
     """
-    if name not in NAMES and not name.startswith("folder:"):
-        raise unknown(
-            "dataset (from COURSE_DATASET)" if name == wanted_name() else "dataset", name, NAMES
+    if name in NAMES or name.startswith("folder:"):
+        return
+    kind = "dataset (from COURSE_DATASET)" if name == wanted_name() else "dataset"
+    if os.path.isdir(name):
+        raise CourseError(
+            f"unknown {kind} {name!r}; this is a folder: folder:{name} loads the pictures in it."
         )
+    raise unknown(kind, name, NAMES)
 
 
 def wanted_name() -> str | None:
@@ -94,7 +155,8 @@ def resolve_auto() -> tuple[str, str]:
     if on_disk("mnist"):
         return "mnist", f"found in {raw_folder('mnist').parent.parent}"
     if os.environ.get("COURSE_OFFLINE") == "1":
-        return "strokes", "MNIST is not on disk and COURSE_OFFLINE=1"
+        near = other_forms("mnist")
+        return "strokes", f"MNIST is not on disk and COURSE_OFFLINE=1{'; ' + near if near else ''}"
     if download_failed_lately("mnist"):
         return (
             "strokes",

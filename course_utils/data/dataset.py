@@ -32,6 +32,9 @@ class Dataset:
         source: where the data came from, in words.
         train_factors, test_factors: known factors of variation, `{name: [N]}`; empty where nobody
             knows them.
+        folder: where the learner's own pictures lie; None for every other dataset.
+        content_id: 12 hexadecimal digits that follow from the learner's pictures and not from
+            where they lie or what their folder is called; "" for every other dataset.
 
     Raises:
         CourseError: shapes, types or labels that do not fit together.
@@ -46,6 +49,8 @@ class Dataset:
     source: str
     train_factors: Mapping[str, Tensor] = field(default_factory=dict)
     test_factors: Mapping[str, Tensor] = field(default_factory=dict)
+    folder: str | None = None
+    content_id: str = ""
 
     def __post_init__(self) -> None:
         for split, images, labels in self._splits():
@@ -87,6 +92,13 @@ class Dataset:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def key(self) -> str:
+        """What runs are found by: the name, or `folder:` and the content of the learner's own
+        pictures, so that a moved or renamed folder finds its runs again.
+        """
+        return f"folder:{self.content_id}" if self.content_id else self.name
 
     @cached_property
     def sha256(self) -> str:

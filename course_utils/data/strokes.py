@@ -8,6 +8,7 @@ own SHA-256 whenever it is read.
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -426,14 +427,15 @@ def cache_file() -> Path:
 
 def strokes_cached() -> bool:
     """Returns whether the images have been drawn already."""
-    return cache_file().exists()
+    return os.path.exists(cache_file())  # False, too, where the cache cannot be looked into
 
 
 def load_strokes() -> Dataset:
     """Returns the 60,000 + 10,000 standard strokes with their factors, drawing them where they are
     not cached.
 
-    A cache that is damaged is reported, drawn again and replaced.
+    A cache that is damaged is reported, drawn again and replaced. One that cannot be written costs
+    the drawing at each start; that is said once.
     """
     if strokes_cached():
         try:
@@ -442,13 +444,22 @@ def load_strokes() -> Dataset:
             print(f"{error} Drawing it again.")
     print(f"drawing {NUM_TRAIN + NUM_TEST:,} stroke digits, once ...", flush=True)
     dataset = _draw()
-    _write(dataset)
+    try:
+        _write(dataset)
+    except CourseError:
+        _say_not_kept(str(cache_root()))
     return dataset
 
 
-def _draw() -> Dataset:
-    pass
+@lru_cache
+def _say_not_kept(folder: str) -> None:
+    print(
+        f"the strokes cannot be kept in {folder} and will be drawn again at the next start; set"
+        " COURSE_CACHE to a folder that you may write to."
+    )
 
+
+def _draw() -> Dataset:
     train_images, train_factors, test_images, test_factors = make_strokes(NUM_TRAIN, NUM_TEST, SEED)
     return _dataset(
         {"train": train_images, "test": test_images},

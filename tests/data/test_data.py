@@ -93,7 +93,10 @@ def test_mnist_files_are_read_as_they_are(idx_folder, capsys):
         10,
         torch.int64,
     )
-    assert capsys.readouterr().out == "mnist: 200 train and 50 test images, MNIST files on disk\n"
+    assert capsys.readouterr().out == (
+        "mnist: 200 train and 50 test images, MNIST files on disk, 200 of 60,000 images: a part of"
+        " MNIST or other images\n"
+    )
 
 
 def test_fashion_lies_in_a_folder_of_its_own_with_its_own_names(idx_folder):
@@ -255,20 +258,30 @@ def pictures(tmp_path):
 def test_folder_gives_classes_colours_and_a_random_test_set(pictures, capsys):
     loaded = data.load_dataset(f"folder:{pictures}", image_size=16)
     assert loaded.image_shape == (3, 16, 16) and loaded.class_names == ("cats", "dogs")
-    assert len(loaded.train_images) == 22 and len(loaded.test_images) == 2
+    assert len(loaded.train_images) == 16 and len(loaded.test_images) == 8
     labels = torch.cat([loaded.train_labels, loaded.test_labels])
     assert torch.bincount(labels).tolist() == [12, 12]
     images = torch.cat([loaded.train_images, loaded.test_images])
     grey = (images[:, 0] == images[:, 1]).flatten(1).all(1)
     assert torch.equal(grey, labels == 0)
     assert (
-        "folder:pets: 22 train and 2 test images, 24 images in 2 class folder(s), resized to 16 by"
-        " 16 pixels" in capsys.readouterr().out
+        "folder:pets: 16 train and 8 test images, 24 images of 2 classes (cats, dogs), resized to"
+        " 16 by 16 pixels\n" in capsys.readouterr().out
     )
 
 
 def test_folder_without_colour_has_one_channel(pictures):
     assert data.load_dataset(f"folder:{pictures / 'cats'}", image_size=8).image_shape == (1, 8, 8)
+
+
+def test_the_size_of_own_pictures_can_be_chosen_for_all_notebooks(pictures, monkeypatch):
+    monkeypatch.setenv("COURSE_IMAGE_SIZE", "32")
+    monkeypatch.setenv("COURSE_DATASET", f"folder:{pictures}")
+    assert data.load_dataset().image_shape == (3, 32, 32)
+    assert data.load_dataset(image_size=8).image_shape == (3, 8, 8)
+    monkeypatch.setenv("COURSE_IMAGE_SIZE", "big")
+    with pytest.raises(CourseError, match="COURSE_IMAGE_SIZE: expected a whole number.*'big'"):
+        data.load_dataset()
 
 
 @pytest.mark.parametrize("kind", ["affine", "flip"])
