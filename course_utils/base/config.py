@@ -45,6 +45,8 @@ class Setting:
         sensible: lowest and highest value that the homework takes; narrower than what is accepted,
             so that a training ends in time and teaches something.
         longest: of a list, most entries that the homework takes.
+        added: the setting came after runs had been recorded without it. Such a run had the
+            default's meaning, so the default is left out where runs are told apart.
         is_list, or_none: whether it is a list, and whether None is accepted too; `setting` reads
             both off the default.
     """
@@ -60,6 +62,7 @@ class Setting:
     length: int | None = None
     sensible: tuple[float, float] | None = None
     longest: int | None = None
+    added: bool = False
     is_list: bool = False
     or_none: bool = False
 
@@ -114,6 +117,9 @@ class Setting:
                 return f"above {self.above:g} and at most {self.maximum:g}"
 
 
+_NOT_ADDED = Setting("")
+
+
 def setting(default: Any, meaning: str, **limits: Any) -> Any:
     """Returns the dataclass field of a setting.
 
@@ -166,8 +172,19 @@ def setting_rows(config: Any, prefix: str = "") -> list[dict[str, str]]:
 
 
 def to_dict(config: Any) -> dict:
-    """Returns a config as nested dicts and lists that JSON can hold."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    """Returns a config as nested dicts and lists that JSON can hold.
+
+    A setting that the course has added since (`Setting.added`) is left out where it has its
+    default: equal trainings are recorded equally before and after an update of the course.
+    """
+    values = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.metadata.get("setting", _NOT_ADDED).added and value == field.default:
+            continue
+        nested = dataclasses.is_dataclass(value)
+        values[field.name] = to_dict(value) if nested else json.loads(json.dumps(value))
+    return values
 
 
 def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:

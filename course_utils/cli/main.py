@@ -2,25 +2,27 @@
 at once.
 
 Exit codes: 0 done, 1 a notebook or a check failed, 2 something in the command was wrong (one line
-says what), 130 stopped by Ctrl-C.
+says what), 130 stopped by Ctrl-C, 141 nobody reads the output any more (`course ... | head -3`).
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_utils import __version__
 from course_utils.base.errors import CourseError
-from course_utils.cli import homework, studies, train
+from course_utils.cli import course_files, homework, studies, train
 
 if TYPE_CHECKING:
     pass
-
-FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,15 +34,98 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code of one `course` command."""
-    options = _parser().parse_args(arguments)
+    _prepare_streams()
     try:
+        try:
+            return _run_command(arguments)
+        finally:
+            _flush()
+    except BrokenPipeError:
+        _print_nowhere()
+        return 141
+
+
+def _run_command(arguments: Sequence[str] | None) -> int:
+    command, stopped = "course", False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with suppress(ValueError):  # only the main thread may
+            signal.signal(signal.SIGINT, stop)
+    try:
+        options = _parser().parse_args(arguments)
+        command = f"course {options.command}"
+        _pin_dataset()
         return options.run(options)
     except CourseError as error:
-        print(f"course {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"course {options.command}: stopped.", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, Exception) as error:
+        # half imported packages turn an interrupt into errors of their own
+        if stopped or isinstance(error, KeyboardInterrupt):
+            print(f"{command}: stopped.", file=sys.stderr)
+            return 130
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print(f"{command}: cannot print its output: {error.strerror}.", file=sys.stderr)
+            return 2
+        raise
+    finally:
+        if signal.getsignal(signal.SIGINT) is stop:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _pin_dataset() -> None:
+    """Makes the folder in `COURSE_DATASET` absolute: notebooks run in a folder of their own."""
+    name = os.environ.get("COURSE_DATASET", "")
+    path = Path(name.removeprefix("folder:")).expanduser()
+    if name.startswith("folder:") and path.is_dir():
+        os.environ["COURSE_DATASET"] = f"folder:{path.resolve()}"
+
+
+def _flush() -> None:
+    """Prints what is still waiting, while an error can be told.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more, as in `| head -3`.
+        SystemExit: it cannot be printed, as on a full disk.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _print_nowhere()
+        if error.errno == errno.EINVAL:  # Windows says so of a pipe that nobody reads
+            raise BrokenPipeError from error
+        print(f"course: cannot print its output: {error.strerror or error}.", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def _prepare_streams() -> None:
+    """Lets a console that lacks a character print "?" instead of stopping the command, and gives a
+    command that was started without an output one that leads nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _print_nowhere() -> None:
+    """Gives up an output that cannot be written, or Python would complain of it when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("lab", help="open the course in JupyterLab")
     command.set_defaults(run=_lab)
+
+    course_files.add_course_files(commands)
 
     train.add_train(commands)
     _add_image_commands(commands)
@@ -105,6 +192,7 @@ def _add_image_commands(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
     command.add_argument("--dataset", help="default: the one it was trained on")
+    studies.add_data(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     command.set_defaults(run=_images("reconstruct"))
 
@@ -112,7 +200,9 @@ def _add_image_commands(commands: argparse._SubParsersAction) -> None:
         "evaluate",
         help="measure images against a dataset, with error bars and the values of real images",
     )
-    command.add_argument("source", metavar="DIR|FILE.npz|pretrained:FAMILY/DATASET")
+    command.add_argument(
+        "source", metavar="DIR|FILE.npz|FILE.npy|folder:PATH|pretrained:FAMILY/DATASET"
+    )
     command.add_argument(
         "--against", required=True, metavar="DATASET", help="mnist, fashion, strokes or folder:PATH"
     )
@@ -135,15 +225,21 @@ def _add_image_commands(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument(
         "--features",
-        default="classifier",
-        help="classifier, pixels, inception, or a classifier's DIR (default: classifier)",
+        help=(
+            "classifier, pixels, inception, or a classifier's DIR (default: a classifier of these"
+            " data if there is one, else pixels)"
+        ),
     )
     command.add_argument(
         "--image-size",
         type=int,
-        default=28,
         metavar="PIXELS",
-        help="side of the images of folder:PATH (default: 28)",
+        help="side of the images of folder:PATH (default: COURSE_IMAGE_SIZE, or 28)",
+    )
+    command.add_argument(
+        "--grey",
+        action="store_true",
+        help="average coloured images by luminance where the dataset is grey",
     )
     command.add_argument(
         "--seed",
@@ -181,12 +277,16 @@ def _doctor(options: argparse.Namespace) -> int:
 def _lab(options: argparse.Namespace) -> int:
     import subprocess
 
-    from course_utils.base.files import course_root
+    from course_utils.base.files import FIRST_NOTEBOOK
 
-    first = course_root() / FIRST_NOTEBOOK
+    folder = course_files.course_folder()
+    first = folder / FIRST_NOTEBOOK
     if not first.exists():
-        raise CourseError(f"{first} is not there; run `course lab` from a checkout of the course.")
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(first)], cwd=course_root())
+        raise CourseError(
+            f"{first} is not there; make a folder of notebooks with `course new-notebooks DIR`,"
+            " then run `course lab` in it."
+        )
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(first)], cwd=folder)
 
 
 def _run_notebooks(options: argparse.Namespace) -> int:

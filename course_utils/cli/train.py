@@ -36,9 +36,8 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--image-size",
         type=int,
-        default=28,
         metavar="PIXELS",
-        help="side of the images of folder:PATH (default: 28)",
+        help="side of the images of folder:PATH (default: COURSE_IMAGE_SIZE, or 28)",
     )
     command.add_argument(
         "--budget", help="smoke, laptop or gpu (default: by the device, or COURSE_BUDGET)"
@@ -107,6 +106,7 @@ def _train(options: argparse.Namespace) -> int:
         resume=options.resume,
         half=options.half,
         command=_command_line(options),
+        wait=False,
     )
     if not result.record["finished"]:
         print(f"not finished: go on with the same command and --resume ({folder})")

@@ -18,7 +18,7 @@ from typing import Any
 
 import course_utils.exercises
 from course_utils.base.errors import CourseError, unknown
-from course_utils.base.files import read_json, runs_root, write_json
+from course_utils.base.files import locked, read_json, runs_root, write_json
 from course_utils.exercises.judge import NOT_ATTEMPTED, PASSED, Exercise, Mistake, Wrong, judge
 
 __all__ = [
@@ -182,10 +182,10 @@ def _remember(exercise_id: str) -> None:
     path = _progress_file()
     if path is None:
         return
-    passed = _passed()
-    if exercise_id in passed:
+    if exercise_id in _passed():
         return
     try:
-        write_json(path, {"passed": sorted(passed | {exercise_id})})
+        with locked(path, "notebook", wait_seconds=10):  # two may be open
+            write_json(path, {"passed": sorted(_passed() | {exercise_id})})
     except CourseError as error:
         print(f"Your answer counts, but your progress was not saved. ({error})")

@@ -257,9 +257,7 @@ class _Trainer:
     def _try_epoch(self, epoch: int, seconds_before: float) -> list[dict[str, Any]]:
         start = time.perf_counter()
         device = self.accelerator.device
-        order = torch.randperm(len(self.train_images), generator=make_rng(self.seed, epoch, 0)).to(
-            device
-        )
+        order = self._order(epoch).to(device)
         rng = make_rng(self.seed, epoch, 1, device=device)
         num_steps = len(order) // self.batch_size
         meter = Meter(num_steps, device, epoch)
@@ -295,6 +293,17 @@ class _Trainer:
             for part, terms in meter.means().items()
         ]
         return rows + self._validation_rows(epoch, shared["seconds"])
+
+    def _order(self, epoch: int) -> Tensor:
+        """Returns the indices of an epoch's images in random order; every image once, and again
+        where the epoch has to have more steps.
+        """
+        rng = make_rng(self.seed, epoch, 0)
+        num_images = len(self.train_images)
+        num_wanted = (self.config.min_epoch_steps or 1) * self.batch_size
+        num_passes = max(1, math.ceil(num_wanted / num_images))
+        passes = [torch.randperm(num_images, generator=rng) for _ in range(num_passes)]
+        return torch.cat(passes)[: max(num_images, num_wanted)]
 
     def _step(
         self, batch: Batch, learning_rate: float, rng: torch.Generator, meter: Meter, step: int

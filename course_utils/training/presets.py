@@ -24,11 +24,19 @@ from course_utils.models.vae import VAEConfig
 from course_utils.training.config import TrainConfig
 from course_utils.training.registry import REGISTRY, config_class
 
+# Presets are tuned on 60,000 images. Passed over as often as those, a folder of 60 pictures would
+# be one step an epoch, and the model would learn nothing.
+SMALL_EPOCH_STEPS = 50
+SMOKE_STEPS = 4
+
 
 @dataclass(frozen=True)
 class Experiment:
     """Everything that decides the outcome of a training, besides the pixels: equal experiments on
     equal data are the same run.
+
+    `dataset` is `Dataset.key`: the name of a dataset, or what the learner's own pictures are
+    recognised by.
     """
 
     family: str
@@ -82,7 +90,8 @@ class Experiment:
 
     def fitted_to(self, dataset: Dataset) -> Experiment:
         """Returns a copy whose model takes this dataset's image size, channels and number of
-        classes.
+        classes. Few pictures of the learner's own are passed over again in each epoch, until it
+        has as many steps as the experiment asks for, `SMALL_EPOCH_STEPS` at most.
         """
         channels, height, width = dataset.image_shape
         if height != width:
@@ -90,16 +99,29 @@ class Experiment:
         fields = {"image_channels": channels, "image_size": height}
         if hasattr(self.model, "num_classes"):
             fields["num_classes"] = dataset.num_classes
-        return replace(self, dataset=dataset.name, model=replace(self.model, **fields))
+        train = self.train
+        if dataset.content_id and train.min_epoch_steps is None:
+            num_wanted = SMALL_EPOCH_STEPS * train.batch_size
+            num_wanted = min(num_wanted, train.num_train_images or num_wanted)
+            if len(dataset.train_images) < num_wanted:
+                num_steps = max(1, num_wanted // train.batch_size)
+                train = replace(train, min_epoch_steps=num_steps)
+        model = replace(self.model, **fields)
+        return replace(self, dataset=dataset.key, model=model, train=train)
 
 
 def smoke_version(experiment: Experiment) -> Experiment:
     """Returns the experiment cut down to four steps of one epoch."""
-    num_images = 4 * experiment.train.batch_size
+    num_images = SMOKE_STEPS * experiment.train.batch_size
+    repeated = experiment.train.min_epoch_steps is not None
     return replace(
         experiment,
         train=replace(
-            experiment.train, num_epochs=1, num_train_images=num_images, num_validation_images=200
+            experiment.train,
+            num_epochs=1,
+            num_train_images=num_images,
+            num_validation_images=200,
+            min_epoch_steps=SMOKE_STEPS if repeated else None,
         ),
     )
 

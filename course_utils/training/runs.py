@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,12 +29,14 @@ from course_utils.base.device import budget, describe_device, pick_device
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.files import (
     file_sha256,
+    locked,
     read_json,
     runs_root,
     save_tensors,
     write_json,
     write_text,
 )
+from course_utils.data import load_dataset, load_own_pictures
 from course_utils.data.dataset import Dataset
 from course_utils.models.base import Model
 from course_utils.training.fit import fit, loss_terms
@@ -257,20 +260,71 @@ def pretrained_names() -> list[str]:
     return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{RECORD}"))
 
 
-def pretrained(family: str, dataset: str = "strokes") -> Run:
-    """Returns a run that ships with the course, such as `pretrained("vae", dataset="mnist")`.
+def pretrained(family: str, dataset: Dataset | str = "strokes") -> Run:
+    """Returns a run that ships with the course, such as `pretrained("vae", "mnist")`.
+
+    Given a dataset that nothing ships for, it trains the same model once and says so; the next
+    call finds that run. No training sees more pixels than one on MNIST does.
 
     Args:
         family: a family, or a family with a variant such as "vae-latent2".
-        dataset: "strokes" or "mnist".
+        dataset: "strokes", "mnist", or any `Dataset`.
 
     Raises:
         CourseError: no such run; the message lists those that exist.
     """
-    name = f"{family}-{dataset}"
-    if name not in pretrained_names():
-        raise unknown("pretrained run", name, pretrained_names())
-    return load_run(PRETRAINED / name)
+    if isinstance(dataset, str):
+        name = f"{family}-{dataset}"
+        if name not in pretrained_names():
+            raise unknown("pretrained run", name, pretrained_names())
+        return load_run(PRETRAINED / name)
+    experiment = shipped_settings(family)
+    folder = PRETRAINED / f"{family}-{dataset.name}"
+    if (folder / RECORD).exists() and _was_trained_on(folder, dataset):
+        return load_run(folder)
+    experiment = affordable(experiment, dataset).fitted_to(dataset)
+    if budget() == "smoke":
+        experiment = smoke_version(experiment)
+    found = find_run(experiment, dataset)
+    if found is None:
+        _announce(experiment, None, dataset)
+        return run(experiment, dataset)
+    return found.run
+
+
+def shipped_settings(name: str) -> Experiment:
+    """Returns the settings of a family, of a variant, or of a shipped run such as "vae-beta4".
+
+    Raises:
+        CourseError: an unknown name.
+    """
+    record = PRETRAINED / f"{name}-strokes" / RECORD
+    if record.exists():
+        return Experiment.from_dict(read_json(record)["experiment"])
+    return preset(name, "laptop" if budget() == "smoke" else None)
+
+
+def affordable(experiment: Experiment, dataset: Dataset) -> Experiment:
+    """Returns the experiment with so many training images that an epoch sees no more pixels than
+    one of MNIST's 60,000 images; unchanged where the dataset has no more.
+    """
+    num_affordable = 60_000 * 28 * 28 // math.prod(dataset.image_shape[1:])
+    num_images = experiment.train.num_train_images or len(dataset.train_images)
+    if min(num_images, len(dataset.train_images)) <= num_affordable:
+        return experiment
+    return replace(experiment, train=replace(experiment.train, num_train_images=num_affordable))
+
+
+def _was_trained_on(folder: Path, dataset: Dataset) -> bool:
+    """Returns whether a shipped run was trained on these images.
+
+    Strokes are told by name: they may differ by single grey levels between processors. Files are
+    told by content, so other images under MNIST's name get no weights of MNIST.
+    """
+    record = read_json(folder / RECORD)
+    same_name = record["experiment"]["dataset"] == dataset.name
+    drawn = dataset.name in ("strokes", "strokes-colour")
+    return same_name and (drawn or record["dataset_sha256"] == dataset.sha256)
 
 
 def resolve(source: str, family: str | None = None) -> Run:
@@ -302,6 +356,7 @@ def run(
     half: bool = False,
     command: str = "",
     on_epoch: Callable[[Model, History], None] | None = None,
+    wait: bool = True,
 ) -> Run:
     """Returns the finished run of an experiment, training it where it has not been trained yet.
 
@@ -316,12 +371,29 @@ def run(
         half: store the weights as float16.
         command: what was typed to start it, for the record.
         on_epoch: passed to `fit`.
+        wait: where another process trains in the folder, wait until it is done; False refuses.
 
     Raises:
-        CourseError: the folder holds the run of another experiment, or cannot be written.
+        CourseError: the folder holds the run of another experiment, cannot be written, or another
+            process trains in it.
     """
     experiment = experiment.fitted_to(dataset)
     folder = Path(folder) if folder is not None else default_folder(experiment, dataset)
+    found = _finished(folder, experiment, dataset)
+    if found is not None:
+        return found
+    with locked(folder / STATE, "training", math.inf if wait else 0.0):
+        # perhaps the other process has finished it
+        found = _finished(folder, experiment, dataset)
+        if found is not None:
+            return found
+        return _train_in(folder, experiment, dataset, resume, half, command, on_epoch)
+
+
+def _finished(folder: Path, experiment: Experiment, dataset: Dataset) -> Run | None:
+    """Returns the run that a folder holds, or None where it is not finished; raises CourseError
+    where it is another one.
+    """
     if (folder / RECORD).exists():
         if not is_run_of(folder, experiment, dataset.sha256):
             raise CourseError(
@@ -329,6 +401,19 @@ def run(
                 " or delete it."
             )
         return load_run(folder)
+    return None
+
+
+def _train_in(
+    folder: Path,
+    experiment: Experiment,
+    dataset: Dataset,
+    resume: bool,
+    half: bool,
+    command: str,
+    on_epoch: Callable[[Model, History], None] | None,
+) -> Run:
+    """Returns the run that is trained in a folder and saved there where it is finished."""
     state_path = folder / STATE
     if not resume:
         state_path.unlink(missing_ok=True)
@@ -353,6 +438,24 @@ def run(
     return Run(model.eval(), experiment, history, record, folder)
 
 
+def load_data_of(trained: Run, data: str | None = None, *, verbose: bool = True) -> Dataset:
+    """Returns the dataset that a run was trained on.
+
+    Args:
+        data: folder of the learner's own pictures, where it is not the recorded one any more.
+        verbose: print one line that says what was loaded.
+
+    Raises:
+        CourseError: the folder is gone, or holds other pictures than the run was trained on.
+    """
+    key, image_size = trained.experiment.dataset, trained.experiment.model.image_size
+    if not key.startswith("folder:"):
+        return load_dataset(key, verbose=verbose)
+    recorded = trained.record.get("data", {}).get("folder")
+    folder = recorded if data is None else data
+    return load_own_pictures(key, folder, image_size, verbose=verbose)
+
+
 def describe(model: Model, dataset: Dataset, history: History, finished: bool) -> dict[str, Any]:
     """Returns the record of a training: data, time, machine, and each loss term on all test images
     with its standard error.
@@ -368,9 +471,15 @@ def describe(model: Model, dataset: Dataset, history: History, finished: bool) -
                 "standard_error": values.std().item() / len(values) ** 0.5,
                 "num_images": len(values),
             }
+    own_pictures = {
+        "name": dataset.name,
+        "folder": dataset.folder,
+        "image_size": dataset.image_shape[1],
+    }
     return {
         "finished": finished,
         "dataset_sha256": dataset.sha256,
+        **({"data": own_pictures} if dataset.folder is not None else {}),
         "num_train_images": len(dataset.train_images),
         "training_seconds": history.seconds,
         "machine": machine(),
@@ -403,29 +512,24 @@ def train_or_load(
     """Returns the run of a family's preset with `changes`: the notebooks' training cell.
 
     A finished run is loaded; else it is trained, and one line says how long that took on a named
-    machine. `load=True` takes the shipped weights instead of training. Under the `smoke` budget a
-    few steps are taken to show that training runs, then the shipped weights are used.
+    machine. `load=True` takes the shipped weights instead of training, where any were trained on
+    these images. Under the `smoke` budget a few steps are taken to show that training runs, then
+    the shipped weights are used.
 
     Args:
         family: such as "vae", or a variant such as "vae-binary".
         dataset: what to train on.
         changes: dotted settings, such as `{"model.latent_dim": 2}`.
-        load: never train.
+        load: train only where no weights of an equal run ship with the course.
         on_epoch: passed to `fit`.
 
     Raises:
-        CourseError: an unknown setting, or `load=True` where no equal run ships with the course.
+        CourseError: an unknown setting.
     """
     smoke = budget() == "smoke"
-    experiment = override(preset(family, "laptop" if smoke else None), changes or {}).fitted_to(
-        dataset
-    )
-    shipped = find_shipped(experiment)
-    if load and shipped is None:
-        raise CourseError(
-            f"no weights ship for {family} on {dataset.name} with {dict(changes or {})}; call again"
-            " with load=False to train them."
-        )
+    asked = override(preset(family, "laptop" if smoke else None), changes or {})
+    experiment = affordable(asked, dataset).fitted_to(dataset)
+    shipped = find_shipped(experiment, dataset)
     if smoke:
         scratch = _smoke_run(smoke_version(experiment), dataset, on_epoch)
         print(
@@ -438,12 +542,10 @@ def train_or_load(
     else:
         found = find_run(experiment, dataset, use_shipped=False)
     if found is None:
-        _announce(experiment, shipped)
+        _announce(experiment, shipped, dataset)
         return run(experiment, dataset, on_epoch=on_epoch)
-    print(
-        f"loaded {family} from {'the shipped weights' if load else 'an earlier run of yours'};"
-        " nothing was trained"
-    )
+    origin = "the shipped weights" if found.source == SHIPPED else "an earlier run of yours"
+    print(f"loaded {family} from {origin}; nothing was trained")
     return found.run
 
 
@@ -467,7 +569,7 @@ def find_run(experiment: Experiment, dataset: Dataset, *, use_shipped: bool = Tr
     folder = default_folder(experiment, dataset)
     if (folder / RECORD).exists():
         return Found(run(experiment, dataset, folder), EARLIER)
-    shipped = find_shipped(experiment) if use_shipped else None
+    shipped = find_shipped(experiment, dataset) if use_shipped else None
     return None if shipped is None else Found(load_run(shipped), SHIPPED)
 
 
@@ -497,14 +599,17 @@ def find_or_train(
     return Found(trained, TRAINED)
 
 
-def _announce(experiment: Experiment, shipped: Path | None) -> None:
-    took = ""
+def _announce(experiment: Experiment, shipped: Path | None, dataset: Dataset) -> None:
     if shipped is not None:
         record = read_json(shipped / RECORD)
-        took = f"; this took {record['training_seconds']:.0f} s on {record['machine']}"
+        note = f"; this took {record['training_seconds']:.0f} s on {record['machine']}"
+    else:
+        note = "; no weights ship for these settings and images, and the next call finds this run"
+    num_images = experiment.train.num_train_images
+    some = num_images is not None and num_images < len(dataset.train_images)
     print(
-        f"training {experiment.family} on {experiment.dataset}, {experiment.train.num_epochs}"
-        f" epochs{took}",
+        f"training {experiment.family} on {f'{num_images:,} images of ' if some else ''}"
+        f"{dataset.name}, {experiment.train.num_epochs} epochs{note}",
         flush=True,
     )
 
@@ -550,11 +655,17 @@ def _with_defaults(values: Any) -> Any:
     return Experiment.from_dict(values).as_dict() if isinstance(values, dict) else None
 
 
-def find_shipped(experiment: Experiment) -> Path | None:
-    """Returns the shipped run of an equal experiment, or None.
-
-    Named datasets are compared by name: strokes may differ by single grey levels between
-    processors, which changes their SHA-256.
+def find_shipped(experiment: Experiment, dataset: Dataset | None = None) -> Path | None:
+    """Returns the shipped run of an equal experiment, or None; with `dataset`, only one that was
+    trained on these images.
     """
     folders = sorted(path.parent for path in PRETRAINED.glob(f"*/{RECORD}"))
-    return next((folder for folder in folders if is_run_of(folder, experiment)), None)
+    return next(
+        (
+            folder
+            for folder in folders
+            if is_run_of(folder, experiment)
+            and (dataset is None or _was_trained_on(folder, dataset))
+        ),
+        None,
+    )

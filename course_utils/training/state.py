@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from course_utils.base.config import flatten_dict, to_dict
 from course_utils.base.errors import CourseError
 from course_utils.base.files import save_tensors
+from course_utils.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,10 @@ def load_state(
             f"{path}: cannot be resumed from, the file is damaged ({error}). Delete it to train"
             " from the start."
         ) from error
-    names = sorted(name for name in {*saved, *identity} if saved.get(name) != identity.get(name))
-    differing = [f"{name} was {saved.get(name)!r}, now {identity.get(name)!r}" for name in names]
+    # a setting that is not named has its default's meaning: it was added to the course since then
+    defaults = _default_settings(state.model)
+    known = {name: defaults[name] for name in {*saved, *identity} if name in defaults}
+    differing = _differences(known | saved, known | identity)
     if differing:
         raise CourseError(
             f"{path}: belongs to another training: {'; '.join(differing)}. Use the same settings or"
@@ -124,3 +128,28 @@ def load_state(
         )
     state.restore(tensors)
     return rows, batch_size
+
+
+def _default_settings(model: nn.Module) -> dict[str, Any]:
+    """Returns `{dotted name: default}` of the settings that this version of the course has."""
+    config = getattr(model, "config", None)
+    defaults = {"train": to_dict(TrainConfig())}
+    if is_dataclass(config) and not isinstance(config, type):
+        defaults["model"] = to_dict(type(config)())
+    return flatten_dict(defaults)
+
+
+def _differences(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each part of an identity that is not what was saved."""
+    same_data = saved.get("dataset_sha256", 0) == identity.get("dataset_sha256")
+    lines = []
+    for name in sorted({*saved, *identity}):
+        if name == "dataset" and same_data:  # the same images by another name
+            continue
+        if name not in identity:
+            lines.append(
+                f"{name} was {saved[name]!r}, and this version of the course has no such setting"
+            )
+        elif name not in saved or saved[name] != identity[name]:
+            lines.append(f"{name} was {saved.get(name)!r}, now {identity[name]!r}")
+    return lines

@@ -27,7 +27,7 @@ from course_utils.data import load_dataset
 from course_utils.data.mnist import FILES, raw_folder
 from course_utils.models.vae import VAEConfig
 from course_utils.training.presets import Experiment, preset
-from course_utils.training.runs import HISTORY, RECORD, STATE, WEIGHTS, load_run, run, train_or_load
+from course_utils.training.runs import HISTORY, RECORD, STATE, WEIGHTS, load_run, pretrained, run
 
 SMALL = Experiment(
     "vae", "blobs", 0, VAEConfig(hidden_dims=(16,), latent_dim=3), preset("vae", "smoke").train
@@ -35,7 +35,7 @@ SMALL = Experiment(
 SMALL = override(
     SMALL, {"train.batch_size": 32, "train.num_train_images": None, "train.num_epochs": 2}
 )
-REMEDY = "load the dataset again, or copy a good file there"
+REMEDY = "Put a good copy of"
 
 
 def small_run(folder: Path):
@@ -142,9 +142,15 @@ DATA = [
     ),
     Case(
         "magic number",
+        broken_idx(FILES[2], lambda b: b"\x1f\x8c" + b[2:]),
+        load_mnist,
+        (FILES[2], "magic number 00000803, got 1f8c0803", REMEDY),
+    ),
+    Case(
+        "damaged gzip",
         broken_idx(FILES[2], lambda b: b"\x1f\x8b" + b[2:]),
         load_mnist,
-        (FILES[2], "magic number 00000803, got 1f8b0803", REMEDY),
+        (FILES[2], "cannot be unpacked", REMEDY),
     ),
     Case(
         "labels as images",
@@ -329,9 +335,9 @@ VALUES = [
     ),
     Case(
         "nothing ships",
-        lambda _: make_dataset(),
-        lambda d: train_or_load("vae", d, load=True),
-        ("no weights ship for vae on blobs", "load=False"),
+        nothing,
+        lambda _: pretrained("vae", "blobs"),
+        ("unknown pretrained run 'vae-blobs'", "vae-strokes"),
     ),
 ]
 

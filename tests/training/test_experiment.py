@@ -4,28 +4,36 @@ cell does under each budget.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from materials import make_dataset, same_weights
 from toys import Stop, stop_after
 
-from course_utils.base.config import flatten, override
+from course_utils.base.config import config_settings, flatten, override
 from course_utils.base.device import BUDGETS
 from course_utils.base.errors import CourseError
 from course_utils.base.files import read_json, write_json
 from course_utils.training import runs as checkpoint
 from course_utils.training import runs as module
+from course_utils.training.config import TrainConfig
 from course_utils.training.fit import loss_terms
 from course_utils.training.presets import PRESETS, VARIANTS, Experiment, preset, smoke_version
-from course_utils.training.registry import REGISTRY, build
+from course_utils.training.registry import REGISTRY, build, config_class
 from course_utils.training.runs import (
     RECORD,
     STATE,
+    affordable,
     default_folder,
+    experiment_key,
     find_shipped,
+    load_data_of,
     load_run,
+    pretrained,
     run,
     train_or_load,
 )
@@ -296,15 +304,155 @@ def test_a_shipped_run_is_found_again_after_a_setting_was_added(shipped, tiny_va
     assert find_shipped(shipped.experiment.changed(model__binarisation="dynamic")) is None
 
 
-def test_load_never_trains(dataset, small_presets, shipped, trainings, monkeypatch):
+def test_load_takes_what_ships_and_trains_what_does_not(
+    dataset, small_presets, shipped, trainings, monkeypatch, capsys
+):
     monkeypatch.setenv("COURSE_BUDGET", "laptop")
     assert same_weights(train_or_load("vae", dataset, load=True).model, shipped.model)
-    with pytest.raises(CourseError) as error:
-        train_or_load("vae", dataset, {"model.beta": 4.0}, load=True)
-    assert "no weights ship for vae on blobs with {'model.beta': 4.0}" in str(
-        error.value
-    ) and "load=False" in str(error.value)
     assert trainings == []
+    changed = train_or_load("vae", dataset, {"model.beta": 4.0}, load=True)
+    assert len(trainings) == 1 and changed.experiment.model.beta == 4.0
+    assert "no weights ship for these settings and images" in capsys.readouterr().out
+    train_or_load("vae", dataset, {"model.beta": 4.0}, load=True)
+    assert len(trainings) == 1
+    assert "loaded vae from an earlier run of yours" in capsys.readouterr().out
+
+
+def test_shipped_weights_go_with_the_images_they_were_trained_on(
+    dataset, small_presets, shipped, trainings, monkeypatch
+):
+    """Other images under the same name get a model of their own."""
+    monkeypatch.setenv("COURSE_BUDGET", "laptop")
+    others = replace(dataset, train_images=255 - dataset.train_images)
+    assert same_weights(pretrained("vae", dataset).model, shipped.model)
+    assert trainings == []
+    own = pretrained("vae", others)
+    assert len(trainings) == 1 and own.record["dataset_sha256"] == others.sha256
+    assert not same_weights(own.model, shipped.model)
+    assert same_weights(pretrained("vae", others).model, own.model) and len(trainings) == 1
+    assert find_shipped(shipped.experiment, dataset) == shipped.folder
+    assert find_shipped(shipped.experiment, others) is None
+
+
+def test_a_shipped_variant_without_a_preset_is_trained_with_its_settings(dataset, monkeypatch):
+    """`vae-beta4` is no preset: its settings are those of the weights that ship for strokes."""
+    seen = []
+    monkeypatch.setattr("course_utils.training.runs.run", lambda *args: seen.append(args) or "run")
+    monkeypatch.setenv("COURSE_BUDGET", "laptop")
+    assert pretrained("vae-beta4", dataset) == "run"
+    experiment, data = seen[0]
+    assert experiment.model.beta == 4.0 and experiment.dataset == "blobs" and data is dataset
+    with pytest.raises(CourseError, match="unknown family 'vae-beta7'"):
+        pretrained("vae-beta7", dataset)
+
+
+def test_no_training_sees_more_pixels_than_one_on_mnist(tiny_vae):
+    small, large = (make_dataset((3, side, side), num_train=8, num_test=4) for side in (28, 64))
+    many = replace(
+        large,
+        train_images=large.train_images[:1].expand(20_000, -1, -1, -1),
+        train_labels=large.train_labels[:1].expand(20_000),
+    )
+    assert affordable(tiny_vae, small) is tiny_vae and affordable(tiny_vae, large) is tiny_vae
+    assert affordable(tiny_vae, many).train.num_train_images == 60_000 * 28 * 28 // (64 * 64)
+    few = tiny_vae.changed(train__num_train_images=100)
+    assert affordable(few, many) is few
+
+
+def own_pictures(dataset, content_id="0123456789ab", name="folder:pets", folder="/home/me/pets"):
+    return replace(dataset, name=name, folder=folder, content_id=content_id)
+
+
+def test_own_pictures_are_found_by_content_and_not_by_place(dataset, tiny_vae):
+    here = own_pictures(dataset)
+    moved = own_pictures(dataset, name="folder:animals", folder="/mnt/animals")
+    assert here.key == moved.key == "folder:0123456789ab"
+    first, second = run(tiny_vae, here), run(tiny_vae, moved)
+    assert first.folder == second.folder and same_weights(first.model, second.model)
+    assert first.experiment.dataset == here.key and ":" not in first.folder.name
+    assert first.record["data"] == {
+        "name": "folder:pets",
+        "folder": "/home/me/pets",
+        "image_size": 28,
+    }
+    assert default_folder(tiny_vae.fitted_to(own_pictures(dataset, "f" * 12)), here) != first.folder
+
+
+def test_few_pictures_are_passed_over_often_enough(dataset, tiny_vae):
+    """A folder of few pictures gets as many steps an epoch as the settings ask for, 50 at most;
+    other datasets are passed over once, as ever.
+    """
+    few = own_pictures(dataset.subset(40, 20))
+    assert tiny_vae.fitted_to(few).train.min_epoch_steps == 50
+    assert tiny_vae.fitted_to(dataset.subset(40, 20)).train.min_epoch_steps is None
+    assert tiny_vae.changed(train__min_epoch_steps=7).fitted_to(few).train.min_epoch_steps == 7
+    asked = tiny_vae.changed(train__num_train_images=128)  # two batches
+    assert asked.fitted_to(few).train.min_epoch_steps == 2
+    assert smoke_version(tiny_vae).fitted_to(few).train.min_epoch_steps == 4
+    assert smoke_version(tiny_vae.fitted_to(few)).train.min_epoch_steps == 4
+    assert smoke_version(tiny_vae).train.min_epoch_steps is None
+
+
+def test_data_of_a_run_come_from_where_they_are_recorded_or_said(dataset, tiny_vae, monkeypatch):
+    asked = []
+
+    def load(name, *, image_size, verbose):
+        asked.append((name, image_size, verbose))
+        return here
+
+    here = own_pictures(dataset, folder=str(Path(__file__).parent))
+    monkeypatch.setattr("course_utils.data.load_dataset", load)
+    trained = run(tiny_vae, here)
+    assert load_data_of(trained) is here
+    assert load_data_of(trained, "/", verbose=False) is here
+    assert asked == [(f"folder:{Path(__file__).parent}", 28, True), ("folder:/", 28, False)]
+    gone = replace(trained, record={**trained.record, "data": {"folder": "/no/such/place"}})
+    with pytest.raises(CourseError, match="/no/such/place, and they are not there.*--data PATH"):
+        load_data_of(gone)
+    here = own_pictures(dataset, "f" * 12)
+    with pytest.raises(CourseError, match="folder:0123456789ab.*folder:ffffffffffff.*--data PATH"):
+        load_data_of(trained, "/")
+
+
+# What told runs apart when settings began to be added. Whatever comes later is marked
+# `added=True`, or every run that a learner has would be orphaned by the update.
+FIRST_SETTINGS = {
+    "train": """adam_betas augmentation batch_size channels_last ema_decay learning_rate
+        max_grad_norm num_epochs num_train_images num_validation_images precision schedule
+        warmup_fraction weight_decay""",
+    "vae": """beta binarisation free_bits hidden_dims image_channels image_size latent_dim
+        likelihood network noise_std num_importance_samples num_prior_components""",
+    "classifier": "channels feature_dim image_channels image_size label_smoothing num_classes",
+    "dcgan": """conditional discriminator_lr_factor discriminator_norm discriminator_width
+        generator_width gradient_penalty_weight image_channels image_size instance_noise_std
+        label_smoothing latent_dim loss minibatch_std num_classes penalty_share r1_weight""",
+    "diffusion": """attention channels embed_dim guidance_scale image_channels image_size
+        label_dropout loss_weighting num_blocks num_classes num_steps patch_size sampler schedule
+        target time_sampling unlabelled""",
+    "regressor": """attention channels embed_dim image_channels image_size noise_std num_blocks
+        patch_size problem""",
+    "gaussian": "image_channels image_size latent_dim num_classes start_noise_std",
+}
+
+
+@pytest.mark.parametrize("name", FIRST_SETTINGS)
+def test_a_setting_that_was_added_later_is_marked(name):
+    config = TrainConfig if name == "train" else config_class(name)
+    known = {name for name, told in config_settings(config).items() if not told.added}
+    assert known == set(FIRST_SETTINGS[name].split())
+
+
+def test_an_added_setting_at_its_default_leaves_the_key_alone(tiny_vae):
+    assert tiny_vae.train.min_epoch_steps is None
+    written = tiny_vae.as_dict()
+    assert set(written["train"]) == set(FIRST_SETTINGS["train"].split())
+    assert Experiment.from_dict(written) == tiny_vae
+    text = json.dumps([written, "0" * 64], sort_keys=True)
+    assert experiment_key(written, "0" * 64) == hashlib.sha256(text.encode()).hexdigest()
+    other = tiny_vae.changed(train__min_epoch_steps=9)
+    assert other.as_dict()["train"]["min_epoch_steps"] == 9
+    assert Experiment.from_dict(other.as_dict()) == other
+    assert experiment_key(other.as_dict(), "0" * 64) != experiment_key(written, "0" * 64)
 
 
 def test_laptop_trains_once_and_says_how_long_it_took_before(

@@ -4,6 +4,7 @@ memory stays small.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -12,9 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from materials import run_python, same_weights
+from safetensors import safe_open
+from safetensors.torch import save_file
 from toys import CONFIG, Stop, ToyGAN, stop_after, train
 
-from course_utils.base.config import override
+from course_utils.base.config import flatten_dict, override
+from course_utils.base.errors import CourseError
 from course_utils.training.config import TrainConfig
 from course_utils.training.fit import fit
 
@@ -166,3 +170,60 @@ def test_resume_after_kill_9_equals_uninterrupted_bit_for_bit(dataset, killed):
     assert same_weights(resumed, uninterrupted) and without_seconds(history) == without_seconds(
         expected
     )
+
+
+def changed_state(path, change):
+    """Changes the identity in a state, as if another version of the course had written it."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    saved = json.loads(metadata["identity"])
+    change(saved)
+    save_file(tensors, path, {**metadata, "identity": json.dumps(saved)})
+
+
+@pytest.fixture
+def cut_off(dataset, tiny_vae, tmp_path):
+    """Keywords that train a VAE whose first epoch is done already."""
+    identity = {**flatten_dict(tiny_vae.as_dict()), "dataset_sha256": dataset.sha256}
+    options = {"state_path": tmp_path / "state", "identity": identity}
+    with pytest.raises(Stop):
+        train(tiny_vae, dataset, on_epoch=stop_after(1), **options)
+    return options
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda saved: saved.pop("train.schedule"),
+        lambda saved: [saved.pop("model.network"), saved.pop("train.augmentation")],
+        lambda saved: saved.update(dataset="blobs by another name"),
+    ],
+    ids=["one setting", "settings of both", "name of the data"],
+)
+def test_a_training_goes_on_after_an_update_that_adds_a_setting(dataset, tiny_vae, cut_off, change):
+    uninterrupted, expected = train(tiny_vae, dataset)
+    changed_state(cut_off["state_path"], change)
+    resumed, history = train(tiny_vae, dataset, **cut_off)
+    assert same_weights(resumed, uninterrupted)
+    assert without_seconds(history) == without_seconds(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda saved: saved.update({"model.depth": 3}),
+            "model.depth was 3, and this version of the course has no such setting",
+        ),
+        (lambda saved: saved.pop("train.batch_size"), "train.batch_size was 128, now 64"),
+        (lambda saved: saved.pop("seed"), "seed was None, now 0"),
+        (lambda saved: saved.update(dataset="a", dataset_sha256="0"), "dataset was 'a', now"),
+    ],
+    ids=["removed", "added with another value", "no setting", "other data"],
+)
+def test_a_state_of_other_settings_is_refused(dataset, tiny_vae, cut_off, change, message):
+    changed_state(cut_off["state_path"], change)
+    with pytest.raises(CourseError, match="belongs to another training") as error:
+        train(tiny_vae, dataset, **cut_off)
+    assert message in str(error.value)

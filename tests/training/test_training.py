@@ -4,6 +4,7 @@ exact.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -114,6 +115,22 @@ def test_every_image_is_seen_once_an_epoch_in_a_new_order(dataset):
     )
     assert len(first) == 256 and not torch.equal(first, second)
     torch.testing.assert_close(first.sort().values, second.sort().values)
+
+
+def test_an_epoch_of_few_images_can_have_more_steps(dataset):
+    """Every image is seen equally often, or once more; the first pass is that of a plain epoch."""
+    few = replace(CONFIG, num_epochs=1, num_train_images=64, batch_size=32)
+    plain, longer = Toy(), Toy()
+    fit(plain, dataset, replace(few, num_validation_images=0))
+    fit(longer, dataset, replace(few, num_validation_images=0, min_epoch_steps=5))
+    assert len(plain.calls) == 2 and len(longer.calls) == 5
+    for one, other in zip(plain.calls, longer.calls):
+        assert torch.equal(one.images, other.images)
+    seen = Counter(bytes(image.numpy()) for call in longer.calls for image in call.images)
+    assert sorted(seen.values()) == [2] * 32 + [3] * 32
+    many = replace(few, num_validation_images=0, min_epoch_steps=1)
+    fit(again := Toy(), dataset, many)
+    assert len(again.calls) == 2
 
 
 def test_num_train_images_takes_a_random_subset(dataset):
