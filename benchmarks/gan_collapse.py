@@ -99,7 +99,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     found = (
-        [json.loads(line) for line in options.out.read_text().splitlines()]
+        [json.loads(line) for line in options.out.read_text(encoding="utf-8").splitlines()]
         if options.out.exists()
         else []
     )

@@ -82,10 +82,7 @@ def measured(
     single = recover(model, problem, measurements, 1, method=method, rng=make_rng(options.seed, 3))[
         0
     ].cpu()
-    extractor, _ = find_extractor(
-        "classifier" if f"classifier-{dataset.name}" in pretrained_names() else "pixels",
-        dataset.name,
-    )
+    extractor, _ = find_extractor(None, dataset)
     # Not the truths themselves: a perfect solution would share its digit with them, and so would
     # the noise of the two sets.
     real = dataset.subset(num_train=options.num_fid, seed=options.seed).train_images
@@ -129,7 +126,7 @@ def main() -> None:
     load = loader(dataset)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     done = (
-        [json.loads(line) for line in options.out.read_text().splitlines()]
+        [json.loads(line) for line in options.out.read_text(encoding="utf-8").splitlines()]
         if options.out.exists()
         else []
     )

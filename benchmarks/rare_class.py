@@ -44,7 +44,7 @@ def main() -> None:
     dataset = load_dataset(options.dataset)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     done = (
-        [json.loads(line) for line in options.out.read_text().splitlines()]
+        [json.loads(line) for line in options.out.read_text(encoding="utf-8").splitlines()]
         if options.out.exists()
         else []
     )

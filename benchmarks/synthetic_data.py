@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/synthetic_data.jsonl"))
     options = parser.parse_args()
     dataset = load_dataset(options.dataset)
-    classify = find_extractor("classifier", dataset.name)[1]
+    classify = find_extractor("classifier", dataset).classifier
     # Without a moving average: over so few steps it still holds the batch statistics of the first
     # ones, and 99 % in training became 82 % in a test.
     classifier = override(

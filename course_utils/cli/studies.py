@@ -34,9 +34,8 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--image-size",
         type=int,
-        default=28,
         metavar="PIXELS",
-        help="side of the images of folder:PATH (default: 28)",
+        help="side of the images of folder:PATH (default: COURSE_IMAGE_SIZE, or 28)",
     )
     command.add_argument(
         "--seeds",
@@ -56,8 +55,10 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument(
         "--features",
-        default="classifier",
-        help="classifier, pixels, inception, or a classifier's DIR (default: classifier)",
+        help=(
+            "classifier, pixels, inception, or a classifier's DIR (default: a classifier of these"
+            " data if there is one, else pixels)"
+        ),
     )
     command.add_argument(
         "--hold-out",
@@ -107,6 +108,13 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def add_data(command: argparse.ArgumentParser) -> None:
+    """Adds `--data` to a command that loads the images which something was made with."""
+    command.add_argument(
+        "--data", metavar="PATH", help="folder of your own pictures, where you have moved them"
+    )
+
+
 def add_recover(commands: argparse._SubParsersAction) -> None:
     """Adds `course recover` to the commands."""
     command = commands.add_parser(
@@ -128,6 +136,7 @@ def add_recover(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--dataset", help="whose test images are measured (default: the one it was trained on)"
     )
+    add_data(command)
     command.add_argument(
         "--num", type=int, default=8, metavar="N", help="how many test images (default: 8)"
     )
@@ -158,7 +167,7 @@ def recover_command(options: argparse.Namespace) -> int:
 
     from course_utils.base.device import make_rng
     from course_utils.base.images import save_png, signed_to_uint8, uint8_to_signed
-    from course_utils.data import load_dataset
+    from course_utils.cli.images import data_for
     from course_utils.inverse.problems import make_problem
     from course_utils.inverse.solve import check_method, score_recoveries
     from course_utils.inverse.solve import recover as solve
@@ -168,9 +177,7 @@ def recover_command(options: argparse.Namespace) -> int:
     run = resolve(options.source)
     method = check_method(run.model.family, options.method)
     problem = make_problem(options.problem, run.model.config.image_shape, options.noise_std)
-    dataset = load_dataset(
-        options.dataset or run.experiment.dataset, image_size=run.experiment.model.image_size
-    )
+    dataset = data_for(run, options)
     if options.num > len(dataset.test_images):
         raise CourseError(
             f"--num: expected at most the {len(dataset.test_images):,} test images of"

@@ -99,7 +99,8 @@ def _check_images(images: Tensor) -> None:
     check_uint8(images)
     if len(images) < 2:
         raise CourseError(
-            f"expected at least 2 images, got {len(images)}; metrics compare distributions."
+            f"expected at least 2 images, got {len(images)}; metrics compare distributions, so give"
+            " more images."
         )
 
 

@@ -344,7 +344,7 @@ def _subset_values(
     features_a, features_b = check_pair(features_a, features_b)
     num_images = min(len(features_a), len(features_b))
     size = min(1000, max(2, num_images // 2)) if subset_size is None else subset_size
-    check_count("subset_size", size, 2, num_images)
+    check_count("subset_size", size, 2, num_images, why=f"the smaller set has {num_images} images")
     check_count("num_subsets", num_subsets, 2)
     rng = make_rng(0) if rng is None else rng
     values = []

@@ -96,8 +96,12 @@ def check_probabilities(probabilities: Tensor) -> Tensor:
     return probabilities / sums
 
 
-def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
-    """Raises CourseError unless `value` is a whole number from `low` to `high`."""
+def check_count(name: str, value: int, low: int, high: int | None = None, *, why: str = "") -> None:
+    """Raises CourseError unless `value` is a whole number from `low` to `high`.
+
+    Args:
+        why: where `high` comes from, such as "the smaller set has 6 images", for the message.
+    """
     if (
         isinstance(value, bool)
         or not isinstance(value, int)
@@ -105,7 +109,8 @@ def check_count(name: str, value: int, low: int, high: int | None = None) -> Non
         or (high is not None and value > high)
     ):
         limits = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise CourseError(f"{name}: expected a whole number {limits}, got {value!r}.")
+        reason = f": {why}; choose another {name}, or give more images" if why else ""
+        raise CourseError(f"{name}: expected a whole number {limits}, got {value!r}{reason}.")
 
 
 def with_error(value: float, error: float) -> str:
@@ -320,7 +325,9 @@ def bootstrap(
         raise CourseError(f"num_rounds: expected at least 2, got {num_rounds}.")
     for matrix in matrices:
         if len(matrix) < 2:
-            raise CourseError(f"expected at least 2 rows to draw from, got {len(matrix)}.")
+            raise CourseError(
+                f"expected at least 2 rows to draw from, got {len(matrix)}; give more images."
+            )
     rng = make_rng(0) if rng is None else rng
     values = []
     for _ in range(num_rounds):

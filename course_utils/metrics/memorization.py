@@ -122,9 +122,10 @@ class MemorizationTest:
         if len(heldout) < MIN_HELDOUT:
             raise CourseError(
                 f"heldout: expected at least {MIN_HELDOUT} images, got {len(heldout)}; they say how"
-                " near honest images come."
+                " near honest images come. Use a larger test set, or leave training images aside."
             )
-        check_count("k", self.k, 2, len(train) + len(heldout) - 1)
+        num_real = len(train) + len(heldout)
+        check_count("k", self.k, 2, num_real - 1, why=f"there are {num_real} real images")
         check_count("num_null", self.num_null, MIN_HELDOUT)
         real = torch.cat([train, heldout])
         chosen = len(train) + torch.randperm(len(heldout), generator=make_rng(0))[: self.num_null]

@@ -146,7 +146,7 @@ def nearest(
     one matrix product; the second look is ours.
     """
     queries, references = check_pair(queries, references, ("queries", "references"), min_images=1)
-    check_count("k", k, 1, len(references))
+    check_count("k", k, 1, len(references), why=f"there are {len(references)} references")
     block = max(1, min(BLOCK_ROWS, BLOCK_DISTANCES // len(references))) if block is None else block
     check_count("block", block, 1)
     search = _Search(references, k)
@@ -250,7 +250,8 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> PrecisionRecall:
     Source: Kynkäänniemi et al. 2019 (arXiv:1904.06991), eq. 1-2.
     """
     real, fake = check_pair(real, fake, ("real", "fake"))
-    check_count("k", k, 1, min(len(real), len(fake)) - 1)
+    num_images = min(len(real), len(fake))
+    check_count("k", k, 1, num_images - 1, why=f"the smaller set has {num_images} images")
     return PrecisionRecall(
         _share_covered("precision", fake, balls_of(real, k)),
         _share_covered("recall", real, balls_of(fake, k)),
@@ -284,7 +285,7 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> DensityCoverage:
     Source: Naeem et al. 2020 (arXiv:2002.09797), eq. 3-4.
     """
     real, fake = check_pair(real, fake, ("real", "fake"))
-    check_count("k", k, 1, len(real) - 1)
+    check_count("k", k, 1, len(real) - 1, why=f"there are {len(real)} real images")
     balls = balls_of(real, k)
     found = hits(fake, balls)
     density = found.counts.double() / k

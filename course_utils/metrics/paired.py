@@ -96,7 +96,7 @@ def ssim_maps(images: Tensor, references: Tensor, *, data_range: float) -> Ssim:
     if min(x.shape[2:]) < WINDOW:
         raise CourseError(
             f"expected images of at least {WINDOW} pixels a side for SSIM's window, got"
-            f" {list(x.shape)}."
+            f" {list(x.shape)}; use PSNR for smaller ones."
         )
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     mean_x, mean_y = _blur(x), _blur(y)
@@ -150,7 +150,7 @@ def _check(images: Tensor, references: Tensor, data_range: float | None) -> tupl
             f" {images.dtype} and {references.dtype}."
         )
     if len(images) < 1:
-        raise CourseError("expected at least 1 image, got 0.")
+        raise CourseError("expected at least 1 image, got 0; give the images to compare.")
     if data_range is not None:
         for name, tensor in (("images", images), ("references", references)):
             _check_range(name, tensor, data_range)
@@ -240,7 +240,9 @@ def check_solutions(solutions: Tensor, truths: Tensor) -> None:
             f" {list(solutions.shape)} and {list(truths.shape)}; one truth a question."
         )
     if len(truths) < 2:
-        raise CourseError(f"expected at least 2 questions for an error bar, got {len(truths)}.")
+        raise CourseError(
+            f"expected at least 2 questions for an error bar, got {len(truths)}; give more images."
+        )
     check_signed(truths)
     check_signed(solutions.flatten(0, 1))
 

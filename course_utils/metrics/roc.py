@@ -68,9 +68,14 @@ def _share_below(scores: Tensor, others: Tensor) -> Tensor:
 
 def _checked(name: str, scores: Tensor) -> Tensor:
     scores = torch.as_tensor(scores).detach().cpu().double()
-    if scores.ndim != 1 or len(scores) < 2 or not scores.isfinite().all():
+    if scores.ndim != 1 or len(scores) < 2:
         raise CourseError(
             f"{name}: expected at least 2 finite scores, [N], got {list(scores.shape)}; give one"
-            " score an image."
+            " score an image, of more images."
+        )
+    if num := int((~scores.isfinite()).sum()):
+        raise CourseError(
+            f"{name}: expected at least 2 finite scores and no other, got {num} of {len(scores)}"
+            " that are NaN or infinite; the model or the score has diverged."
         )
     return scores

@@ -61,6 +61,15 @@ class Model(nn.Module):
         """
         return False
 
+    def draw_labels(self, n: int, *, rng: torch.Generator | None = None) -> Tensor | None:
+        """Returns classes as `sample` draws them where it is given none, int64 `[n]` where `rng`
+        lives; None for a model that draws none.
+        """
+        if not self.needs_labels:
+            return None
+        device = self.device if rng is None else rng.device
+        return torch.randint(self.config.num_classes, (n,), generator=rng, device=device)
+
     def trainable_parts(self) -> dict[str, nn.Module]:
         """Returns the sub-modules that are updated one after the other in each step, in that order,
         each by its own optimizer.

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.base.config import check_settings, require, setting
-from course_utils.base.device import pick_device, randn
+from course_utils.base.device import make_rng, pick_device, randn
 from course_utils.base.errors import CourseError
 from course_utils.base.images import uint8_to_signed
 from course_utils.models.base import Batch, Model, check_num_samples
@@ -134,6 +134,11 @@ class Gaussian(Model):
         }
 
     @torch.no_grad()
+    def draw_labels(self, n: int, *, rng: torch.Generator | None = None) -> Tensor:
+        """Returns classes drawn from p(y), int64 `[n]`."""
+        return _draw_classes(self.class_logits.softmax(0).expand(n, -1), rng)
+
+    @torch.no_grad()
     def sample(
         self,
         n: int,
@@ -171,7 +176,7 @@ class Gaussian(Model):
         """
         check_num_samples(n)
         if labels is None:
-            labels = _draw_classes(self.class_logits.softmax(0).expand(n, -1), rng)
+            labels = self.draw_labels(n, rng=rng)
         elif labels.shape != (n,) or labels.min() < 0 or labels.max() >= self.config.num_classes:
             raise CourseError(
                 f"labels: expected {n} classes from 0 to {self.config.num_classes - 1}, got"
@@ -316,6 +321,9 @@ def fit_class_gaussians(
     `prior_images` imaginary ones, which vary as the images of all classes do around their class
     means. With 0 this is the maximum of the likelihood.
 
+    Images of more than `MAX_DIRECTIONS` pixels are looked at in the directions that so many random
+    ones of them span; that is exact for fewer images, and keeps the time within seconds for more.
+
     Args:
         images: uint8, `[N, C, H, H]`, at least one a class.
         labels: int64, `[N]`.
@@ -342,32 +350,64 @@ def fit_class_gaussians(
         for label in range(num_classes)
     ]
     means = [group.mean(0) for group in groups]
-    # [D, D] each
-    scatters = [(group - mean).T @ (group - mean) for group, mean in zip(groups, means)]
-    pooled = torch.stack(scatters).sum(0) / len(images)
-    for label, (mean, scatter) in enumerate(zip(means, scatters)):
-        covariance = (scatter + prior_images * pooled) / (counts[label] + prior_images)
-        factors, variance = principal_factors(covariance, latent_dim)
-        model.mean[label], model.factors[label], model.log_noise_std[label] = (
-            mean,
-            factors,
-            0.5 * variance.log(),
+    centred = [group - mean for group, mean in zip(groups, means)]
+    basis = _spanned_directions(torch.cat(centred))
+    totals = torch.stack([rows.square().sum() for rows in centred])  # of all directions
+    if basis is not None:
+        centred = [rows @ basis for rows in centred]
+    scatters = [rows.T @ rows for rows in centred]  # each [D, D], or [M, M] in the basis
+    pooled, pooled_total = torch.stack(scatters).sum(0) / len(images), totals.sum() / len(images)
+    for label, (mean, scatter, total) in enumerate(zip(means, scatters, totals)):
+        weight = counts[label] + prior_images
+        factors, variance = principal_factors(
+            (scatter + prior_images * pooled) / weight,
+            latent_dim,
+            num_pixels=len(mean),
+            total_variance=(total + prior_images * pooled_total) / weight,
         )
+        model.mean[label], model.log_noise_std[label] = mean, 0.5 * variance.log()
+        model.factors[label] = factors if basis is None else basis @ factors
     model.class_logits.copy_(torch.log(counts / counts.sum()))
     return model.eval()
 
 
-def principal_factors(covariance: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
+MAX_DIRECTIONS = 784  # an eigendecomposition takes the cube of it: a second, and 27 for 2,352
+
+
+def _spanned_directions(rows: Tensor) -> Tensor | None:
+    """Returns an orthonormal basis `[D, M]` of the space that up to `MAX_DIRECTIONS` random rows of
+    `[N, D]` span; None where D is no larger.
+    """
+    if rows.shape[1] <= MAX_DIRECTIONS:
+        return None
+    chosen = torch.randperm(len(rows), generator=make_rng(0))[:MAX_DIRECTIONS]
+    return torch.linalg.qr(rows[chosen].T).Q
+
+
+def principal_factors(
+    covariance: Tensor,
+    latent_dim: int,
+    *,
+    num_pixels: int | None = None,
+    total_variance: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Returns the most likely factors `[D, latent_dim]` and noise variance for a covariance `[D,
     D]`.
 
     The factors are its leading eigenvectors, each as long as the root of its eigenvalue less the
     noise variance; the noise variance is the mean of the other eigenvalues. The noise that gives
     grey levels a volume is added, as in the training loss.
+
+    Args:
+        num_pixels, total_variance: of the images, where the covariance is that of only D of their
+            directions; None: D and its trace.
     """
-    num_pixels = len(covariance)
+    num_pixels = num_pixels or len(covariance)
+    total_variance = covariance.trace() if total_variance is None else total_variance
     values, vectors = torch.linalg.eigh(covariance)  # in rising order
     leading, directions = values[-latent_dim:], vectors[:, -latent_dim:]
-    variance = (covariance.trace() - leading.sum()) / (num_pixels - latent_dim)
+    variance = (total_variance - leading.sum()) / (num_pixels - latent_dim)
     variance = (variance + GREY_LEVEL**2 / 12).clamp(min=SMALLEST_VARIANCE)
-    return directions * (leading + GREY_LEVEL**2 / 12 - variance).clamp(min=0).sqrt(), variance
+    factors = directions * (leading + GREY_LEVEL**2 / 12 - variance).clamp(min=0).sqrt()
+    # fewer directions than asked for: the others do not vary
+    return nn.functional.pad(factors, (latent_dim - factors.shape[1], 0)), variance

@@ -14,6 +14,7 @@ from course_utils.base.config import require
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.files import (
     atomic_path,
+    locked,
     read_json,
     read_jsonl,
     write_json,
@@ -27,10 +28,13 @@ from course_utils.studies.copies import MemorizationAudit, split_training
 from course_utils.studies.draw import draw_images, drawing_seconds, label_frequencies, network_calls
 from course_utils.studies.evaluate import (
     METRICS,
+    MIN_IMAGES,
     check_num_images,
     evaluate_images,
+    find_classifier,
     find_extractor,
     negative_log_likelihood,
+    shipped_classifier,
 )
 from course_utils.training.presets import preset
 from course_utils.training.registry import REGISTRY
@@ -174,6 +178,8 @@ class FamilyComparison:
             f"trained on {'; '.join(machines)}"
             + ("; seconds of different machines do not compare" if len(machines) > 1 else "")
         )
+        for row in self.rows:
+            notes += [why for why in row.get("left_out", ()) if why not in notes]
         return "\n".join([head, self.table().to_string(), *notes])
 
     def as_dict(self) -> dict[str, Any]:
@@ -304,7 +310,8 @@ class Protocol:
     dataset_sha256: str = ""
 
     def __post_init__(self) -> None:
-        require(self.num_images >= FEW, "num_images", f"at least {FEW}", self.num_images)
+        least = f"at least {MIN_IMAGES}"
+        require(self.num_images >= MIN_IMAGES, "num_images", least, self.num_images)
         require(
             self.num_likelihood_images >= 2,
             "num_likelihood_images",
@@ -330,14 +337,18 @@ def make_protocol(
     dataset: Dataset,
     budget: str,
     num_images: int | None = None,
-    features: str = "classifier",
+    features: str | None = None,
     num_heldout: int = 0,
 ) -> Protocol:
     """Returns the protocol of a budget: 10,000 images or as many as there are to compare with, for
     "smoke" a few hundred.
 
+    Args:
+        features: as for `find_extractor`; None writes down what is there now, so that a comparison
+            goes on with the features that it began with.
+
     Raises:
-        CourseError: more images than the dataset has to compare with.
+        CourseError: more images than the dataset has to compare with or to train on.
     """
     smoke = budget == "smoke"
     available = min(len(dataset.train_images), len(dataset.test_images))
@@ -349,6 +360,13 @@ def make_protocol(
         else {"num_likelihood_images": 1000}
     )
     few["num_likelihood_images"] = min(few["num_likelihood_images"], len(dataset.test_images))
+    num_train = len(dataset.train_images)
+    if not 0 <= num_heldout < num_train:
+        raise CourseError(
+            f"--hold-out: expected 0 to {num_train - 1:,} of the {num_train:,} training images of"
+            f" {dataset.name}, got {num_heldout:,}."
+        )
+    features = _lasting_name(dataset) if features is None else features
     return Protocol(
         dataset.name,
         budget,
@@ -359,6 +377,17 @@ def make_protocol(
         dataset_sha256=dataset.sha256,
         **few,
     )
+
+
+def _lasting_name(dataset: Dataset) -> str:
+    """Returns the features that None means now, as a name that means the same later."""
+    if find_extractor(None, dataset).classifier is None:  # prints why
+        return "pixels"
+    if shipped_classifier(dataset) is not None:
+        return "classifier"
+    own = find_classifier(dataset)
+    assert own is not None  # its features were just found
+    return str(own.folder)
 
 
 def compare_families(
@@ -395,21 +424,22 @@ def compare_families(
     for family in families:  # before hours of training, not after
         if not REGISTRY[preset(family, protocol.budget).family][1].can_sample:
             raise CourseError(f"{family}: cannot sample; compare generative families.")
-    find_extractor(protocol.features, dataset.name)
+    # of the whole dataset, also where some of its images are left aside below
+    seen = find_extractor(protocol.features, dataset)
     out = Path(out)
     rows = _resumed(out, protocol)
     heldout = None
     if protocol.num_heldout:  # the shipped weights have seen those images
         dataset, heldout = split_training(dataset, len(dataset.train_images) - protocol.num_heldout)
         use_shipped = False
-    judge = MemorizationAudit(dataset, protocol.features, protocol.num_copy_images, heldout)
+    judge = MemorizationAudit(dataset, seen, protocol.num_copy_images, heldout)
     for seed in range(num_seeds):
         for family in dict.fromkeys(families):
             if any((row["family"], row["seed"]) == (family, seed) for row in rows):
                 continue
-            rows.append(_measured_row(family, seed, dataset, protocol, judge, use_shipped))
-            write_jsonl(out / ROWS, rows)
-            print(_line(rows[-1]), flush=True)
+            row = _measured_row(family, seed, dataset, protocol, judge, use_shipped)
+            rows = _added(out, row)
+            print(_line(row), flush=True)
     return FamilyComparison(
         asdict(protocol),
         tuple(row for row in rows if row["family"] in families and row["seed"] < num_seeds),
@@ -428,7 +458,31 @@ def _resumed(out: Path, protocol: Protocol) -> list[dict[str, Any]]:
             f"{out}: holds a comparison by another protocol ({was}); choose another --out, or the"
             " same settings."
         )
-    return read_jsonl(out / ROWS) if (out / ROWS).exists() else []
+    return _rows(out)
+
+
+def _added(out: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the rows of a comparison after adding one, unless another process, which measures
+    into the same folder, has added it.
+    """
+    with locked(out / ROWS, "comparison", wait_seconds=60):
+        rows = _rows(out)
+        if all((row["family"], row["seed"]) != (one["family"], one["seed"]) for one in rows):
+            rows.append(row)
+            write_jsonl(out / ROWS, rows)
+    return rows
+
+
+def _rows(out: Path) -> list[dict[str, Any]]:
+    if not (out / ROWS).exists():
+        return []
+    rows = read_jsonl(out / ROWS)
+    if not rows:  # none is ever written without a row
+        raise CourseError(
+            f"{out / ROWS}: expected rows of a comparison, got an empty file, as a power cut leaves"
+            " it. Put a copy there, or delete it: finished runs are then measured once more."
+        )
+    return rows
 
 
 def _measured_row(
@@ -448,6 +502,7 @@ def _measured_row(
     metrics = measure_run(trained, dataset, protocol, judge)
     record = trained.record
     metrics["training seconds"] = _plain(record["training_seconds"])
+    left_out = [why for why in (_classes_left_out(judge), judge.too_few()) if why is not None]
     return {
         "family": family,
         "seed": seed,
@@ -455,7 +510,18 @@ def _measured_row(
         "trained_on": record["machine"],
         "measured_on": machine(),
         "metrics": metrics,
+        **({"left_out": left_out} if left_out else {}),
     }
+
+
+def _classes_left_out(judge: MemorizationAudit) -> str | None:
+    """Returns a sentence where no classifier measures which classes are drawn, else None."""
+    if find_extractor(judge.features, judge.dataset).classifier is not None:
+        return None
+    return (
+        f"left out: the metrics of classes, which need a classifier of {judge.dataset.name}"
+        " (--features classifier; at least 2 classes)."
+    )
 
 
 def measure_run(
@@ -469,11 +535,9 @@ def measure_run(
     draw_images(model, FEW, frequencies, seed=seed)  # warms up
     few_seconds = drawing_seconds(model, FEW, frequencies, seed=seed)[1]
     images, seconds = drawing_seconds(model, protocol.num_images, frequencies, seed=seed)
-    classifier = find_extractor(protocol.features, dataset.name)[1]
-    names = [name for name in COMPARED if classifier is not None or not METRICS[name][0]]
-    evaluation = evaluate_images(
-        images, dataset, metrics=names, features=protocol.features, seed=seed
-    )
+    seen = find_extractor(judge.features, dataset)
+    names = [name for name in COMPARED if seen.classifier is not None or not METRICS[name][0]]
+    evaluation = evaluate_images(images, dataset, metrics=names, features=seen, seed=seed)
     metrics = {
         row["name"]: {key: row[key] for key in ("value", "error", "floor", "floor_error")}
         for row in evaluation.as_dict()["metrics"]

@@ -24,7 +24,7 @@ from course_utils.metrics.memorization import (
     authenticity,
 )
 from course_utils.studies.corruptions import disguised
-from course_utils.studies.evaluate import find_extractor
+from course_utils.studies.evaluate import Features, find_extractor, pictures_for
 from course_utils.training.presets import Experiment
 
 
@@ -72,14 +72,14 @@ class MemorizationAudit:
 
     Attributes:
         dataset: that the runs were trained on.
-        features: as for `evaluate_images`.
+        features: as for `find_extractor`.
         num_images: samples that are tested, at most this many.
         heldout: uint8 images of the same source that no run was trained on; None takes the test
             images.
     """
 
     dataset: Dataset
-    features: str = "classifier"
+    features: str | Features = "classifier"
     num_images: int = 2000
     heldout: Tensor | None = None
     _tests: dict[tuple, MemorizationTest] = field(default_factory=dict, repr=False)
@@ -90,15 +90,27 @@ class MemorizationAudit:
 
     def extractors(self) -> list[Extractor]:
         """Returns the ways of seeing."""
-        chosen = find_extractor(self.features, self.dataset.name)[0]
+        chosen = find_extractor(self.features, self.dataset).extractor
         return [aligned_pixel_extractor(), *([] if chosen.name == "pixels" else [chosen])]
+
+    def too_few(self) -> str | None:
+        """Returns a sentence that says how many held-out images are needed where there are too few
+        to test for copies; None where there are enough.
+        """
+        assert self.heldout is not None  # see `__post_init__`
+        if len(self.heldout) >= MIN_HELDOUT:
+            return None
+        return (
+            f"left out: the tests for copies, which need at least {MIN_HELDOUT} images that were"
+            f" not trained on; {self.dataset.name} has {len(self.heldout)}"
+            f"{pictures_for(MIN_HELDOUT, self.dataset)}."
+        )
 
     def judge(self, images: Tensor, experiment: Experiment) -> dict[str, Memorization]:
         """Returns the verdict on samples of a run, for each way of seeing; nothing where there are
-        too few held-out images.
+        too few held-out images (`too_few` says how many it takes).
         """
-        assert self.heldout is not None  # see `__post_init__`
-        if len(self.heldout) < MIN_HELDOUT:
+        if self.too_few() is not None:
             return {}
         return {
             one.name: self._test(one, experiment).judge(extract(one, images[: self.num_images]))

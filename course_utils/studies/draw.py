@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from course_utils.base.config import require
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
-from course_utils.base.images import check_uint8, signed_to_uint8
+from course_utils.base.images import signed_to_uint8
+from course_utils.data.arrays import ImageSet, explain_other_file, fitted, read_arrays
+from course_utils.data.dataset import Dataset
 from course_utils.data.folder import read_pictures
 from course_utils.metrics.classes import class_coverage, class_kl
 from course_utils.metrics.features import class_probabilities
@@ -126,43 +126,76 @@ def network_calls(model: Model) -> float:
     return max(1.0, max(rows.values(), default=0) / num_images)
 
 
-def collect_images(source: str, num_images: int, seed: int = 0, image_size: int = 28) -> Tensor:
-    """Returns uint8 images `[N, C, H, W]`: the first of a file that `course sample` wrote or of a
-    folder of pictures, or fresh samples of a run.
+def collect_images(
+    source: str, dataset: Dataset, num_images: int, *, seed: int = 0, grey: bool = False
+) -> ImageSet:
+    """Returns images to compare with a dataset: a random choice of those of a file or of a folder
+    of pictures, or fresh samples of a run.
 
     Args:
-        source: FILE.npz, a run directory, a folder of pictures, or pretrained:FAMILY/DATASET.
+        source: FILE.npz, FILE.npy, a run directory, pretrained:FAMILY/DATASET, or folder:PATH (the
+            path alone will do).
+        dataset: whose size and channels the images are to have.
         num_images: at most this many of a file or folder, exactly this many of a run.
-        seed: of the samples, or of the choice of pictures.
-        image_size: pixels a side that the pictures of a folder are resized to.
+        seed: of the samples, or of the choice.
+        grey: average colours by luminance where the dataset is grey.
+
+    Raises:
+        CourseError: a source that cannot be read, or images unlike those of the dataset.
     """
+    if names_a_run(source):
+        return _drawn(source, dataset, num_images, seed)
+    path = Path(source)
+    if source.startswith("folder:") or path.is_dir():
+        pictures = read_pictures(source.removeprefix("folder:"), dataset.image_shape[1])
+        found = ImageSet(pictures.images, notes=pictures.notes)
+        found = fitted(found, dataset, source, grey=grey)
+    elif path.suffix.lower() in (".npz", ".npy"):
+        found = read_arrays(path, dataset, grey=grey)
+    else:
+        raise explain_other_file(path)
+    if len(found.images) <= num_images:
+        return found
+    # files and folders are often in the order of classes: the first would be of one class
+    rows = torch.randperm(len(found.images), generator=make_rng(seed))[:num_images]
+    labels = None if found.labels is None else found.labels[rows]
+    return ImageSet(found.images[rows], labels, found.notes)
+
+
+def names_a_run(source: str) -> bool:
+    """Returns whether a command-line argument names a trained model and not images."""
     folder = Path(source)
-    if source.endswith(".npz"):
-        return _read_npz(folder)[:num_images]
-    if folder.is_dir() and not any((folder / name).exists() for name in (RECORD, STATE)):
-        pictures = read_pictures(source, image_size)[2]
-        # in the order of names one class would come first
-        return pictures[torch.randperm(len(pictures), generator=make_rng(seed))[:num_images]]
-    return sample_in_batches(resolve(source).model, num_images, rng=make_rng(seed))
+    return source.startswith("pretrained:") or any(
+        (folder / name).exists() for name in (RECORD, STATE)
+    )
 
 
-def _read_npz(path: Path) -> Tensor:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            images = archive["images"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError, BadZipFile) as error:
-        raise CourseError(
-            f"{path}: expected a file with the array `images` that `course sample --out FILE.npz`"
-            f" writes; {error}."
-        ) from error
-    if images.dtype != np.uint8:
-        raise CourseError(
-            f"{path}: expected uint8 images (0 to 255), got {images.dtype}; signed_to_uint8"
-            " converts from [-1, 1]."
-        )
-    images = torch.from_numpy(images)
-    check_uint8(images)
-    return images
+def check_same_images(model: Model, dataset: Dataset, source: str) -> None:
+    """Raises CourseError unless a model makes images of a dataset's size and channels."""
+    side = model.config.image_size
+    shapes = (model.config.image_channels, side, side), dataset.image_shape
+    if shapes[0] == shapes[1]:
+        return
+    of_model, of_data = (
+        f"{height} by {width} pixels in {'1 channel' if channels == 1 else f'{channels} channels'}"
+        for channels, height, width in shapes
+    )
+    remedy = f"train a {model.family} on {dataset.name}"
+    if dataset.folder is not None and shapes[0][0] == shapes[1][0]:
+        remedy = f"compare at its size with --image-size {side}, or {remedy}"
+    raise CourseError(
+        f"{source}: expected a model of images like {dataset.name} ({of_data}), got one of"
+        f" {of_model}; {remedy}."
+    )
+
+
+def _drawn(source: str, dataset: Dataset, num_images: int, seed: int) -> ImageSet:
+    run = resolve(source)
+    check_same_images(run.model, dataset, source)
+    labels = run.model.draw_labels(num_images, rng=make_rng(seed, LABELS))
+    images = sample_in_batches(run.model, num_images, rng=make_rng(seed), labels=labels)
+    # classes of other data have other meanings
+    return ImageSet(images, labels if run.experiment.dataset == dataset.key else None)
 
 
 def watch_classes(

@@ -12,20 +12,27 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from course_utils.base.device import make_rng, reuse_freed_memory
+from course_utils.base.device import budget, make_rng, reuse_freed_memory
 from course_utils.base.errors import CourseError, unknown
-from course_utils.base.files import write_json, write_text
+from course_utils.base.files import read_json, runs_root, write_json, write_text
 from course_utils.base.images import binarise, check_uint8, uint8_to_signed
 from course_utils.data.dataset import Dataset
-from course_utils.metrics.classes import class_coverage, class_kl, inception_score, mean_confidence
+from course_utils.data.folder import MIN_TEST_IMAGES, TEST_SHARE
+from course_utils.metrics.classes import (
+    class_agreement,
+    class_coverage,
+    class_kl,
+    inception_score,
+    mean_confidence,
+)
 from course_utils.metrics.features import (
     Extractor,
     class_probabilities,
@@ -45,7 +52,16 @@ from course_utils.metrics.measurement import (
 from course_utils.metrics.neighbours import density_coverage, precision_recall
 from course_utils.models.base import Model
 from course_utils.models.gaussian import GREY_LEVEL
-from course_utils.training.runs import load_run, pretrained, pretrained_names
+from course_utils.training.presets import SMOKE_STEPS
+from course_utils.training.runs import (
+    RECORD,
+    Run,
+    find_shipped,
+    load_run,
+    pretrained,
+    pretrained_names,
+    shipped_settings,
+)
 
 if TYPE_CHECKING:
     from course_utils.models.gaussian import Gaussian
@@ -170,14 +186,24 @@ def _bound(model: VAE, images: Tensor, num_draws: int, seed: int) -> Tensor:
 MIN_IMAGES, MAX_IMAGES = 10, 10_000  # the latter unless more are asked for
 
 
+class Features(NamedTuple):
+    """What measurements see images through, and the classifier of the dataset's classes; None where
+    there is none.
+    """
+
+    extractor: Extractor
+    classifier: Any | None
+
+
 @dataclass(frozen=True)
 class Described:
-    """A set of images as metrics see it: features `[N, D]`, and p(class | image) `[N, K]` or None
-    where no classifier knows the classes.
+    """A set of images as metrics see it: features `[N, D]`, p(class | image) `[N, K]` or None where
+    no classifier knows the classes, and the classes that were asked for, `[N]`, or None.
     """
 
     features: Tensor
     probabilities: Tensor | None
+    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -223,6 +249,7 @@ class Evaluation:
             metric needs features).
         num_images: of the images, of the reference and of the floor, each.
         rows: one for each number.
+        left_out: a sentence for each metric that could not be measured: why, and what it takes.
     """
 
     source: str
@@ -230,6 +257,7 @@ class Evaluation:
     features: str
     num_images: int
     rows: tuple[MetricRow, ...]
+    left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         head = (
@@ -255,6 +283,7 @@ class Evaluation:
                 head,
                 *lines,
                 *notes,
+                *self.left_out,
                 (
                     "± is one standard error; real vs real: training images in place of the"
                     " generated ones."
@@ -267,7 +296,8 @@ class Evaluation:
         head = {
             name: getattr(self, name) for name in ("source", "dataset", "features", "num_images")
         }
-        return {**head, "metrics": [row.as_dict() for row in self.rows]}
+        rows = [row.as_dict() for row in self.rows]
+        return {**head, "metrics": rows, "left_out": list(self.left_out)}
 
     def save(self, path: Path) -> Path:
         """Writes FILE.json, and the same numbers as a table beside it; returns the path of that
@@ -293,7 +323,8 @@ def _classes(
     images: Described, reference: Described, frequencies: Tensor
 ) -> tuple[Measurement, ...]:
     p = _probabilities(images)
-    return class_coverage(p), class_kl(p, frequencies), mean_confidence(p)
+    asked = () if images.labels is None else (class_agreement(p, images.labels),)
+    return class_coverage(p), class_kl(p, frequencies), mean_confidence(p), *asked
 
 
 # name: (whether it needs a classifier, what it measures)
@@ -324,8 +355,9 @@ def evaluate_images(
     dataset: Dataset,
     *,
     metrics: Sequence[str] | None = None,
-    features: str = "classifier",
+    features: str | Features | None = None,
     source: str = "given",
+    labels: Tensor | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Returns every metric of some images against as many test images, with the same for training
@@ -335,10 +367,12 @@ def evaluate_images(
         images: uint8 `[N, C, H, W]` like the dataset's, at least 10 and at most as many as it has
             train and test images.
         dataset: what they should look like.
-        metrics: keys of `METRICS`; None takes all that the features and N allow.
-        features: "classifier" (the shipped one for this dataset), "pixels", "inception",
-            "inception:torch-fidelity", or a classifier's run directory.
+        metrics: keys of `METRICS`; None takes all that the features and N allow, and says which
+            are left out and why.
+        features: as for `find_extractor`.
         source: what the images are, for the table.
+        labels: the classes that were asked for, int64 `[N]`; adds the share of images of the right
+            class to "classes".
         seed: of the choice of real images.
 
     Raises:
@@ -354,38 +388,64 @@ def evaluate_images(
     check_num_images(len(images), dataset)
     check_metrics(metrics)
     real = dataset.subset(num_train=len(images), num_test=len(images), seed=seed)
-    extractor, classifier = find_extractor(features, dataset.name)
+    extractor, classifier = find_extractor(features, dataset)
     described = [
         _describe(part, extractor, classifier)
         for part in (images, real.train_images, real.test_images)
     ]
+    if labels is not None:
+        described[0] = replace(described[0], labels=labels)
+        described[1] = replace(described[1], labels=real.train_labels)
     # half an image more: no class is impossible
     counts = torch.bincount(dataset.train_labels, minlength=dataset.num_classes) + 0.5
     frequencies = counts.double() / counts.sum()
-    labels = {"dataset": f"{dataset.name} test"}
+    against = f"{dataset.name} test"
+    chosen, left_out = _chosen(metrics, described[0], dataset)
     rows = []
-    for name in _chosen(metrics, described[0], dataset.name):
+    for name in chosen:
         with warnings.catch_warnings():
             # the note of the measurement says the same, under the table
             warnings.simplefilter("ignore", MetricWarning)
             sets = [METRICS[name][1](part, described[2], frequencies) for part in described[:2]]
         for measured, floor in zip(
-            *([one.labelled(extractor.name, **labels) for one in group] for group in sets)
+            *([one.labelled(extractor.name, against) for one in group] for group in sets)
         ):
             rows.append(MetricRow(measured, floor, is_difference_real(measured, floor)))
-    return Evaluation(source, labels["dataset"], extractor.name, len(images), tuple(rows))
+    return Evaluation(source, against, extractor.name, len(images), tuple(rows), left_out)
 
 
 def check_num_images(num_images: int, dataset: Dataset) -> None:
     """Raises CourseError unless the dataset has as many real images, of training and of test, to
     compare with.
     """
+    for split, available in (
+        ("test", len(dataset.test_images)),
+        ("training", len(dataset.train_images)),
+    ):
+        if available < MIN_IMAGES:
+            raise CourseError(
+                f"needs at least {MIN_IMAGES} {split} images, {dataset.name} has {available}"
+                f"{pictures_for(MIN_IMAGES, dataset)}."
+            )
     available = min(len(dataset.train_images), len(dataset.test_images))
     if not MIN_IMAGES <= num_images <= available:
+        enough = f"{MIN_IMAGES} to {available:,}" if available > MIN_IMAGES else f"{MIN_IMAGES}"
+        more = pictures_for(num_images, dataset) if num_images > available else ""
         raise CourseError(
-            f"expected {MIN_IMAGES} to {available:,} images to compare with {dataset.name}, got"
-            f" {num_images:,}; change --num."
+            f"expected {enough} images to compare with {dataset.name}, got {num_images:,}; change"
+            f" --num{more and f', or add pictures{more}'}."
         )
+
+
+def pictures_for(num_test: int, dataset: Dataset) -> str:
+    """Returns how many pictures of one's own give that many test images; "" for other datasets,
+    whose size nobody can change.
+    """
+    if dataset.folder is None:
+        return ""
+    few = num_test <= MIN_TEST_IMAGES  # of few pictures a third is the test set, else a share
+    num = 3 * num_test if few else math.ceil(num_test / TEST_SHARE)
+    return f": about {num:,} pictures, or {num_test:,} in a folder `test` beside one `train`"
 
 
 def check_metrics(metrics: Sequence[str] | None) -> None:
@@ -395,24 +455,32 @@ def check_metrics(metrics: Sequence[str] | None) -> None:
             raise unknown("metric", name, [*METRICS, NLL])
 
 
-def _chosen(metrics: Sequence[str] | None, images: Described, dataset_name: str) -> list[str]:
-    """Returns the metrics to measure; those that were asked for by name must be possible."""
+def _chosen(
+    metrics: Sequence[str] | None, images: Described, dataset: Dataset
+) -> tuple[list[str], tuple[str, ...]]:
+    """Returns the metrics to measure, and a sentence for each that is left out; those that were
+    asked for by name must be possible.
+    """
+    reasons = {}
+    num_images, dim = images.features.shape
+    if num_images <= 4 * dim + 1:
+        reasons["fid_infinity"] = (
+            f"expected more than {4 * dim + 1} images for {dim} features, got {num_images}"
+            f"{pictures_for(4 * dim + 2, dataset)}"
+        )
+    if images.probabilities is None:
+        why = "--features classifier trains one"
+        if dataset.num_classes < 2:
+            why = "it has one class, so there is nothing to classify"
+        needing = [name for name, (needs_classes, _) in METRICS.items() if needs_classes]
+        reasons |= dict.fromkeys(needing, f"needs a classifier for {dataset.name}; {why}")
     if metrics is None:
-        num_images, dim = images.features.shape
-        skipped = {"fid_infinity"} if num_images <= 4 * dim + 1 else set()
-        skipped |= {
-            name
-            for name, (needs_classes, _) in METRICS.items()
-            if needs_classes and images.probabilities is None
-        }
-        return [name for name in METRICS if name not in skipped]
+        left_out = tuple(f"left out: {name}: {why}." for name, why in reasons.items())
+        return [name for name in METRICS if name not in reasons], left_out
     for name in metrics:
-        if METRICS[name][0] and images.probabilities is None:
-            raise CourseError(
-                f"{name}: needs a classifier for {dataset_name}, and none ships; give the run"
-                " directory of one with --features DIR."
-            )
-    return list(dict.fromkeys(metrics))
+        if name in reasons:
+            raise CourseError(f"{name}: {reasons[name]}.")
+    return list(dict.fromkeys(metrics)), ()
 
 
 def _describe(images: Tensor, extractor: Extractor, classifier: Any | None) -> Described:
@@ -422,31 +490,34 @@ def _describe(images: Tensor, extractor: Extractor, classifier: Any | None) -> D
     )
 
 
-def find_extractor(features: str, dataset_name: str) -> tuple[Extractor, Any | None]:
+def find_extractor(features: str | Features | None, dataset: Dataset | str) -> Features:
     """Returns the extractor that `--features` names, and the classifier of the dataset's classes,
     or None where there is none.
 
+    Args:
+        features: "classifier" (the one that `pretrained` finds or trains for these data), "pixels",
+            "inception", "inception:torch-fidelity", or a classifier's run directory. None takes a
+            classifier that is there, else pixels, and prints a line then. Of a single class pixels
+            are taken, where a classifier would be meant. What was found before stays as it is.
+        dataset: what was or will be measured; of a name, only a shipped classifier is found.
+
     Raises:
-        CourseError: no such features, or no classifier for this dataset.
+        CourseError: no such features, or no classifier for this name.
     """
-    shipped = f"classifier-{dataset_name}" in pretrained_names()
-    if features == "classifier" and not shipped:
-        raise CourseError(
-            f"no classifier for {dataset_name} ships with the course; use --features pixels, or"
-            f" train one (`course train classifier --dataset {dataset_name} --out DIR`) and give"
-            " --features DIR."
-        )
-    if Path(features).is_dir():
-        classifier = load_run(features, "classifier").model
-        return classifier_extractor(classifier, f"classifier-{Path(features).name}"), classifier
-    classifier = pretrained("classifier", dataset_name).model if shipped else None
-    if features == "classifier":
-        return classifier_extractor(classifier, f"classifier-{dataset_name}"), classifier
+    if isinstance(features, Features):
+        return features
+    if features is not None and Path(features).is_dir():
+        return _seen_by(load_run(features, "classifier"))
+    if features in (None, "classifier"):
+        found = _classifier_or_none(dataset, train=features is not None)
+        return Features(pixel_extractor(), None) if found is None else _seen_by(found)
+    found = find_classifier(dataset)
+    classifier = None if found is None else found.model
     kind, _, source = features.partition(":")
     if features == "pixels":
-        return pixel_extractor(), classifier
+        return Features(pixel_extractor(), classifier)
     if kind == "inception":
-        return inception_extractor(source or "torchvision"), classifier
+        return Features(inception_extractor(source or "torchvision"), classifier)
     raise unknown(
         "features",
         features,
@@ -458,3 +529,88 @@ def find_extractor(features: str, dataset_name: str) -> tuple[Extractor, Any | N
             "DIR of a classifier's run",
         ],
     )
+
+
+def _seen_by(found: Run) -> Features:
+    """Returns the features of a classifier, named after its folder: distances compare only within
+    one name.
+    """
+    folder = "" if found.folder is None else found.folder.name
+    name = folder if folder.startswith("classifier") else f"classifier-{folder}"
+    return Features(classifier_extractor(found.model, name), found.model)
+
+
+def shipped_classifier(dataset: Dataset | str) -> Run | None:
+    """Returns the classifier that ships for these data (or for this name), or None."""
+    if isinstance(dataset, str):
+        known = f"classifier-{dataset}" in pretrained_names()
+        return pretrained("classifier", dataset) if known else None
+    folder = find_shipped(shipped_settings("classifier").fitted_to(dataset), dataset)
+    return None if folder is None else load_run(folder)
+
+
+def find_classifier(dataset: Dataset | str) -> Run | None:
+    """Returns the classifier that knows the classes of a dataset: the shipped one, else the most
+    accurate of your own finished runs on these data; None where there is none.
+
+    Args:
+        dataset: of a name, only a shipped classifier is found.
+    """
+    if isinstance(dataset, str):
+        return shipped_classifier(dataset)
+    if dataset.num_classes < 2:
+        return None
+    shipped = shipped_classifier(dataset)
+    if shipped is not None:
+        return shipped
+    own = {}
+    for path in sorted(runs_root().glob(f"classifier-*/{RECORD}")):
+        record = read_json(path)
+        if _knows(record.get("experiment", {}), dataset):
+            accuracy = record.get("metrics", {}).get("accuracy", {}).get("value", 0.0)
+            own[path.parent] = record.get("dataset_sha256") == dataset.sha256, accuracy
+    return load_run(max(own, key=lambda folder: own[folder]), "classifier") if own else None
+
+
+def _knows(experiment: dict[str, Any], dataset: Dataset) -> bool:
+    """Returns whether a recorded classifier was trained on these data at this size, and not only to
+    show that the code runs.
+    """
+    channels, size, _ = dataset.image_shape
+    model, train = experiment.get("model", {}), experiment.get("train", {})
+    found = [model.get(name) for name in ("image_channels", "image_size", "num_classes")]
+    num_smoke_images = SMOKE_STEPS * train.get("batch_size", 0)
+    is_smoke = (train.get("num_epochs"), train.get("num_train_images")) == (1, num_smoke_images)
+    return (
+        experiment.get("dataset") == dataset.key
+        and found == [channels, size, dataset.num_classes]
+        and (not is_smoke or budget() == "smoke")
+    )
+
+
+def _classifier_or_none(dataset: Dataset | str, train: bool) -> Run | None:
+    """Returns the classifier of a dataset, trained now where there is none and `train` says so; or
+    None, and says that pixels take its place.
+    """
+    if isinstance(dataset, str):
+        found = shipped_classifier(dataset)
+        if found is None:
+            raise CourseError(
+                f"no classifier for {dataset} ships with the course; use --features pixels, or"
+                f" train one (`course train classifier --dataset {dataset} --out DIR`) and give"
+                " --features DIR."
+            )
+        return found
+    if dataset.num_classes < 2:
+        print(f"{dataset.name} has one class, so there is nothing to classify: measuring in pixels")
+        return None
+    if train:
+        return pretrained("classifier", dataset)
+    found = find_classifier(dataset)
+    if found is None:
+        source = dataset.name if dataset.folder is None else f"folder:{dataset.folder}"
+        print(
+            f"no classifier was trained on {dataset.name}: measuring in pixels (--features"
+            f" classifier trains one, as does `course train classifier --dataset {source}`)"
+        )
+    return found

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from course_utils.base.config import require
 from course_utils.base.errors import CourseError, unknown
-from course_utils.base.files import read_jsonl, write_jsonl
+from course_utils.base.files import locked, read_jsonl, write_jsonl
 from course_utils.data import load_dataset
 from course_utils.data.dataset import Dataset
 from course_utils.training.history import History
@@ -49,13 +49,18 @@ def read_rows(path: Path | str) -> list[Row]:
     """Returns the rows of a file, none where it does not exist yet.
 
     Raises:
-        CourseError: the file cannot be read, or a line is no row of a sweep.
+        CourseError: the file cannot be read or is empty, or a line is no row of a sweep.
     """
     path = Path(path)
     if not path.exists():
         return []
     remedy = "remove the line, its run is then measured again"
     rows = read_jsonl(path, remedy)
+    if not rows:  # none is ever written without a row
+        raise CourseError(
+            f"{path}: expected rows of a sweep, got an empty file, as a power cut leaves it. Put a"
+            " copy there, or delete it: finished runs are then found again and measured once more."
+        )
     for number, row in enumerate(rows, start=1):
         missing = [name for name in RUN_COLUMNS if name not in row]
         if missing:
@@ -66,15 +71,26 @@ def read_rows(path: Path | str) -> list[Row]:
     return rows
 
 
+SECONDS_TO_WRITE = 60.0  # how long to wait for another process that writes rows
+
+
 def add_rows(path: Path | str, rows: Sequence[Row]) -> None:
-    """Appends rows to a file in one step: afterwards all of them are there, or none.
+    """Appends the rows that a file has not got yet, in one step: afterwards all of them are there,
+    or none. Rows that other processes add at the same time are kept.
 
     Raises:
         CourseError: the file cannot be written.
         ValueError: a row holds a number that is not finite.
     """
-    before = read_jsonl(path) if Path(path).exists() else []
-    write_jsonl(path, [*before, *rows])
+    with locked(path, "sweep", wait_seconds=SECONDS_TO_WRITE):
+        there = read_rows(path)
+        new = [
+            row
+            for index, row in enumerate(rows)
+            if not _among(row, there) and not _among(row, rows[:index])
+        ]
+        if new:
+            write_jsonl(path, [*there, *new])
 
 
 def with_labels(row: Row, labels: Mapping[str, Any]) -> Row:
@@ -499,15 +515,9 @@ def _keep(
     path: Path | str, wanted: Sequence[tuple[str, Mapping[str, Any]]], finished: Mapping[str, Row]
 ) -> None:
     """Writes the rows of finished runs under those labels that the file has not got yet."""
-    there = read_rows(path)
     rows = [with_labels(finished[key], label) for key, label in wanted if key in finished]
-    new = [
-        row
-        for index, row in enumerate(rows)
-        if not _among(row, there) and not _among(row, rows[:index])
-    ]
-    if new:
-        add_rows(path, new)
+    if rows:
+        add_rows(path, rows)
 
 
 def _among(row: Row, rows: Sequence[Row]) -> bool:

@@ -118,9 +118,12 @@ def bias_experiment(
         dataset: all training images; `with_rare_class` thins them out.
         rare, share: the class, and how frequent it shall be.
         num_images: samples.
-        classify: None takes the shipped classifier of the dataset.
+        classify: None takes the classifier of the dataset, which is trained where none ships.
+
+    Raises:
+        CourseError: a dataset of one class, in which none is rare.
     """
-    classify = _shipped_classifier(dataset.name) if classify is None else classify
+    classify = _classifier_of(dataset) if classify is None else classify
     skewed = with_rare_class(dataset, rare, share, experiment.seed)
     trained = run(experiment.fitted_to(skewed), skewed)
     frequencies = label_frequencies(skewed.train_labels, skewed.num_classes)
@@ -157,8 +160,13 @@ def bias_over_seeds(rows: Sequence[BiasRow]) -> tuple[float, float]:
     return mean, error
 
 
-def _shipped_classifier(dataset_name: str) -> Classify:
-    classifier = find_extractor("classifier", dataset_name)[1]
+def _classifier_of(dataset: Dataset) -> Classify:
+    if dataset.num_classes < 2:
+        raise CourseError(
+            f"rare classes: expected at least 2 classes, {dataset.name} has 1; sort its pictures"
+            " into a folder for each class."
+        )
+    classifier = find_extractor("classifier", dataset).classifier
     return lambda images: class_probabilities(classifier, images).argmax(1)
 
 
@@ -199,7 +207,11 @@ class TrainSizeRow:
 
     @property
     def p_value(self) -> float:
-        """The smallest p-value, times the number of tests."""
+        """The smallest p-value, times the number of tests; NaN where there were too few held-out
+        images to test.
+        """
+        if not self.verdicts:
+            return math.nan
         return min(
             1.0, len(self.verdicts) * min(verdict.p_value for verdict in self.verdicts.values())
         )
@@ -237,7 +249,9 @@ def train_size_experiment(
         label_frequencies(few.train_labels, few.num_classes),
         seed=experiment.seed,
     )
-    verdicts = MemorizationAudit(few, features, num_images, others[:num_heldout]).judge(
+    # found for all images: a classifier of the few would be a poor judge
+    seen = find_extractor(features, dataset)
+    verdicts = MemorizationAudit(few, seen, num_images, others[:num_heldout]).judge(
         images, trained.experiment
     )
     return TrainSizeRow(num_train, images, few.train_images, verdicts)

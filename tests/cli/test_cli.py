@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from materials import RECORD_VALUES, make_dataset, run_python, same_weights
 from PIL import Image
+from stand_ins import write_pictures
 from toys import Stop, stop_after
 
+from course_utils.base.device import make_rng
+from course_utils.base.images import save_png, signed_to_uint8
 from course_utils.cli.main import main
 from course_utils.data import load_dataset
+from course_utils.models.dcgan import DCGANConfig
+from course_utils.models.diffusion.model import DiffusionConfig
+from course_utils.models.gaussian import GaussianConfig
 from course_utils.training import runs as checkpoint
 from course_utils.training import runs as module
 from course_utils.training.history import History
@@ -182,6 +190,38 @@ def test_sample_writes_the_documented_npz(course, trained, tmp_path):
     assert np.array_equal(first, files[0]) and not np.array_equal(first, files[1])
 
 
+SMALL_MODELS = {
+    "dcgan": DCGANConfig(generator_width=4, discriminator_width=4),
+    "diffusion": DiffusionConfig(channels=(8,), embed_dim=8, num_steps=3),
+    "gaussian": GaussianConfig(latent_dim=2),
+    "dcgan, not told": DCGANConfig(generator_width=4, discriminator_width=4, conditional=False),
+    "diffusion, not told": DiffusionConfig(
+        channels=(8,), embed_dim=8, num_steps=3, unlabelled="null"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_MODELS)
+def test_sample_writes_the_classes_that_the_model_was_told(course, tiny_vae, tmp_path, name):
+    family = name.partition(",")[0]
+    experiment = replace(tiny_vae, family=family, model=SMALL_MODELS[name])
+    save_run(tmp_path / "run", build(experiment.model), experiment, History(), RECORD_VALUES)
+    command = ("sample", tmp_path / "run", "--num", 12, "--seed", 3, "--out")
+    assert course(*command, tmp_path / "a.npz")[0] == course(*command, tmp_path / "a.png")[0] == 0
+    arrays = np.load(tmp_path / "a.npz", allow_pickle=False)
+    if "not told" in name:
+        assert list(arrays) == ["images"]
+        return
+    labels = torch.from_numpy(arrays["labels"])
+    assert labels.dtype == torch.int64 and labels.shape == (12,) and len(labels.unique()) > 1
+    # drawn with these labels and the noise of the seed, the model gives these very images
+    model = load_run(tmp_path / "run").model
+    images = signed_to_uint8(model.sample(12, labels=labels, rng=make_rng(3))).cpu().numpy()
+    assert np.array_equal(arrays["images"], images)
+    save_png(torch.from_numpy(images), tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 def test_sample_writes_a_sheet(course, trained, tmp_path):
     assert course("sample", trained, "--num", 20, "--out", tmp_path / "sheet.png")[0] == 0
     with Image.open(tmp_path / "sheet.png") as sheet:
@@ -314,3 +354,28 @@ def test_version(course):
     from course_utils import __version__
 
     assert course("--version")[:2] == (0, f"course {__version__}\n")
+
+
+def test_a_run_on_own_pictures_is_used_from_anywhere(course, tmp_path, monkeypatch):
+    write_pictures(tmp_path / "me" / "pets", num_each=15)
+    monkeypatch.chdir(tmp_path / "me")
+    small = ["--set", "model.hidden_dims=[16]", "--out", tmp_path / "run"]
+    assert course("train", "vae", "--dataset", "folder:pets", "--image-size", 16, *small)[0] == 0
+    monkeypatch.chdir("/")
+    again = ["reconstruct", tmp_path / "run", "--out"]
+    assert course(*again, tmp_path / "first.png")[0] == 0
+    (tmp_path / "me" / "pets").rename(tmp_path / "moved")
+    code, _, err = course(*again, tmp_path / "second.png")
+    assert code == 2 and f"expected your pictures in {tmp_path / 'me' / 'pets'}" in err
+    assert course(*again, tmp_path / "second.png", "--data", tmp_path / "moved")[0] == 0
+    first, second = (tmp_path / f"{name}.png" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_relative_folder_in_the_environment_becomes_absolute(course, tmp_path, monkeypatch):
+    """Notebooks run in a folder of their own."""
+    (tmp_path / "pets").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COURSE_DATASET", "folder:pets")
+    assert course("train", "vae", "--settings")[0] == 0
+    assert os.environ["COURSE_DATASET"] == f"folder:{tmp_path / 'pets'}"

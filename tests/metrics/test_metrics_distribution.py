@@ -315,7 +315,7 @@ GOOD = torch.zeros(10, 3).double() + torch.arange(10)[:, None]
         ),
         (
             lambda: kid(GOOD, GOOD, subset_size=11),
-            "subset_size: expected a whole number from 2 to 10, got 11",
+            "subset_size: expected a whole number from 2 to 10, got 11: the smaller set has 10 im",
         ),
         (
             lambda: kid(GOOD, GOOD, subset_size=1),

@@ -112,7 +112,8 @@ GOOD = points(10, 3, 0)
     [
         (
             lambda: nearest_distances(GOOD, GOOD, 11),
-            "k: expected a whole number from 1 to 10, got 11",
+            "k: expected a whole number from 1 to 10, got 11: there are 10 references; choose"
+            " another k, or give more images",
         ),
         (
             lambda: nearest_distances(GOOD, GOOD, 0),
@@ -130,12 +131,18 @@ GOOD = points(10, 3, 0)
             lambda: nearest_distances(GOOD, GOOD[:, :2]),
             "expected features from one extractor, got 3 columns and 2",
         ),
-        (lambda: precision_recall(GOOD, GOOD[:3]), "k: expected a whole number from 1 to 2, got 3"),
+        (
+            lambda: precision_recall(GOOD, GOOD[:3]),
+            "k: expected a whole number from 1 to 2, got 3: the smaller set has 3 images; choose",
+        ),
         (
             lambda: precision_recall(GOOD, GOOD * float("nan")),
             "fake: expected finite numbers, got NaN",
         ),
-        (lambda: density_coverage(GOOD[:5], GOOD), "k: expected a whole number from 1 to 4, got 5"),
+        (
+            lambda: density_coverage(GOOD[:5], GOOD),
+            "k: expected a whole number from 1 to 4, got 5: there are 5 real images; choose",
+        ),
         (lambda: density_coverage(GOOD[:1], GOOD), "real: expected at least 2 images, got 1"),
     ],
 )

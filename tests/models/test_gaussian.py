@@ -352,3 +352,31 @@ def test_fit_refuses_settings_out_of_range(dataset, options, name):
 def test_start_noise_has_to_be_positive():
     with pytest.raises(CourseError, match="start_noise_std"):
         GaussianConfig(start_noise_std=0.0)
+
+
+@pytest.mark.parametrize("num_images", [60, 900])
+def test_many_pixels_give_the_factors_of_the_whole_covariance(num_images):
+    """Colour images of 18 pixels have 972 values, more than an eigendecomposition is taken of."""
+    rng = make_rng(num_images)
+    shades = torch.randn(num_images, 5, generator=rng) @ torch.randn(5, 3 * 18 * 18, generator=rng)
+    images = (128 + 20 * shades).clamp(0, 255).to(torch.uint8).view(num_images, 3, 18, 18)
+    fitted = fit_class_gaussians(
+        images, torch.zeros(num_images).long(), 1, latent_dim=6, prior_images=0
+    )
+    pixels = uint8_to_signed(images).flatten(1).double()
+    centred = pixels - pixels.mean(0)
+    factors, variance = principal_factors(centred.T @ centred / num_images, 6)
+    ours = fitted.factors[0].detach().double()
+    assert torch.allclose(fitted.log_noise_std[0].exp().double(), variance.sqrt(), rtol=0.02)
+    # eigenvectors have no sign, so compare what they span
+    error = (ours @ ours.T - factors @ factors.T).norm() / (factors @ factors.T).norm()
+    assert error < (1e-5 if num_images == 60 else 0.02)
+
+
+def test_fewer_images_than_directions_leave_the_others_at_zero():
+    images = torch.randint(0, 256, (4, 3, 18, 18), generator=make_rng(5), dtype=torch.uint8)
+    labels = torch.tensor([0, 0, 0, 1])
+    fitted = fit_class_gaussians(images, labels, 2, latent_dim=8)
+    assert fitted.factors.shape == (2, 972, 8)
+    assert (fitted.factors.square().sum(1) > 1e-6).sum(1).tolist() == [2, 2]
+    assert fitted.log_prob(uint8_to_signed(images)).isfinite().all()

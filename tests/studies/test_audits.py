@@ -148,7 +148,19 @@ BAD = [
     (lambda d, e: with_rare_class(d, 0, 0.0), "share: expected above 0"),
     (lambda d, e: bias_over_seeds([]), r"expected rows of one family, got \[\]"),
     (lambda d, e: split_training(d, 600), "num_train: expected 1 to 599"),
-    (lambda d, e: bias_experiment(e, d, 0), "no classifier for blobs ships"),
+    (
+        lambda d, e: bias_experiment(
+            e,
+            replace(
+                d,
+                train_labels=0 * d.train_labels,
+                test_labels=0 * d.test_labels,
+                class_names=("all",),
+            ),
+            0,
+        ),
+        "rare classes: expected at least 2 classes, blobs has 1",
+    ),
 ]
 
 

@@ -14,6 +14,7 @@ import torch
 from materials import make_dataset
 
 from course_utils.base.errors import CourseError
+from course_utils.base.files import read_jsonl, write_jsonl
 from course_utils.cli.main import main
 from course_utils.metrics.measurement import seed_error
 from course_utils.models.gaussian import GaussianConfig
@@ -300,15 +301,20 @@ BAD = [
         "seeds: expected at least 1, got 0",
     ),
     (
-        lambda d, out: compare_families(["vae"], d, protocol_of(d, features="classifier"), 1, out),
-        "no classifier for blobs ships",
+        lambda d, out: compare_families(["vae"], d, protocol_of(d, features="resnet"), 1, out),
+        "unknown features 'resnet'",
     ),
     (
         lambda d, out: compare_families(["vae"], d, protocol_of(d, num_heldout=300), 1, out),
         "num_train: expected 1 to 299",
     ),
     (lambda d, out: make_protocol(d, "smoke", 500), "expected 10 to 200 images"),
-    (lambda d, out: make_protocol(d, "smoke", 50), "num_images: expected at least 100, got 50"),
+    (lambda d, out: make_protocol(d, "smoke", 9), "expected 10 to 200 images"),
+    (lambda d, out: replace(protocol_of(d), num_images=9), "num_images: expected at least 10"),
+    (
+        lambda d, out: make_protocol(d, "smoke", num_heldout=300),
+        "--hold-out: expected 0 to 299 of the 300 training images of blobs, got 300",
+    ),
     (lambda d, out: FamilyComparison({}, ()), "needs at least one row"),
 ]
 
@@ -337,3 +343,80 @@ def test_smoke_protocol_is_small_and_laptop_takes_ten_thousand(blobs):
         make_protocol(blobs, "laptop").num_images == 200
         and make_protocol(blobs, "laptop").num_likelihood_images == 200
     )
+
+
+def test_few_test_images_leave_out_what_cannot_be_measured_and_say_so(blobs, tmp_path):
+    """As of 60 pictures, ten of which are the test set."""
+    few = replace(
+        blobs,
+        test_images=blobs.test_images[:10],
+        test_labels=blobs.test_labels[:10],
+        name="folder:own",
+        folder="/own",
+        content_id="0123456789ab",
+    )
+    protocol = make_protocol(few, "smoke")
+    assert (protocol.num_images, protocol.features) == (10, "pixels")
+    result = compare_families(["vae"], few, protocol, 2, tmp_path)
+    assert {"FID", "KID", "precision", "recall", "NLL", "seconds for 100 images"} <= set(
+        result.metrics
+    )
+    sentences = [
+        "left out: the metrics of classes, which need a classifier of folder:own (--features"
+        " classifier; at least 2 classes).",
+        "left out: the tests for copies, which need at least 100 images that were not trained on;"
+        " folder:own has 10: about 1,000 pictures, or 100 in a folder `test` beside one `train`.",
+    ]
+    assert str(result).splitlines()[-2:] == sentences  # once, not for each seed
+    assert json.loads((tmp_path / ROWS).read_text().splitlines()[0])["left_out"] == sentences
+    few = replace(few, test_images=few.test_images[:6], test_labels=few.test_labels[:6])
+    with pytest.raises(CourseError, match="at least 10 test images, folder:own has 6: about 30"):
+        make_protocol(few, "smoke")
+
+
+def test_held_out_images_do_not_change_the_features(blobs, tmp_path, monkeypatch):
+    """A dataset without some of its images is another one by content; what it is seen through is
+    found for the whole.
+    """
+    seen = []
+    real = module.find_extractor
+    monkeypatch.setattr(
+        module, "find_extractor", lambda how, data: seen.append((how, data)) or real(how, data)
+    )
+    compare_families(["vae"], blobs, protocol_of(blobs, num_heldout=120), 1, tmp_path)
+    assert seen[0] == ("pixels", blobs) and len(seen) > 1
+    assert all(how.extractor.name == "pixels" for how, _ in seen[1:])
+
+
+def test_the_protocol_writes_down_which_features_there_are(blobs, tiny_classifier):
+    assert make_protocol(blobs, "smoke").features == "pixels"
+    run(tiny_classifier, blobs)
+    features = make_protocol(blobs, "smoke").features
+    assert features == str(default_folder(tiny_classifier.fitted_to(blobs), blobs))
+    named = replace(blobs, name="strokes", class_names=tuple("0123456789"))
+    assert make_protocol(named, "smoke").features == "classifier"
+
+
+def test_rows_of_another_process_are_kept_and_not_measured_again(
+    compared, blobs, tmp_path, monkeypatch
+):
+    rows = {(row["family"], row["seed"]): row for row in compared[0].rows}
+    measured = []
+
+    def measured_row(family, seed, *_):
+        if not measured:  # meanwhile another process has finished one
+            write_jsonl(tmp_path / ROWS, [rows["gaussian", 0]])
+        measured.append((family, seed))
+        return rows[family, seed]
+
+    monkeypatch.setattr(module, "_measured_row", measured_row)
+    result = compare_families(["vae", "gaussian"], blobs, protocol_of(blobs), 2, tmp_path)
+    assert measured == [("vae", 0), ("vae", 1), ("gaussian", 1)]
+    assert sorted((row["family"], row["seed"]) for row in result.rows) == sorted(rows)
+    assert read_jsonl(tmp_path / ROWS) == list(result.rows)
+
+
+def test_rows_that_a_power_cut_emptied_are_not_measured_anew_in_silence(compared, blobs):
+    (compared[1] / ROWS).write_bytes(b"")
+    with pytest.raises(CourseError, match="expected rows of a comparison, got an empty file"):
+        compare_families(["vae"], blobs, protocol_of(blobs), 1, compared[1])

@@ -22,6 +22,7 @@ from course_utils.studies.draw import (
     drawing_seconds,
     label_frequencies,
     network_calls,
+    sample_in_batches,
 )
 from course_utils.training.registry import build
 
@@ -91,6 +92,29 @@ def test_labels_go_to_models_that_take_them_at_the_given_frequencies(name, monke
         )
     else:
         assert seen == [None] * 3
+
+
+@each
+def test_labels_that_a_model_draws_are_those_of_its_images(name):
+    """A conditional model draws each class equally often, the Gaussian as often as in training."""
+    model, told = build(CONFIGS[name][0]).eval(), CONFIGS[name][1]
+    if name == "gaussian":
+        share = torch.tensor([0.5, 0.25, 0.25, *[1e-9] * 7])
+        with torch.no_grad():
+            model.class_logits.copy_(share.log())
+    labels = model.draw_labels(3000, rng=make_rng(0))
+    if not told and name != "gaussian":
+        assert labels is None
+        return
+    assert labels.dtype == torch.int64 and torch.equal(
+        labels, model.draw_labels(3000, rng=make_rng(0))
+    )
+    found = torch.bincount(labels, minlength=10) / 3000
+    wanted = share if name == "gaussian" else torch.full((10,), 0.1)
+    assert (found - wanted).abs().max() < 4 * (0.25 / 3000) ** 0.5
+    images = sample_in_batches(model, 6, rng=make_rng(1), labels=labels[:6])
+    again = sample_in_batches(model, 6, rng=make_rng(1), labels=labels[:6].flip(0))
+    assert images.shape == (6, 1, 28, 28) and not torch.equal(images, again)
 
 
 @each

@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -20,6 +22,7 @@ from course_utils.base.config import override
 from course_utils.base.errors import CourseError
 from course_utils.homework.measure import measured_run
 from course_utils.studies.sweep import (
+    RUN_COLUMNS,
     NamedData,
     SweepProgress,
     curve_columns,
@@ -431,3 +434,44 @@ def test_no_scheduler_answers(dataset, tiny_vae, tmp_path, monkeypatch):
             backend="dask",
             scheduler="tcp://127.0.0.1:1",
         )
+
+
+# Two processes and one file
+
+ADDING = """
+import json, sys
+from course_utils.studies.sweep import add_rows
+row = json.loads(sys.argv[2])
+for number in range(int(sys.argv[4])):
+    add_rows(sys.argv[1], [{**row, "key": f"{sys.argv[3]}-{number}"}])
+add_rows(sys.argv[1], [{**row, "key": "shared"}])
+"""
+
+
+def test_processes_that_write_at_once_lose_no_row_and_write_none_twice(tmp_path):
+    row = dict.fromkeys(RUN_COLUMNS, "")
+    path = tmp_path / "rows.jsonl"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", ADDING, path, json.dumps(row), name, "15"])
+        for name in ("a", "b", "c")
+    ]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    expected = [f"{name}-{number}" for name in "abc" for number in range(15)]
+    assert sorted(row["key"] for row in read_rows(path)) == sorted([*expected, "shared"])
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n \n"])
+def test_a_file_that_a_power_cut_emptied_is_not_taken_for_no_rows(tmp_path, content):
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    with pytest.raises(
+        CourseError, match="expected rows of a sweep, got an empty file, as a power"
+    ):
+        read_rows(tmp_path / "rows.jsonl")
+
+
+def test_half_a_line_is_named(tmp_path):
+    row = json.dumps(dict.fromkeys(RUN_COLUMNS, ""))
+    (tmp_path / "rows.jsonl").write_text(row + "\n" + row[:30], encoding="utf-8")
+    with pytest.raises(CourseError, match="rows.jsonl, line 2: expected a JSON object, got"):
+        read_rows(tmp_path / "rows.jsonl")
