@@ -82,6 +82,7 @@ def few_strokes(monkeypatch):
 
     blobs = few_images()
     monkeypatch.setattr("course_utils.homework.student.load_dataset", lambda name, **_: blobs)
+    monkeypatch.setattr("course_utils.homework.study.load_dataset", lambda name, **_: blobs)
     for module in ("study", "parameters", "rule"):
         monkeypatch.setattr(f"course_utils.homework.{module}.homework_preset", small_preset)
     return blobs

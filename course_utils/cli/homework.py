@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from course_utils.base.errors import CourseError
+from course_utils.cli.studies import add_data
 
 FAMILIES = ("vae", "dcgan", "diffusion")
 
@@ -77,6 +78,7 @@ def add_commands(
         metavar="ADDRESS",
         help="of dask, such as tcp://10.0.0.1:8786 (default: workers on this machine)",
     )
+    add_data(verb)
     verb.set_defaults(run=_run)
 
     verb = verbs.add_parser("check", help="say point by point whether the assignment's rule is met")
@@ -88,6 +90,7 @@ def add_commands(
         metavar="DIR|SUBMISSION.zip",
         help="(default: here)",
     )
+    add_data(verb)
     verb.set_defaults(run=_check)
 
     verb = verbs.add_parser("report", help="write report.html and submission.zip")
@@ -105,6 +108,7 @@ def add_commands(
         metavar="FILE.html",
         help="of a submission: where its report is written anew",
     )
+    add_data(verb)
     verb.set_defaults(run=_report)
 
     verb = verbs.add_parser(
@@ -131,9 +135,7 @@ def _new(options: argparse.Namespace) -> int:
     check_name(options.dataset)
     name = options.name if options.name is not None else options.folder.resolve().name
     dataset = load_dataset(options.dataset)
-    copied = new_homework(
-        options.folder, name, dataset.name, options.budget or budget(), options.seeds
-    )
+    copied = new_homework(options.folder, name, dataset, options.budget or budget(), options.seeds)
     notebooks = (
         ", ".join(path.name for path in copied) or "no notebooks; this installation has none"
     )
@@ -146,9 +148,8 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from course_utils.data import load_dataset
     from course_utils.homework.student import Homework
-    from course_utils.homework.study import run_study, study_folder
+    from course_utils.homework.study import homework_data, run_study, study_folder
 
     families = (
         [options.family]
@@ -161,7 +162,7 @@ def _run(options: argparse.Namespace) -> int:
             " changes and write a prediction."
         )
     places = [study_folder(options.folder, name) for name in families]
-    dataset = load_dataset(places[0].dataset_name, verbose=False)
+    dataset = homework_data(options.folder, options.data)
     for place in places:
         print(f"{place.family}:", flush=True)
         how = {
@@ -176,14 +177,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from course_utils.data import load_dataset
     from course_utils.homework.archive import read_submission
     from course_utils.homework.rule import check_rule
     from course_utils.homework.student import is_homework
-    from course_utils.homework.study import gather_results, read_homework
+    from course_utils.homework.study import gather_results, homework_data
 
     if is_homework(options.path):
-        dataset = load_dataset(read_homework(options.path)["dataset"], verbose=False)
+        dataset = homework_data(options.path, options.data)
         results = gather_results(options.path, dataset.sha256)
     else:
         results = read_submission(options.path).results
@@ -195,7 +195,7 @@ def _check(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from course_utils.homework.student import report_command
 
-    return report_command(options.path, options.out)
+    return report_command(options.path, options.out, options.data)
 
 
 def _collect(options: argparse.Namespace) -> int:

@@ -28,8 +28,12 @@ MAX_ARCHIVE_BYTES, MAX_TOTAL_BYTES = 30_000_000, 60_000_000
 MAX_SAMPLES, MAX_SAMPLE_BYTES, MAX_REPORT_BYTES = 40, 1_000_000, 20_000_000
 MAX_CLEAN_BYTES = 2_000_000  # of a picture written anew, which may compress a little worse
 MAX_ENTRIES, MAX_NAME_BYTES, MAX_DEPTH = 60, 120, 2
+MAX_WITH_LEFTOVERS = 3 * MAX_ENTRIES  # a file manager adds one to each file, and folders
 MAX_RATIO, FREE_BYTES = 100, 100_000  # a file below the latter may be as repetitive as it likes
 MAX_SIDE, MAX_PIXELS = 4000, 4_000_000
+# What file managers put beside a person's files when they pack them.
+LEFTOVERS = (".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini")
+ADVICE = "unpack it, or ask for the submission.zip that `course homework report` wrote"
 NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows: equal content, equal bytes
 
 FIRST_BYTES, END_CHUNK = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
@@ -105,8 +109,12 @@ def _check_png(data: bytes, where: str) -> None:
         _fail(where, expected, "more" if num_bytes >= size else f"{num_bytes:,}")
 
 
-def _open_zip(data: bytes, where: str) -> zipfile.ZipFile:
-    """Returns a zip archive of plain, separate files with harmless names, nothing decompressed.
+def _open_zip(data: bytes, where: str) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
+    """Returns a zip archive and its files by name: plain, separate, with harmless names, nothing
+    decompressed.
+
+    A submission that was unpacked and packed again counts: entries for folders, what file managers
+    leave (`LEFTOVERS`, `__MACOSX`) and one folder around everything are passed over.
 
     Raises:
         CourseError: no zip archive; too many files; a name that is absolute, climbs (`..`), has a
@@ -122,16 +130,38 @@ def _open_zip(data: bytes, where: str) -> zipfile.ZipFile:
     entries, seen = archive.infolist(), set()
     if len(entries) != num_files:
         _fail(where, f"a directory of {num_files} files", f"one of {len(entries)}")
-    for entry in entries:
-        _check_name(entry.orig_filename, where)
+    kept = [entry for entry in entries if not _is_leftover(entry)]
+    if not 1 <= len(kept) <= MAX_ENTRIES:
+        _fail(where, f"1 to {MAX_ENTRIES} files", f"{len(kept):,}")
+    around = _folder_around([entry.orig_filename for entry in kept])
+    files = {entry.orig_filename.removeprefix(around): entry for entry in kept}
+    for entry in kept:
+        name = entry.orig_filename.removeprefix(around)
+        _check_name(name, where)
         _check_entry(entry, f"{where}: {shown(entry.filename)}")
-        name = entry.filename.casefold()
-        if name in seen:
-            found = f"{shown(entry.filename)} twice (upper and lower case count as one)"
+        if name.casefold() in seen:
+            found = f"{shown(name)} twice (upper and lower case count as one)"
             _fail(where, "each file once", found)
-        seen.add(name)
+        seen.add(name.casefold())
     _check_places(data, entries, directory, where)
-    return archive
+    return archive, files
+
+
+def _is_leftover(entry: zipfile.ZipInfo) -> bool:
+    """Returns whether an entry is an empty folder, or something that a file manager added."""
+    *folders, name = entry.orig_filename.split("/")
+    if name == "":
+        return entry.file_size == 0
+    return "__MACOSX" in folders or name.startswith("._") or name in LEFTOVERS
+
+
+def _folder_around(names: Sequence[str]) -> str:
+    """Returns the one folder that all files lie in, with its slash; "" where there is none."""
+    folders = {name.partition("/")[0] for name in names if "/" in name}
+    all_inside = all("/" in name for name in names)
+    if not names or not all_inside or len(folders) != 1 or folders & {"", ".", "..", SAMPLES}:
+        return ""
+    return folders.pop() + "/"
 
 
 def _read_end(data: bytes, where: str) -> tuple[int, int]:
@@ -149,7 +179,7 @@ def _read_end(data: bytes, where: str) -> tuple[int, int]:
     if not is_plain or start + size != len(data) - END.size:
         found = "one in parts, with a comment, in zip64 format or with other data around it"
         _fail(where, "one plain zip archive", found)
-    if not 1 <= total <= MAX_ENTRIES:
+    if not 1 <= total <= MAX_WITH_LEFTOVERS:
         _fail(where, f"1 to {MAX_ENTRIES} files", f"{total:,}")
     place, end = start, len(data) - END.size
     for _ in range(total):
@@ -177,7 +207,7 @@ def _check_name(name: str, where: str) -> None:
     }
     for trouble, is_there in troubles.items():
         if is_there:
-            _fail(where, "plain relative file names", f"{trouble}: {shown(name)}")
+            _fail(where, "plain relative file names", f"{trouble}: {shown(name)}; {ADVICE}")
 
 
 def _check_entry(entry: zipfile.ZipInfo, where: str) -> None:
@@ -222,14 +252,14 @@ def _check_places(
         _fail(where, "files before the directory", "one that reaches into it")
 
 
-def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> bytes:
+def _read_entry(archive: zipfile.ZipFile, name: str, entry: zipfile.ZipInfo, where: str) -> bytes:
     """Returns the content of one file; never more than its limit (and one byte) is decompressed.
 
     Raises:
         CourseError: more bytes than allowed or announced, a broken stream, or another checksum.
     """
-    where, announced = f"{where}: {shown(entry.filename)}", entry.file_size
-    max_bytes = min(limit(entry.filename), announced)
+    where, announced = f"{where}: {shown(name)}", entry.file_size
+    max_bytes = min(limit(name), announced)
     # `zipfile` stops where the directory says that the file ends: let it look further.
     entry.file_size = max_bytes + 2
     try:
@@ -309,11 +339,11 @@ def parse_submission(data: bytes, where: str) -> Submission:
     """
     if len(data) > MAX_ARCHIVE_BYTES:
         _fail(where, f"at most {MAX_ARCHIVE_BYTES:,} bytes", f"{len(data):,}")
-    with _open_zip(data, where) as archive:
-        entries = {entry.filename: entry for entry in archive.infolist()}
-        _check_names({name: entry.file_size for name, entry in entries.items()}, where)
-        del entries[REPORT]
-        content = {name: _read_entry(archive, entries[name], where) for name in entries}
+    archive, files = _open_zip(data, where)
+    with archive:
+        _check_names({name: entry.file_size for name, entry in files.items()}, where)
+        del files[REPORT]
+        content = {name: _read_entry(archive, name, files[name], where) for name in files}
     return _submission(content, where)
 
 
@@ -326,7 +356,8 @@ def _check_names(sizes: Mapping[str, int], where: str) -> None:
     for name, size in sizes.items():
         if name not in (RESULTS, REPORT) and not SAMPLE.fullmatch(name):
             expected = f"{REPORT}, {RESULTS} and {SAMPLES}/NAME.png only"
-            _fail(where, expected, shown(name))
+            advice = f"; {ADVICE}" if name.lower().endswith(".zip") else ""
+            _fail(where, expected, shown(name) + advice)
         if size > limit(name):
             _fail(f"{where}: {name}", f"at most {limit(name):,} bytes", f"{size:,}")
     for name in (RESULTS, REPORT):

@@ -10,8 +10,10 @@ import io
 import math
 import os
 import statistics
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +86,18 @@ class Broken:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A submission that the same student has followed by a newer one."""
+
+    source: str
+    student: str
+    newest: str
+
+
+@dataclass(frozen=True)
 class SchoolClass:
-    """All submissions of a class, and pairs of texts that are nearly equal.
+    """All submissions of a class, the newest one of each student, and pairs of texts of different
+    students that are nearly equal.
 
     A text is named as (index of the submission, family, part).
     """
@@ -93,6 +105,7 @@ class SchoolClass:
     judged: tuple[Judged, ...]
     broken: tuple[Broken, ...]
     pairs: tuple[Pair, ...]
+    earlier: tuple[Earlier, ...] = ()
 
     @property
     def families(self) -> list[str]:
@@ -152,7 +165,48 @@ def read_class(folder: Path, check: Check) -> SchoolClass:
             broken.append(Broken(source, f"{reason}; please report this as a fault of the course."))
     if not judged and not broken:
         raise CourseError(f"{folder}: expected submissions (.zip), got an empty folder.")
-    return SchoolClass(tuple(judged), tuple(broken), tuple(_pairs(judged)))
+    newest, earlier = _newest_of_each(judged)
+    return SchoolClass(tuple(newest), tuple(broken), tuple(_pairs(newest)), tuple(earlier))
+
+
+def _newest_of_each(judged: list[Judged]) -> tuple[list[Judged], list[Earlier]]:
+    """Returns the newest submission of each name, and the others.
+
+    Learning platforms keep every attempt. Equal runs under two names are not put together: that
+    would let a copy hide its original.
+    """
+    attempts: dict[str, list[Judged]] = {}
+    for one in judged:
+        name = " ".join(unicodedata.normalize("NFKC", one.student).casefold().split())
+        attempts.setdefault(name, []).append(one)
+    newest = {name: max(own, key=_last_written) for name, own in attempts.items()}
+    earlier = [
+        Earlier(one.submission.source, one.student, newest[name].submission.source)
+        for name, own in attempts.items()
+        for one in own
+        if one is not newest[name]
+    ]
+    return [one for one in judged if any(one is last for last in newest.values())], earlier
+
+
+def _last_written(one: Judged) -> tuple[str, str]:
+    """Returns what sorts the attempts of a student: the latest date in it, then its file."""
+    dates = [one.submission.results.created]
+    for study in one.studies:
+        dates += [study.planned, *(row.finished for row in study.rows)]
+    moments = [_as_utc(date) for date in dates]
+    return max(moments), one.submission.source
+
+
+def _as_utc(date: str) -> str:
+    """Returns a checked date in a form that sorts; one without a time zone counts as UTC."""
+    moment = datetime.fromisoformat(date.replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    try:
+        return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+    except OverflowError:  # the first and the last day of the calendar
+        return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def _judge(submission: Submission, check: Check, room: int) -> Judged:
@@ -269,6 +323,7 @@ def class_page(school_class: SchoolClass) -> str:
         judged=judged,
         num_met=sum(bool(one.verdict.met) for one in judged),
         broken=[(one.source, one.reason) for one in school_class.broken],
+        earlier=[(one.student, one.source, one.newest) for one in school_class.earlier],
         overview=[_overview_row(index, one) for index, one in enumerate(judged)],
         families=[_family(school_class, family) for family in school_class.families],
         pairs=[_pair_row(school_class, pair) for pair in school_class.pairs],

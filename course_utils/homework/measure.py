@@ -25,8 +25,8 @@ from course_utils.metrics.measurement import Measurement, MetricWarning
 from course_utils.metrics.neighbours import precision_recall
 from course_utils.models.base import Model
 from course_utils.studies.draw import sample_in_batches
-from course_utils.studies.evaluate import find_extractor
-from course_utils.training.runs import Run, pretrained_names
+from course_utils.studies.evaluate import find_extractor, shipped_classifier
+from course_utils.training.runs import Run
 
 if TYPE_CHECKING:
     from course_utils.studies.significance import SeedComparison
@@ -156,14 +156,15 @@ def drawn_samples(model: Model, num_images: int, seed: int) -> tuple[Tensor, Ten
 
 def _of_images(images: Tensor, labels: Tensor | None, dataset: Dataset) -> list[Measurement]:
     reference = dataset.subset(num_test=len(images)).test_images
-    known = f"classifier-{dataset.name}" in pretrained_names()
-    extractor, classifier = find_extractor("classifier" if known else "pixels", dataset.name)
+    # a classifier of one's own may be trained between two rows, which would then not compare
+    known = shipped_classifier(dataset) is not None
+    extractor, classifier = find_extractor("classifier" if known else "pixels", dataset)
     fake, real = extract(extractor, images), extract(extractor, reference)
     with warnings.catch_warnings():
         # the smoke budget has few images; both sides have equally few
         warnings.simplefilter("ignore", MetricWarning)
         found = [fid(fake, real), kid(fake, real), *precision_recall(real, fake)]
-    if classifier is not None:
+    if known:
         probabilities = class_probabilities(classifier, images)
         # half an image more: no class is impossible
         counts = torch.bincount(dataset.train_labels, minlength=dataset.num_classes) + 0.5

@@ -69,6 +69,7 @@ _BOOKKEEPING = "it is bookkeeping and leaves the model as it is"
 NOT_COUNTED = {
     "train.num_epochs": _BUDGET,
     "train.num_train_images": _BUDGET,
+    "train.min_epoch_steps": _BUDGET,
     "train.num_validation_images": _BOOKKEEPING,
     "train.channels_last": _BOOKKEEPING,
     "train.precision": _BOOKKEEPING,

@@ -30,9 +30,9 @@ from course_utils.plotting.diffusion import against_calls
 from course_utils.plotting.gan import gan_curves
 from course_utils.plotting.homework import curve_terms, seed_curves
 from course_utils.studies.draw import sample_in_batches
-from course_utils.studies.evaluate import find_extractor
+from course_utils.studies.evaluate import find_extractor, shipped_classifier
 from course_utils.studies.sweep import curve_columns
-from course_utils.training.runs import Run, pretrained, pretrained_names
+from course_utils.training.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -162,9 +162,10 @@ def class_shares(runs: Runs, dataset: Dataset, num_images: int) -> Picture | Non
     """Returns how often each model draws each class; None for data whose classes no shipped
     classifier knows.
     """
-    if f"classifier-{dataset.name}" not in pretrained_names():
+    shipped = shipped_classifier(dataset)
+    if shipped is None:
         return None
-    classifier = pretrained("classifier", dataset.name).model
+    classifier = shipped.model
     shares = {
         "training images": (
             (
@@ -193,8 +194,8 @@ def class_shares(runs: Runs, dataset: Dataset, num_images: int) -> Picture | Non
 
 def fid_over_steps(runs: Runs, dataset: Dataset, num_images: int) -> Picture:
     """Returns FID over the number of network calls of each model's own sampler."""
-    known = f"classifier-{dataset.name}" in pretrained_names()
-    extractor, _ = find_extractor("classifier" if known else "pixels", dataset.name)
+    known = shipped_classifier(dataset) is not None
+    extractor, _ = find_extractor("classifier" if known else "pixels", dataset)
     real = extract(extractor, dataset.subset(num_test=num_images).test_images)
     series = {}
     for name, run in runs.items():

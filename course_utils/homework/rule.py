@@ -237,10 +237,12 @@ def wrong_run(row: SubmittedRow, study: Study, results: Results) -> str:
         found = _flat(Experiment.from_dict(row.experiment).as_dict())
     except CourseError as error:
         return f"its settings cannot be used: {error}"
-    differing = [name for name, value in expected.items() if found.get(name) != value]
+    names = {**expected, **found}
+    differing = [name for name in names if found.get(name) != expected.get(name)]
     if differing:
         values = ", ".join(
-            f"{name} is {found.get(name)!r}, planned {expected[name]!r}" for name in differing[:3]
+            f"{name} is {found.get(name)!r}, planned {expected.get(name)!r}"
+            for name in differing[:3]
         )
         return f"its settings are not those of the plan: {values}"
     if experiment_key(row.experiment, results.dataset.sha256) != row.key:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -29,11 +30,12 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails, PydanticCustomError
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from course_utils.base.config import flatten_dict
 from course_utils.base.device import Budget
 from course_utils.base.errors import CourseError
+from course_utils.base.files import decode_text
 
 VERSION = 1
 MAX_RESULTS_BYTES, MAX_PLAN_BYTES, MAX_ROW_BYTES = 5_000_000, 200_000, 1_000_000
@@ -60,11 +62,12 @@ def refuse(where: str, expected: str, got: object) -> NoReturn:
 
 
 def parse_json(data: bytes, where: str, max_bytes: int) -> Any:
-    """Returns the value that UTF-8 JSON of at most `max_bytes` holds.
+    """Returns the value that JSON of at most `max_bytes` holds, in UTF-8 or as its byte order mark
+    says.
 
     Raises:
-        CourseError: too many bytes, not UTF-8, not JSON, too deep, too many lists, objects or
-            names, a name that stands twice in one object, NaN, infinity or an endless number.
+        CourseError: too many bytes, another encoding, not JSON, too deep, too many lists, objects
+            or names, a name that stands twice in one object, NaN, infinity or an endless number.
     """
     if len(data) > max_bytes:
         raise CourseError(f"{where}: expected at most {max_bytes:,} bytes, got {len(data):,}.")
@@ -74,15 +77,12 @@ def parse_json(data: bytes, where: str, max_bytes: int) -> Any:
 
     try:
         return json.loads(
-            data.decode("utf-8"),
+            decode_text(data, where),
             object_pairs_hook=partial(_to_object, where),
             parse_int=partial(_to_number, where),
             parse_float=partial(_to_number, where),
             parse_constant=partial(refuse, where, "finite numbers"),
         )
-    except UnicodeDecodeError as error:
-        found = f"the byte 0x{data[error.start]:02x} at {error.start:,}"
-        raise CourseError(f"{where}: expected UTF-8 text, got {found}.") from None
     except json.JSONDecodeError as error:
         found = f"a syntax error: {error.msg} (line {error.lineno}, column {error.colno})"
         raise CourseError(f"{where}: expected JSON, got {found}.") from None
@@ -144,12 +144,46 @@ _LINE = _matching(_NO_CONTROL, "one line of text without control characters")
 _NAME = _matching(
     rf"(?=.*\S){_NO_CONTROL}", "one line of text, neither empty nor with control characters"
 )
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# Soft hyphen, space of no width and such: left by copying from a page, without a meaning in a name.
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u061c\u200b\u200e\u200f\u2060\ufeff"))
+_BLANK = set("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols without a picture
+
+
+def clean_name(name: str) -> str:
+    """Returns a person's name in any script: composed (NFC), each space of any kind a plain one,
+    none at the ends. Joiners stay, since Persian, Indic scripts and emoji are written with them.
+
+    Raises:
+        ValueError: says what was expected: something to see, in one line, without control
+            characters or marks that turn the direction of the text.
+    """
+    one_line = "one line of text, neither empty nor with control characters"
+    if {unicodedata.category(character) for character in name} & {"Cc", "Cs", "Zl", "Zp"}:
+        raise ValueError(one_line)
+    if _TURNING.search(name):
+        raise ValueError("text without marks that turn its direction (U+202A to U+2069)")
+    cleaned = " ".join(unicodedata.normalize("NFC", name.translate(_UNSEEN)).split())
+    seen = set(cleaned) - _BLANK
+    if not any(unicodedata.category(character) not in ("Cf", "Zs") for character in seen):
+        raise ValueError(one_line)
+    return cleaned
+
+
+def _check_person(value: str) -> str:
+    try:
+        return clean_name(value)
+    except ValueError as error:
+        raise PydanticCustomError("expected", str(error)) from None  # pyright: ignore
+
+
 _PROSE = _matching(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*", "text without control characters")
 
 # One `_matching` a type and no more: older versions of pydantic keep only the last of several.
 Text = Annotated[str, Strict()]
 Line = Annotated[Text, Field(max_length=MAX_NAME), _LINE]
 Name = Annotated[Text, Field(max_length=MAX_NAME), _NAME]
+Person = Annotated[Text, Field(max_length=MAX_NAME), AfterValidator(_check_person)]
 ShortLine = Annotated[Text, Field(max_length=40), _LINE]
 Prose = Annotated[Text, Field(max_length=MAX_TEXT), _PROSE]
 Date = Annotated[Text, AfterValidator(_check_date)]
@@ -293,7 +327,7 @@ class Results:
     """Everything that one student hands in, the report and the pictures aside."""
 
     version: Version
-    student: Name
+    student: Person
     course_version: ShortLine
     dataset: DatasetName
     budget: Budget
@@ -325,15 +359,26 @@ class Results:
         return (text + "\n").encode()
 
 
+class OwnPictures(TypedDict):
+    """Where the student's own pictures lie; stays in the student's folder."""
+
+    __pydantic_config__ = _CONFIG  # type: ignore
+
+    name: Name
+    folder: Annotated[Text, Field(max_length=4096)]
+    image_size: Annotated[Whole, Field(ge=4, le=4096)]
+
+
 class HomeworkFile(TypedDict):
     """What `homework.json` in a student's folder says."""
 
     __pydantic_config__ = _CONFIG  # type: ignore
 
     version: Version
-    student: Line
+    student: Person
     created: Date
     dataset: Name
+    data: NotRequired[OwnPictures]
     budget: Budget
     seeds: Seeds
 

@@ -33,6 +33,7 @@ from course_utils.homework.study import (
     find_homework,
     gather_results,
     gather_samples,
+    homework_data,
     make_plan,
     new_homework,
     read_homework,
@@ -74,6 +75,7 @@ def hand_in(
     check_rule: Check,
     meaning: Meaning,
     sha256_of: Callable[[str], str] | None = None,
+    data: str | None = None,
 ) -> tuple[Path, Any]:
     """Writes `report.html` and `submission.zip` into a student's folder; returns the path of the
     latter and the rule's verdict.
@@ -82,17 +84,18 @@ def hand_in(
         check: judges the content of `results.json`; see `rule`.
         meaning: says what a setting means, given a family and a dotted name.
         sha256_of: gives the SHA-256 of a dataset by name; None loads it.
+        data: folder of the student's own pictures, where they were moved.
 
     Raises:
         CourseError: no homework folder, a damaged file in it, or something that is too large to
             hand in.
     """
     folder = Path(folder)
-    name = read_homework(folder)["dataset"]
-    results, samples = (
-        gather_results(folder, (sha256_of or _sha256_of)(name)),
-        gather_samples(folder),
-    )
+    if sha256_of is not None:
+        sha256 = sha256_of(read_homework(folder)["dataset"])
+    else:
+        sha256 = homework_data(folder, data).sha256
+    results, samples = gather_results(folder, sha256), gather_samples(folder)
     verdict = check_rule(results.as_dict())
     page = report_page(results, samples, verdict, meaning)
     target = write_submission(folder / SUBMISSION, results, samples, page)
@@ -119,19 +122,14 @@ def is_homework(path: Path | str) -> bool:
     return (Path(path) / HOMEWORK).is_file()
 
 
-def _sha256_of(name: str) -> str:
-    from course_utils.data import load_dataset
-
-    return load_dataset(name, verbose=False).sha256
-
-
-def report_command(path: Path | str, out: Path | str | None = None) -> int:
+def report_command(path: Path | str, out: Path | str | None = None, data: str | None = None) -> int:
     """Makes report.html and submission.zip of a student's folder, or the report of a submission
     anew; returns 0 where the rule is met, else 1.
 
     Args:
         path: a student's folder, or a submission.
         out: where the report of a submission goes; None puts NAME.html into this folder.
+        data: folder of the student's own pictures, where they were moved.
 
     Raises:
         CourseError: neither of the two, something in it is damaged, or `out` for a student's
@@ -145,7 +143,7 @@ def report_command(path: Path | str, out: Path | str | None = None) -> int:
             raise CourseError(
                 f"--out: belongs to the report of a submission; the report of {path} lies in it."
             )
-        target, verdict = hand_in(path, check_rule, meaning)
+        target, verdict = hand_in(path, check_rule, meaning, data=data)
         print(f"wrote {target.with_name('report.html')} and {target}; hand in the latter")
     else:
         out = Path(out) if out is not None else Path(Path(path).stem).with_suffix(".html")
@@ -177,6 +175,8 @@ def collect_command(
     school_class = collect(folder, out, check_rule)
     for one in school_class.broken:
         print(f"  not readable: {one.source}: {one.reason}")
+    for one in school_class.earlier:
+        print(f"  handed in twice: {one.student}: {one.newest} counts, {one.source} is older")
     met = sum(bool(one.verdict.met) for one in school_class.judged)
     counts = (
         f"{len(school_class.judged)} submissions, {met} meet the rule, {len(school_class.broken)}"
@@ -245,13 +245,14 @@ def _own_folder(folder: Path | str | None) -> Path:
     found = Path(folder) if folder is not None else find_homework()
     if found is not None:
         return found
-    trial = runs_root() / "homework-trial"
+    dataset = load_dataset("auto", verbose=False)
+    trial = runs_root() / f"homework-trial-{dataset.key.replace(':', '-')}-{budget()}"
     print(
         "no homework.json here: you are trying out in a folder under runs/; `course homework new"
         " DIR` makes one of your own"
     )
     if find_homework(trial) != trial.resolve():
-        new_homework(trial, "trial", load_dataset("auto", verbose=False).name, budget())
+        new_homework(trial, "trial", dataset, budget())
     return trial
 
 
@@ -261,8 +262,7 @@ def check_homework(folder: Path | str | None = None) -> RuleVerdict:
     `open_homework`.
     """
     folder = _own_folder(folder)
-    dataset = load_dataset(read_homework(folder)["dataset"], verbose=False)
-    return check_rule(gather_results(folder, dataset.sha256))
+    return check_rule(gather_results(folder, homework_data(folder).sha256))
 
 
 @_patient
@@ -294,7 +294,7 @@ class Homework:
     @functools.cached_property
     def dataset(self) -> Dataset:
         """The images that both models are trained on."""
-        return load_dataset(self.place.dataset_name, verbose=False)
+        return homework_data(self.place.folder)
 
     def parameters(self) -> Table:
         """Returns the class model: each parameter with its value, range, unit and meaning, and

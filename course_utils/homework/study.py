@@ -17,7 +17,8 @@ from course_utils import __version__
 from course_utils.base.config import override, require
 from course_utils.base.device import BUDGETS
 from course_utils.base.errors import CourseError, unknown
-from course_utils.base.files import atomic_path, course_root, write_json
+from course_utils.base.files import atomic_path, handout_root, read_text, write_json
+from course_utils.data import load_dataset, load_own_pictures
 from course_utils.data.dataset import Dataset
 from course_utils.homework.measure import HOMEWORK_METRICS, MetricInfo, incomparable, measure_for
 from course_utils.homework.parameters import (
@@ -39,6 +40,7 @@ from course_utils.homework.schema import (
     Plan,
     Results,
     check_results,
+    clean_name,
     parse_json,
     read_homework_file,
     read_plan,
@@ -65,6 +67,40 @@ def read_homework(folder: Path) -> dict[str, Any]:
     return dict(read_homework_file((folder / HOMEWORK).read_bytes()))
 
 
+def homework_data(folder: Path | str, data: str | None = None) -> Dataset:
+    """Returns the images that a homework is about.
+
+    Args:
+        data: folder of the student's own pictures, where it is not the recorded one any more; it
+            is recorded from then on.
+
+    Raises:
+        CourseError: own pictures that are gone or others, or `data` for a dataset with a name.
+    """
+    about = read_homework(Path(folder))
+    if not about["dataset"].startswith("folder:"):
+        if data is not None:
+            raise CourseError(
+                f"--data: belongs to a homework on your own pictures; this one is on"
+                f" {about['dataset']}."
+            )
+        return load_dataset(about["dataset"], verbose=False)
+    recorded = about.get("data", {})
+    place, image_size = data or recorded.get("folder"), recorded.get("image_size", 28)
+    dataset = load_own_pictures(about["dataset"], place, image_size, verbose=False)
+    if data is not None:
+        write_json(Path(folder) / HOMEWORK, about | _about_data(dataset))
+    return dataset
+
+
+def _about_data(dataset: Dataset) -> dict[str, Any]:
+    """Returns what `homework.json` says about a dataset."""
+    if dataset.folder is None:
+        return {"dataset": dataset.key}
+    place = {"name": dataset.name, "folder": dataset.folder, "image_size": dataset.image_shape[1]}
+    return {"dataset": dataset.key, "data": place}
+
+
 def gather_results(folder: Path, dataset_sha256: str) -> Results:
     """Returns the results of a student's folder.
 
@@ -75,6 +111,7 @@ def gather_results(folder: Path, dataset_sha256: str) -> Results:
         CourseError: a file is missing or damaged; the line names the file.
     """
     about = read_homework(folder)
+    about.pop("data", None)  # where the pictures lie is nobody else's business
     experiments = []
     for path in sorted(folder.glob(f"*/{PLAN}")):
         where = f"{path.parent.name}/{PLAN}"
@@ -99,7 +136,7 @@ def gather_samples(folder: Path) -> dict[str, bytes]:
     paths = [
         path
         for plan in sorted(folder.glob(f"*/{PLAN}"))
-        for path in sorted((plan.parent / SAMPLES).glob("*.png"))
+        for path in sorted((plan.parent / SAMPLES).glob("[!.]*.png"))
     ]
     return {f"{path.parent.parent.name}-{path.name}": path.read_bytes() for path in paths}
 
@@ -108,7 +145,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     """Returns the finished runs of one family; none where nothing ran yet."""
     if not path.exists():
         return []
-    lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+    read_rows(path)  # refuses a file that a power cut has emptied
+    lines = [line.encode() for line in read_text(path).split("\n") if line.strip()]
     for number, line in enumerate(lines, 1):
         read_row(line, f"{path.parent.name}/{ROWS}, line {number}")
     return [parse_json(line, ROWS, MAX_ROW_BYTES) for line in lines[: MAX_ROWS + 1]]
@@ -122,10 +160,23 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
+def _checked_name(name: str) -> str:
+    try:
+        cleaned, problem = clean_name(name), ""
+    except ValueError as error:
+        cleaned, problem = "", f" ({error})"
+    if not 0 < len(cleaned) <= MAX_NAME:
+        raise CourseError(
+            f"name: expected 1 to {MAX_NAME} characters in one line, got {name!r}{problem}; give"
+            " another one with --name."
+        )
+    return cleaned
+
+
 def new_homework(
     folder: Path | str,
     student: str,
-    dataset_name: str,
+    dataset: Dataset | str,
     budget_name: str,
     seeds: Sequence[int] = SEEDS,
 ) -> list[Path]:
@@ -134,7 +185,7 @@ def new_homework(
     Args:
         folder: made where it does not exist; what else lies there stays.
         student: name for the report.
-        dataset_name: that all models are trained on, such as "strokes".
+        dataset: that all models are trained on, or its name, such as "strokes".
         budget_name: "smoke", "laptop" or "gpu".
         seeds: that every model is trained with.
 
@@ -147,8 +198,7 @@ def new_homework(
         raise CourseError(
             f"{folder}: holds a homework already; go on in there, or choose another folder."
         )
-    named = 0 < len(student.strip()) and len(student) <= MAX_NAME and student.isprintable()
-    require(named, "name", f"1 to {MAX_NAME} characters in one line", student)
+    student = _checked_name(student)
     if budget_name not in BUDGETS:
         raise unknown("budget", budget_name, BUDGETS)
     whole = all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
@@ -159,7 +209,7 @@ def new_homework(
         list(seeds),
     )
     copied = []
-    for source in sorted((course_root() / "homework").glob("*.ipynb")):
+    for source in sorted((handout_root() / "homework").glob("*.ipynb")):
         if not (folder / source.name).exists():
             with atomic_path(folder / source.name) as partial:
                 shutil.copyfile(source, partial)
@@ -168,7 +218,7 @@ def new_homework(
         "version": VERSION,
         "student": student,
         "created": now(),
-        "dataset": dataset_name,
+        **({"dataset": dataset} if isinstance(dataset, str) else _about_data(dataset)),
         "budget": budget_name,
         "seeds": list(seeds),
     }
@@ -183,7 +233,7 @@ class StudyFolder:
     Attributes:
         folder: of the whole homework.
         family: of the model.
-        dataset_name, budget, seeds: of the whole homework.
+        dataset_name, budget, seeds: of the whole homework; the first is `Dataset.key`.
     """
 
     folder: Path
@@ -367,8 +417,14 @@ def start_over(place: StudyFolder) -> Path:
         if not (place.folder / "earlier" / f"{place.family}-{number}").exists()
     )
     target = place.folder / "earlier" / f"{place.family}-{next(numbers)}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(own, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(own, target)
+    except OSError as error:
+        raise CourseError(
+            f"cannot move {own} to {target}: {error.strerror or error}; nothing was changed. Close"
+            " the programs that use it, or choose a folder that you may write to."
+        ) from error
     return target
 
 
@@ -430,10 +486,10 @@ def run_study(
         CourseError: no plan or prediction, another dataset, or runs that failed.
     """
     plan = ready_plan(place)
-    if dataset.name != place.dataset_name:
+    if dataset.key != place.dataset_name:
         raise CourseError(
             f"{place.folder}: expected the dataset {place.dataset_name!r} of its homework.json, got"
-            f" {dataset.name!r}."
+            f" {dataset.key!r}."
         )
     wanted = variants(place.family, place.budget, plan.changes)
     wanted += ablations(place.family, place.budget, plan.changes) if ablate else []

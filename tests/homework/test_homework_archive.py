@@ -128,6 +128,57 @@ def test_an_unpacked_submission_is_read_too(tmp_path):
     assert read_submission(folder).results == parse_submission(VALID, "x").results
 
 
+def repacked(entries) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, data in entries:
+            packed.writestr(name, data)
+    return stream.getvalue()
+
+
+_PACKED = zipfile.ZipFile(io.BytesIO(VALID))
+WHOLE = {name: _PACKED.read(name) for name in _PACKED.namelist()}
+FORK = bytes.fromhex("0005160700020000") + b"Mac OS X        " + bytes(40)
+AGAIN = {
+    "files selected in Finder": [
+        *WHOLE.items(),
+        ("samples/", b""),
+        *((f"__MACOSX/._{name}", FORK) for name in WHOLE),
+    ],
+    "folder in Finder": [
+        ("Müller, Jana/", b""),
+        *((f"Müller, Jana/{name}", data) for name, data in WHOLE.items()),
+        ("__MACOSX/Müller, Jana/._results.json", FORK),
+    ],
+    "folder in Explorer": [(f"submission/{name}", data) for name, data in WHOLE.items()],
+    "zip -r": [("samples/", b""), *WHOLE.items()],
+    "desktop files": [*WHOLE.items(), (".DS_Store", b"Bud1"), ("samples/Thumbs.db", b"x")],
+    "forks beside": [*WHOLE.items(), *((f"samples/._{i}.png", FORK) for i in range(70))],
+}
+
+
+@pytest.mark.parametrize("how", AGAIN)
+def test_a_submission_packed_again_by_another_tool_is_the_same(how):
+    again, first = parse_submission(repacked(AGAIN[how]), "x"), parse_submission(VALID, "x")
+    assert (again.results, again.samples) == (first.results, first.samples)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([("a_1_submission.zip", VALID), ("b_2_submission.zip", VALID)], "; unpack it, or ask for"),
+        ([(f"a/b/{name}", data) for name, data in WHOLE.items()], "; unpack it, or ask for"),
+        ([(f"../{name}", data) for name, data in WHOLE.items()], "climbs out"),
+        ([(f"/{name}", data) for name, data in WHOLE.items()], "an absolute one"),
+        ([("a/results.json", WHOLE["results.json"]), ("b/report.html", b"")], "NAME.png only, got"),
+        ([("__MACOSX/._results.json", FORK)], "expected 1 to 60 files, got 0"),
+    ],
+)
+def test_an_archive_of_something_else_says_what_to_hand_in(entries, message):
+    with pytest.raises(CourseError, match=message):
+        parse_submission(repacked(entries), "x.zip")
+
+
 @pytest.mark.parametrize("name", ["results.json", "samples/vae-baseline.png", "samples"])
 def test_a_link_in_an_unpacked_submission_is_refused(tmp_path, name):
     folder, secret = unpacked(tmp_path / "Eve"), unpacked(tmp_path / "secret")

@@ -17,9 +17,17 @@ from submissions import png, prose, results_dict, write_class, write_one
 from course_utils.base.errors import CourseError
 from course_utils.homework import classroom as collecting
 from course_utils.homework.archive import clean_png, write_submission
-from course_utils.homework.classroom import class_csv, class_page, collect, defused, read_class
+from course_utils.homework.classroom import (
+    Earlier,
+    class_csv,
+    class_page,
+    collect,
+    defused,
+    read_class,
+)
 from course_utils.homework.rule import check_rule, near_equal, words_of
 from course_utils.homework.schema import check_results
+from course_utils.homework.student import collect_command
 
 MAX_SECONDS = 30
 
@@ -214,6 +222,42 @@ def test_near_equal_texts_are_found_across_students(tmp_path):
         ((0, "vae", "explanation"), (1, "vae", "explanation"))
     ]
     assert [row["near-equal texts"] for row in table(school_class)] == ["1", "1", "0"]
+
+
+def test_the_newest_of_a_students_attempts_counts(tmp_path, capsys):
+    """Canvas keeps every attempt; the older ones are named and are no copies of another student."""
+    first, second = "doe_111_222_submission.zip", "doe_LATE_111_333_submission-1.zip"
+    write_one(tmp_path / first, 1, student="Jane  Doe", created="2025-03-02T12:00:00+00:00")
+    write_one(tmp_path / second, 1, student="jane doe", created="2025-03-01T12:00:00+00:00")
+    write_one(tmp_path / "roe_444_555_submission.zip", 2, student="Richard Roe")
+    school_class = read_class(tmp_path, check_rule)
+    assert [one.submission.source for one in school_class.judged] == [
+        first,
+        "roe_444_555_submission.zip",
+    ]
+    assert school_class.pairs == ()
+    assert school_class.earlier == (Earlier(second, "jane doe", first),)
+    assert {row["source"] for row in table(school_class)} == {first, "roe_444_555_submission.zip"}
+    assert "Handed in more than once" in class_page(school_class)
+    collect_command(tmp_path, tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert f"handed in twice: jane doe: {first} counts, {second} is older" in printed
+    assert printed.count("2 submissions") == 1
+
+
+def test_a_copy_under_another_name_does_not_hide_the_original(tmp_path):
+    write_one(tmp_path / "a.zip", 1, student="Jane Doe")
+    write_one(tmp_path / "b.zip", 1, student="Eve", created="2026-01-01T00:00:00+14:00")
+    school_class = read_class(tmp_path, check_rule)
+    assert [one.student for one in school_class.judged] == ["Jane Doe", "Eve"]
+    assert len(school_class.pairs) == 6 and school_class.earlier == ()
+
+
+def test_attempts_with_dates_at_the_ends_of_the_calendar_are_sorted(tmp_path):
+    write_one(tmp_path / "a.zip", 1, student="Jane", created="0001-01-01T00:00:00+14:00")
+    write_one(tmp_path / "b.zip", 1, student="Jane", created="9999-12-31T23:59:59-14:00")
+    school_class = read_class(tmp_path, check_rule)
+    assert [one.submission.source for one in school_class.judged] == ["b.zip"]
 
 
 def test_similarity_is_the_share_of_the_shorter_text():

@@ -23,7 +23,8 @@ def check(_):
 
 def data(name, sha256=SHA256):
     """Stands in for a dataset: what an experiment is fitted to."""
-    return SimpleNamespace(name=name, sha256=sha256, image_shape=(1, 28, 28), num_classes=10)
+    shape = {"image_shape": (1, 28, 28), "num_classes": 10}
+    return SimpleNamespace(name=name, key=name, content_id="", sha256=sha256, **shape)
 
 
 def claims_of(folder, values, kind="changed", seed=1):

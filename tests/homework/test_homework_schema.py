@@ -16,6 +16,7 @@ from course_utils.homework.schema import (
     MAX_RESULTS_BYTES,
     Results,
     check_results,
+    clean_name,
     read_plan,
     read_results,
     read_row,
@@ -361,3 +362,57 @@ def test_anything_anywhere_is_read_or_refused(path, value, rename):
 def test_any_bytes_are_read_or_refused(data):
     with pytest.raises(CourseError):
         read_results(data)
+
+
+NAMES = {
+    "Ali\u200creza": "Ali\u200creza",
+    "Zo\u00eb \U0001f469\u200d\U0001f52c": "Zoë \U0001f469\u200d\U0001f52c",
+    "\u0915\u094d\u200d\u0937": "\u0915\u094d\u200d\u0937",
+    "Jean\u00a0Dupont": "Jean Dupont",
+    "王\u3000小明": "王 小明",
+    " \u202fAnne \u2009 Marie ": "Anne Marie",
+    "Zoe\u0308": "Zo\u00eb",
+    "\ufeffO\u2019Brien\u200b": "O\u2019Brien",
+    "D'Arcy-Ng\u0169gi\u0303": "D'Arcy-Ng\u0169g\u0129",
+    "\u200fمحمد": "محمد",
+    "\U0001f393": "\U0001f393",
+    "\u1e9e\U00011f04": "\u1e9e\U00011f04",
+}
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_names_of_all_scripts_are_kept(name):
+    assert clean_name(name) == NAMES[name] == clean_name(NAMES[name])
+    assert check_results(results_dict(student=name)).student == NAMES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", "neither empty"),
+        (" \u00a0\u3000", "neither empty"),
+        ("\u200b\u200d\u2060", "neither empty"),
+        ("\u3164", "neither empty"),
+        ("a\tb", "nor with control characters"),
+        ("a\nb", "one line of text"),
+        ("a\u2028b", "one line of text"),
+        ("a\u2029b", "one line of text"),
+        ("a\x85b", "nor with control characters"),
+        ("a\udc80b", "one line of text"),
+        ("\u202eyraM", "marks that turn its direction"),
+        ("\u2067a\u2069", "marks that turn its direction"),
+    ],
+    ids=ascii,
+)
+def test_names_that_cannot_be_shown_are_refused(name, expected):
+    with pytest.raises(ValueError, match=expected):
+        clean_name(name)
+    with pytest.raises(CourseError, match="student: expected"):
+        check_results(results_dict(student=name))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_that_an_editor_has_saved_with_its_mark_are_read(encoding):
+    values = results_dict(student="Zoë")
+    data = json.dumps(values, ensure_ascii=False).replace("{", "{\r\n", 1).encode(encoding)
+    assert read_results(data).as_dict() == values

@@ -15,15 +15,18 @@ from course_utils.base.files import read_json
 from course_utils.homework import parameters as budgets
 from course_utils.homework import student, study
 from course_utils.homework.rule import check_rule
-from course_utils.homework.schema import read_row
+from course_utils.homework.schema import Plan, read_row
 from course_utils.homework.study import (
     ablation_effects,
     ablations,
     effects_of,
     find_homework,
     gather_results,
+    gather_samples,
     make_plan,
     new_homework,
+    now,
+    read_homework,
     run_study,
     start_over,
     study_folder,
@@ -65,7 +68,7 @@ def test_new_copies_the_notebooks_and_overwrites_none(tmp_path, monkeypatch):
     (tmp_path / "course" / "homework").mkdir(parents=True)
     for name in ("vae.ipynb", "report.ipynb"):
         (tmp_path / "course" / "homework" / name).write_text(name)
-    monkeypatch.setattr("course_utils.homework.study.course_root", lambda: tmp_path / "course")
+    monkeypatch.setattr("course_utils.homework.study.handout_root", lambda: tmp_path / "course")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "vae.ipynb").write_text("my own work")
     assert [path.name for path in new_homework(tmp_path / "mine", "A", "strokes", "smoke")] == [
@@ -379,7 +382,8 @@ def test_without_a_homework_one_tries_out_in_a_folder_of_its_own(
 ):
     monkeypatch.chdir(tmp_path)
     own = student.open_homework("vae")
-    assert own.place.folder == tmp_path / "runs" / "homework-trial" and own.place.budget == "smoke"
+    assert own.place.folder == tmp_path / "runs" / "homework-trial-strokes-smoke"
+    assert own.place.budget == "smoke"
     assert student.open_homework("dcgan").place.folder == own.place.folder
     assert "no homework.json here" in capsys.readouterr().out
     verdict = student.check_homework()
@@ -431,3 +435,51 @@ def test_the_module_of_the_runs_is_the_one_that_was_patched():
     models.
     """
     assert study.homework_preset is budgets.homework_preset
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("Ali\u200creza", "Ali\u200creza"),
+        ("Jean\u00a0Dupont", "Jean Dupont"),
+        ("Zo\u00eb \U0001f469\u200d\U0001f52c", "Zo\u00eb \U0001f469\u200d\U0001f52c"),
+        ("Zoe\u0308", "Zo\u00eb"),
+    ],
+    ids=ascii,
+)
+def test_names_of_all_scripts_are_kept(tmp_path, name, kept):
+    new_homework(tmp_path / "mine", name, "strokes", "smoke")
+    assert read_homework(tmp_path / "mine")["student"] == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("\u202eyraM", "marks that turn its direction"),
+        ("a\u2028b", "control characters"),
+        ("a" * 201, "give another one with --name"),
+    ],
+    ids=["reversed", "two lines", "long"],
+)
+def test_names_that_cannot_be_shown_are_refused(tmp_path, name, problem):
+    with pytest.raises(
+        CourseError, match="name: expected 1 to 200 characters in one line"
+    ) as error:
+        new_homework(tmp_path / "mine", name, "strokes", "smoke")
+    assert problem in str(error.value) and not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_homework_file_that_an_editor_has_saved_is_read(tmp_path, encoding):
+    new_homework(tmp_path / "mine", "Zoë", "strokes", "smoke")
+    path = tmp_path / "mine" / "homework.json"
+    path.write_bytes(path.read_text(encoding="utf-8").replace("\n", "\r\n").encode(encoding))
+    assert read_homework(tmp_path / "mine")["student"] == "Zoë"
+
+
+def test_pictures_that_a_killed_process_left_half_written_are_not_handed_in(vae_place):
+    vae_place.write_plan(Plan("vae", {}, "", "", "", now()))
+    vae_place.samples_path.mkdir()
+    for name in ("curves.png", ".curves.abcdef-1-00000000.partial.png"):
+        (vae_place.samples_path / name).write_bytes(b"picture")
+    assert list(gather_samples(vae_place.folder)) == ["vae-curves.png"]
