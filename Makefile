@@ -7,13 +7,25 @@ BACKEND_FLAG := $(if $(TORCH_BACKEND),--torch-backend=$(TORCH_BACKEND),)
 # With the exact torch of constraints.txt a chosen backend may not exist, so the pin of torch is left to uv then.
 PINS := $(if $(TORCH_BACKEND),.venv/pins.txt,constraints.txt)
 
+# What `make floors` and `make colab` run: each room once, and two notebooks.
+SMOKE := tests/base tests/data tests/models/test_models.py tests/metrics/test_metrics_distribution.py \
+	tests/plotting/test_plotting.py tests/training tests/widgets/test_widgets.py tests/cli/test_cli.py \
+	tests/homework/test_homework_schema.py tests/homework/test_homework_student.py \
+	notebooks/00_start_here.ipynb notebooks/04_vae_on_digits.ipynb
+FLOORS_PYTHON ?= 3.10
+# What Google Colab has. There the first cell adds only what is missing, so these are not the course's to choose.
+COLAB_PYTHON ?= 3.12
+COLAB := 'torch==2.11.*' 'numpy==2.1.*' 'matplotlib==3.10.*' 'ipywidgets==7.7.1' 'ipykernel==6.17.1' 'pandas==2.2.*'
+
 export COURSE_DATASET ?= strokes
 
-.PHONY: help setup browser course test lab notebooks pretrained constraints clean
+.PHONY: help setup browser course test floors colab lab notebooks pretrained constraints clean
 
 help:
 	@echo "make course      run every notebook on the embedded data, write browsable pages to build/course/"
 	@echo "make test        run every test, every notebook among them"
+	@echo "make floors      run a smoke suite with the oldest packages that pyproject.toml allows (5 GB in build/floors)"
+	@echo "make colab       run it with the packages that Google Colab has (5 GB in build/colab)"
 	@echo "make lab         open the course in JupyterLab"
 	@echo "make setup       only set up .venv"
 	@echo "make notebooks   execute the notebooks and write their outputs back (authors)"
@@ -41,6 +53,16 @@ browser: setup
 	@$(BIN)/python tests/browsers.py \
 	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && xargs apt-get install -y -qq --no-install-recommends < tests/debian-packages.txt; } \
 	|| echo "no Chromium here: the tests that open the report in a browser are skipped (Debian: see tests/debian-packages.txt)"
+
+floors: setup
+	$(BIN)/uv venv --clear --python $(FLOORS_PYTHON) build/floors
+	$(BIN)/uv pip install --python build/floors/bin/python --resolution lowest-direct $(BACKEND_FLAG) --editable '.[test]'
+	OMP_NUM_THREADS=1 build/floors/bin/python -m pytest $(SMOKE)
+
+colab: setup
+	$(BIN)/uv venv --clear --python $(COLAB_PYTHON) build/colab
+	$(BIN)/uv pip install --python build/colab/bin/python $(BACKEND_FLAG) $(COLAB) --editable '.[test]'
+	OMP_NUM_THREADS=1 build/colab/bin/python -m pytest $(SMOKE)
 
 lab: setup
 	$(BIN)/course lab

@@ -41,9 +41,17 @@ def source(tmp_path):
     return folder
 
 
+# The packages of this environment without this course, which is installed in it.
+PACKAGES_ONLY = (
+    "import sys\n"
+    "sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
+    "sys.path = [p for p in sys.path if not p.startswith('__editable__')]\n"
+)
+
+
 def run_cell(cwd: Path, colab: bool, **env: object) -> subprocess.CompletedProcess:
     """Runs the cell as a kernel would, in a process of its own; Colab is a stub there."""
-    stub = (
+    stub = PACKAGES_ONLY + (
         "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n"
         if colab
         else ""
@@ -67,7 +75,7 @@ def run_cell(cwd: Path, colab: bool, **env: object) -> subprocess.CompletedProce
 def test_cell_is_short_plain_python():
     lines = bootstrap.BOOTSTRAP_CELL.splitlines()
     compile(bootstrap.BOOTSTRAP_CELL, "cell", "exec")
-    assert len(lines) <= 21
+    assert len(lines) <= 24
     assert max(map(len, lines)) <= 100
     assert bootstrap.REPOSITORY in bootstrap.BOOTSTRAP_CELL
     assert not any(line.lstrip().startswith(("%", "!")) for line in lines)
@@ -96,7 +104,7 @@ def test_colab_says_when_it_cannot_clone_and_works_the_next_time(tmp_path, sourc
     course, empty = tmp_path / "course", tmp_path / "empty"
     failed = run_cell(empty, colab=True, COURSE_REPO="file:///nowhere", COURSE_DIR=course)
     assert failed.returncode == 1
-    assert "Could not clone file:///nowhere. Check the internet connection" in failed.stderr
+    assert "Cannot clone file:///nowhere. Check the internet connection" in failed.stderr
     assert not course.exists()
     again = run_cell(empty, colab=True, COURSE_REPO=source.as_uri(), COURSE_DIR=course)
     assert "setup ran" in again.stdout, again.stderr
@@ -105,13 +113,42 @@ def test_colab_says_when_it_cannot_clone_and_works_the_next_time(tmp_path, sourc
 def test_outside_of_the_course_it_says_what_to_do(tmp_path):
     result = run_cell(tmp_path / "empty", colab=False)
     assert result.returncode == 1
-    assert result.stderr.strip().endswith("open this inside the course's folder or on Colab.")
+    assert result.stderr.strip().endswith("open the course's folder, or install it.")
 
 
-@pytest.mark.parametrize("folder", ["notebooks", "."])
-def test_inside_a_checkout(source, folder):
+@pytest.mark.parametrize("folder", ["notebooks", ".", "..", "../.."])
+def test_in_a_checkout_and_in_the_folders_above_it(source, folder):
     result = run_cell(source / folder, colab=False)
     assert f"setup ran from {source}" in result.stdout, result.stderr
+
+
+def installed_copy(folder: Path) -> Path:
+    (folder / "course_utils").mkdir(parents=True)
+    (folder / "course_utils" / "__init__.py").write_text("")
+    (folder / "course_utils" / "notebook.py").write_text(FAKE_SETUP)
+    return folder
+
+
+def test_an_installed_copy_serves_outside_and_a_checkout_wins_inside(source, tmp_path):
+    copy = installed_copy(tmp_path / "site")
+    outside = run_cell(tmp_path / "homework", colab=False, PYTHONPATH=copy)
+    assert f"setup ran from {copy}" in outside.stdout, outside.stderr
+    above = run_cell(tmp_path, colab=False, PYTHONPATH=copy)
+    assert f"setup ran from {copy}" in above.stdout, above.stderr
+    inside = run_cell(source / "notebooks", colab=False, PYTHONPATH=copy)
+    assert f"setup ran from {source}" in inside.stdout, inside.stderr
+
+
+def test_a_folder_that_only_has_the_name_of_the_package_hides_no_course(source, tmp_path):
+    """As after `git clone ... course_utils`: Python takes such a folder for a package."""
+    checkout = source.rename(tmp_path / "course_utils")
+    result = run_cell(tmp_path, colab=False)
+    assert f"setup ran from {checkout}" in result.stdout, result.stderr
+
+
+def test_hidden_folders_are_not_searched(source, tmp_path):
+    source.rename(tmp_path / ".trash")
+    assert "Cannot find course_utils" in run_cell(tmp_path, colab=False).stderr
 
 
 def notebook(*cells):

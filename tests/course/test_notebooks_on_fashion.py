@@ -1,0 +1,20 @@
+"""Notebooks on a dataset of MNIST's shape for which no weights ship. The notebooks on strokes are
+tests themselves (`testpaths`); this file and the next one are apart so that both cores have one.
+"""
+
+from __future__ import annotations
+
+import pytest
+from stand_ins import MATRIX, run_notebook, write_fashion
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_fashion(root)
+    return root
+
+
+@pytest.mark.parametrize("notebook", MATRIX, ids=lambda path: path.stem)
+def test_every_cell_runs(notebook, data_root):
+    run_notebook(notebook, data_root, "fashion", data_root)
