@@ -176,7 +176,7 @@ def collect_command(
     for one in school_class.broken:
         print(f"  not readable: {one.source}: {one.reason}")
     for one in school_class.earlier:
-        print(f"  handed in twice: {one.student}: {one.newest} counts, {one.source} is older")
+        print(f"  handed in twice: {one.student}: {one.newest} counts, {one.source} is passed over")
     met = sum(bool(one.verdict.met) for one in school_class.judged)
     counts = (
         f"{len(school_class.judged)} submissions, {met} meet the rule, {len(school_class.broken)}"

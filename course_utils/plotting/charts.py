@@ -60,8 +60,9 @@ def training_curves(histories: Any, terms: Sequence[str], ylabel: str = "nats pe
 
 
 def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: str = "") -> Figure:
-    """Returns a map of a 2-D latent space: each image a class number at the mean of its q(z | x),
-    large numbers at the classes' centres.
+    """Returns a map of a 2-D latent space: each image at the mean of its q(z | x), marked by its
+    class's name if that is one letter or digit, else by the class's number; large names at the
+    classes' centres.
 
     The dashed circle holds 95 % of the prior N(0, I).
 
@@ -86,15 +87,17 @@ def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: st
         own = points[labels.cpu() == index]
         if len(own) == 0:
             continue
-        text = name if len(name) == 1 else str(index)
+        # a marker is set as a formula, where other characters have a meaning
+        text = name if len(name) == 1 and name.isascii() and name.isalnum() else str(index)
         colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
         axes.scatter(*own.T.numpy(), s=24, marker=f"${text}$", color=colour, linewidths=0)
-        centres.append((own.median(0).values.tolist(), text, colour))
+        full = name if text == name else f"{index} {name}"
+        centres.append((own.median(0).values.tolist(), full, colour))
     for (place, text, colour), shifted in zip(
         centres, apart([centre for centre, _, _ in centres], points.std().item() / 4)
     ):
         box = {
-            "boxstyle": "circle,pad=0.15",
+            "boxstyle": "circle,pad=0.15" if len(text) == 1 else "round,pad=0.2",
             "facecolor": "white",
             "edgecolor": colour,
             "linewidth": 2,
@@ -110,6 +113,7 @@ def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: st
             bbox=box,
             arrowprops={"arrowstyle": "-"},
             zorder=3,
+            parse_math=False,
         )
     prior = axes.add_patch(
         Circle(

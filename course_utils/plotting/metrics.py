@@ -127,7 +127,7 @@ def score_map(
     """
     fig = new_figure(4.4)
     axes = fig.subplots()
-    for score in (1, 2, 4, 8, num_classes):
+    for score in (*(score for score in (1, 2, 4, 8) if score < num_classes), num_classes):
         diversity = [score + (num_classes - score) * step / 50 for step in range(51)]
         axes.plot(
             [score / value for value in diversity],

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+LETTER = 0.073  # inches that a letter of a label is wide
+
 
 def image_grid(
     images: Tensor, num_columns: int = 10, titles: Sequence[str] | None = None, title: str = ""
@@ -83,7 +85,8 @@ def image_table(
     pad: int = 2,
 ) -> Figure:
     """Returns images row by row as one sheet, with labels beside the rows and above the columns; ""
-    leaves one out.
+    leaves one out. Column labels that are too long to stand side by side, such as the names of a
+    learner's folders, are turned upright.
 
     Args:
         images: uint8 or signed, `[N, C, H, W]`.
@@ -95,13 +98,12 @@ def image_table(
     num_columns = max(1, min(num_columns, len(images)))
     num_rows, (height, width) = -(-len(images) // num_columns), images.shape[2:]
     sheet = tile(_as_uint8(images), num_columns, pad)
+    lines = "\n".join(column_labels or []).split("\n")
+    longest = LETTER * max(map(len, lines))
+    upright = longest > 1.2 * WIDTH / num_columns  # it would run into its neighbours
+    room = (longest if upright else 0.3) if column_labels else 0
     fig = new_figure(
-        min(
-            10.0,
-            WIDTH * sheet.shape[1] / sheet.shape[2]
-            + (0.4 if title else 0)
-            + (0.3 if column_labels else 0),
-        )
+        min(10.0, WIDTH * sheet.shape[1] / sheet.shape[2] + (0.4 if title else 0) + room)
     )
     axes = fig.subplots()
     _draw_pixels(axes, sheet)
@@ -115,6 +117,8 @@ def image_table(
             [pad + i * (size + pad) + (size - 1) / 2 for i in range(num)], labels or [""] * num
         )
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    if upright:
+        axes.tick_params(axis="x", labelrotation=90)
     axes.spines[:].set_visible(False)
     return fig
 

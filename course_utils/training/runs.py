@@ -287,7 +287,7 @@ def pretrained(family: str, dataset: Dataset | str = "strokes") -> Run:
         experiment = smoke_version(experiment)
     found = find_run(experiment, dataset)
     if found is None:
-        _announce(experiment, None, dataset)
+        _announce(experiment, dataset, NOTHING_SHIPS)
         return run(experiment, dataset)
     return found.run
 
@@ -542,7 +542,7 @@ def train_or_load(
     else:
         found = find_run(experiment, dataset, use_shipped=False)
     if found is None:
-        _announce(experiment, shipped, dataset)
+        _announce(experiment, dataset, _took(shipped) if shipped else NOTHING_SHIPS if load else "")
         return run(experiment, dataset, on_epoch=on_epoch)
     origin = "the shipped weights" if found.source == SHIPPED else "an earlier run of yours"
     print(f"loaded {family} from {origin}; nothing was trained")
@@ -599,12 +599,15 @@ def find_or_train(
     return Found(trained, TRAINED)
 
 
-def _announce(experiment: Experiment, shipped: Path | None, dataset: Dataset) -> None:
-    if shipped is not None:
-        record = read_json(shipped / RECORD)
-        note = f"; this took {record['training_seconds']:.0f} s on {record['machine']}"
-    else:
-        note = "; no weights ship for these settings and images, and the next call finds this run"
+NOTHING_SHIPS = "; no weights ship for these settings and images, and the next call finds this run"
+
+
+def _took(shipped: Path) -> str:
+    record = read_json(shipped / RECORD)
+    return f"; this took {record['training_seconds']:.0f} s on {record['machine']}"
+
+
+def _announce(experiment: Experiment, dataset: Dataset, note: str) -> None:
     num_images = experiment.train.num_train_images
     some = num_images is not None and num_images < len(dataset.train_images)
     print(

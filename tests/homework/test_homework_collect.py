@@ -241,7 +241,7 @@ def test_the_newest_of_a_students_attempts_counts(tmp_path, capsys):
     assert "Handed in more than once" in class_page(school_class)
     collect_command(tmp_path, tmp_path / "out")
     printed = capsys.readouterr().out
-    assert f"handed in twice: jane doe: {first} counts, {second} is older" in printed
+    assert f"handed in twice: jane doe: {first} counts, {second} is passed over" in printed
     assert printed.count("2 submissions") == 1
 
 

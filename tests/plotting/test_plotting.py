@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -95,6 +96,19 @@ def test_image_rows_places_pixels_and_labels(images):
     assert axes.images[0].get_clim() == (0, 255)
 
 
+@pytest.mark.parametrize(
+    "names, rotation", [(["Bag", "Ankle boot"] * 5, 0), (["golden retriever", "Dachshund"] * 5, 90)]
+)
+def test_long_column_labels_are_turned_and_do_not_overlap(names, rotation):
+    images = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
+    figure = plotting.image_table(images, num_columns=10, column_labels=names)
+    figure.canvas.draw()
+    labels = figure.axes[0].get_xticklabels()
+    boxes = [label.get_window_extent() for label in labels]
+    assert {label.get_rotation() for label in labels} == {rotation}
+    assert all(left.x1 <= right.x0 for left, right in zip(boxes, boxes[1:]))
+
+
 def test_image_table_without_gaps_continues_the_images():
     axes = plotting.image_table(IMAGES, num_columns=3, pad=0).axes[0]
     np.testing.assert_array_equal(shown_pixels(axes)[:2, :2], IMAGES[0, 0])
@@ -125,8 +139,19 @@ def test_latent_map_marks_the_centre_of_each_class():
     axes = plotting.latent_map(mu, torch.tensor([0, 0, 0, 1]), ("7", "shoe")).axes[0]
     assert {text.get_text(): tuple(text.xy) for text in axes.texts} == {
         "7": (1.0, 2.0),
-        "1": (-1.0, 0.0),
+        "1 shoe": (-1.0, 0.0),
     }
+
+
+@pytest.mark.parametrize("name", ["$", "a$b$", "{", "猫"])
+def test_latent_map_takes_any_character_as_a_class_name(name):
+    figure = plotting.latent_map(
+        torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1]), (name, "b")
+    )
+    assert [text.get_text() for text in figure.axes[0].texts] == [f"0 {name}", "b"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a font without that character draws a box
+        figure.savefig(io.BytesIO(), format="png", dpi=30)
 
 
 def test_labels_that_would_cover_each_other_are_moved_apart():

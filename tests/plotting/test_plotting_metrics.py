@@ -67,6 +67,13 @@ def test_lines_of_equal_score_multiply_to_it():
         assert np.prod(line.get_xydata(), axis=1) == pytest.approx(score)
 
 
+def test_no_line_of_equal_score_lies_above_the_number_of_classes():
+    axes = charts.score_map({"a": (0.8, 1.5)}, 2).axes[0]
+    scores = [line.get_xydata().prod(1).mean() for line in axes.lines[:-1]]
+    assert scores == pytest.approx([1, 2])
+    assert [text.get_text() for text in axes.texts] == ["IS 1", "IS 2"]
+
+
 def test_plane_draws_lines_at_the_floor():
     axes = EVERY["plane"]().axes[0]
     assert [line.get_linestyle() for line in axes.lines].count(":") == 2
