@@ -464,6 +464,12 @@ def read_results(data: bytes, where: str = "results.json") -> Results:
     Raises:
         CourseError: more than 5 MB, no UTF-8, no JSON, or JSON that `check_results` refuses.
     """
+    try:  # no editor comes between a program that writes this file and one that reads it
+        if len(data) <= MAX_RESULTS_BYTES:
+            data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = f"the byte 0x{data[error.start]:02x} at {error.start:,}"
+        raise CourseError(f"{where}: expected UTF-8 text, got {found}.") from None
     return check_results(parse_json(data, where, MAX_RESULTS_BYTES), where)
 
 

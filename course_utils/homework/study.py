@@ -145,8 +145,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     """Returns the finished runs of one family; none where nothing ran yet."""
     if not path.exists():
         return []
-    read_rows(path)  # refuses a file that a power cut has emptied
     lines = [line.encode() for line in read_text(path).split("\n") if line.strip()]
+    if not lines:
+        read_rows(path)  # refuses a file that a power cut has emptied
     for number, line in enumerate(lines, 1):
         read_row(line, f"{path.parent.name}/{ROWS}, line {number}")
     return [parse_json(line, ROWS, MAX_ROW_BYTES) for line in lines[: MAX_ROWS + 1]]

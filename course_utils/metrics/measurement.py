@@ -208,9 +208,9 @@ class Difference:
 
     @property
     def num_errors(self) -> float:
-        """The size of the difference in standard errors; infinite where there is no noise at
-        all.
-        """
+        """The size of the difference in standard errors; infinite for one without any noise."""
+        if self.difference == 0:
+            return 0.0
         return abs(self.difference) / self.error if self.error > 0 else math.inf
 
 

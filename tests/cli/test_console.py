@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 
@@ -108,10 +109,18 @@ def test_streams_that_are_closed_stop_nothing(closed):
     assert process.returncode == 7
 
 
-def test_an_interrupt_that_an_import_turned_into_its_own_error_is_one(monkeypatch, capsys):
-    def run(_):
-        import signal
+@pytest.fixture
+def interruptible():
+    """A job in the background is started with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
+
+def test_an_interrupt_that_an_import_turned_into_its_own_error_is_one(
+    interruptible, monkeypatch, capsys
+):
+    def run(_):
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt as error:

@@ -258,7 +258,7 @@ def test_pictures_of_matplotlib_pass():
 
     stream, figure = io.BytesIO(), new_figure(2)
     figure.subplots().plot([1, 2])
-    figure.savefig(stream, format="png")
+    figure.savefig(stream, format="png", dpi=100)
     clean = clean_png(stream.getvalue(), "x.png")
     assert Image.open(io.BytesIO(clean)).size == (700, 200) and pixels_of(clean) == pixels_of(
         stream.getvalue()

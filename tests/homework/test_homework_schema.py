@@ -17,6 +17,7 @@ from course_utils.homework.schema import (
     Results,
     check_results,
     clean_name,
+    read_homework_file,
     read_plan,
     read_results,
     read_row,
@@ -413,6 +414,13 @@ def test_names_that_cannot_be_shown_are_refused(name, expected):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_files_that_an_editor_has_saved_with_its_mark_are_read(encoding):
-    values = results_dict(student="Zoë")
+    values = {name: results_dict(student="Zoë")[name] for name in ("version", "student", "created")}
+    values |= {"dataset": "strokes", "budget": "smoke", "seeds": [0, 1]}
     data = json.dumps(values, ensure_ascii=False).replace("{", "{\r\n", 1).encode(encoding)
+    assert read_homework_file(data) == {**values, "seeds": (0, 1)}
+
+
+def test_results_with_the_mark_of_utf_8_are_read():
+    values = results_dict(student="Zoë")
+    data = json.dumps(values, ensure_ascii=False).encode("utf-8-sig")
     assert read_results(data).as_dict() == values

@@ -24,7 +24,13 @@ from course_utils.metrics.features import (
     pixel_extractor,
 )
 from course_utils.metrics.likelihood import LikelihoodBound
-from course_utils.metrics.measurement import Measurement, bootstrap, is_difference_real, seed_error
+from course_utils.metrics.measurement import (
+    Difference,
+    Measurement,
+    bootstrap,
+    is_difference_real,
+    seed_error,
+)
 
 
 def measured(value: float, error: float, **changes) -> Measurement:
@@ -327,3 +333,11 @@ def test_inception_without_weights_or_package_says_what_to_do(stand_ins, monkeyp
     )
     with pytest.raises(CourseError, match="cannot be had: no route to host"):
         inception.inception_extractor()
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "expected"), [(0.0, 0.0, 0.0), (0.5, 0.0, math.inf), (-3.0, 1.5, 2.0)]
+)
+def test_size_of_a_difference_in_standard_errors(difference, error, expected):
+    """No difference is none, also where nothing is noisy."""
+    assert Difference(False, difference, error, 1.96, "").num_errors == expected

@@ -130,7 +130,7 @@ def test_shipped_weights_serve_where_the_settings_are_equal(
     monkeypatch.setattr(
         experiment_module,
         "find_shipped",
-        lambda experiment: shipped.folder if experiment == shipped.experiment else None,
+        lambda experiment, _: shipped.folder if experiment == shipped.experiment else None,
     )
     rows = sweep(seeds_of(tiny_vae, 2), dataset, FEW, tmp_path / "rows.jsonl")
     assert epochs == [0, 0, 0, 1, 1, 1] and rows[0]["training_seconds"] == pytest.approx(
