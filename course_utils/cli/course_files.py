@@ -24,6 +24,7 @@ from course_utils.base.files import (
     read_json,
     write_json,
 )
+from course_utils.cli import path_argument
 
 MANIFEST = ".course-files.json"
 # What learners get: the notebooks and every page that these link to.
@@ -42,7 +43,7 @@ def add_course_files(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument(
         "folder",
-        type=Path,
+        type=path_argument,
         nargs="?",
         metavar="DIR",
         help="new or empty (default: generative-images-course in your home folder)",
@@ -59,7 +60,7 @@ def add_course_files(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument(
         "folder",
-        type=Path,
+        type=path_argument,
         nargs="?",
         metavar="DIR",
         help="that `course new-notebooks` made (default: the one you are in)",

@@ -5,9 +5,11 @@ commands.
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from course_utils.base.errors import CourseError
+from course_utils.cli import path_argument
 from course_utils.cli.studies import add_data
 
 FAMILIES = ("vae", "dcgan", "diffusion")
@@ -25,7 +27,7 @@ def add_commands(
     )
 
     verb = verbs.add_parser("new", help="make a folder with the notebooks of the homework")
-    verb.add_argument("folder", type=Path, metavar="DIR")
+    verb.add_argument("folder", type=path_argument, metavar="DIR")
     verb.add_argument("--name", help="yours, for the report (default: the folder's name)")
     verb.add_argument(
         "--dataset", default="auto", help="mnist, fashion, strokes or folder:PATH (default: auto)"
@@ -48,7 +50,7 @@ def add_commands(
     )
     verb.add_argument(
         "folder",
-        type=Path,
+        type=path_argument,
         nargs="?",
         default=Path("."),
         metavar="DIR",
@@ -84,7 +86,7 @@ def add_commands(
     verb = verbs.add_parser("check", help="say point by point whether the assignment's rule is met")
     verb.add_argument(
         "path",
-        type=Path,
+        type=path_argument,
         nargs="?",
         default=Path("."),
         metavar="DIR|SUBMISSION.zip",
@@ -96,7 +98,7 @@ def add_commands(
     verb = verbs.add_parser("report", help="write report.html and submission.zip")
     verb.add_argument(
         "path",
-        type=Path,
+        type=path_argument,
         nargs="?",
         default=Path("."),
         metavar="DIR|SUBMISSION.zip",
@@ -104,7 +106,7 @@ def add_commands(
     )
     verb.add_argument(
         "--out",
-        type=Path,
+        type=path_argument,
         metavar="FILE.html",
         help="of a submission: where its report is written anew",
     )
@@ -114,10 +116,10 @@ def add_commands(
     verb = verbs.add_parser(
         "collect", help="read a class's submissions and write a page and a table"
     )
-    verb.add_argument("folder", type=Path, metavar="DIR")
+    verb.add_argument("folder", type=path_argument, metavar="DIR")
     verb.add_argument(
         "--out",
-        type=Path,
+        type=path_argument,
         metavar="DIR",
         help="for class.html and class.csv (default: the same folder)",
     )
@@ -142,7 +144,7 @@ def _new(options: argparse.Namespace) -> int:
     print(f"{options.folder}: {notebooks}")
     print(
         f"next: open {options.folder}, plan in the notebook of a model, then `course homework run"
-        f" {options.folder}`"
+        f" {shlex.quote(str(options.folder))}`"
     )
     return 0
 

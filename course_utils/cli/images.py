@@ -49,7 +49,7 @@ def sample_command(options: argparse.Namespace) -> int:
     """Draws images from a trained model into a file; a .npz holds the classes that it was told as
     well.
     """
-    if options.out.suffix not in (".npz", ".png"):
+    if options.out.suffix.lower() not in (".npz", ".png"):
         raise CourseError(f"--out: expected a name that ends in .npz or .png, got {options.out}.")
     if options.seed < 0:
         raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")
@@ -59,14 +59,15 @@ def sample_command(options: argparse.Namespace) -> int:
     images = sample_in_batches(
         model, options.num, rng=make_rng(options.seed), labels=labels, images_per_call=options.num
     )
-    if options.out.suffix == ".png":
+    if options.out.suffix.lower() == ".png":
         save_png(images, options.out)
     else:
         arrays: dict[str, Any] = {"images": images.numpy()}
         if labels is not None:
             arrays["labels"] = labels.numpy()
-        with atomic_path(options.out) as partial:
-            np.savez_compressed(partial, **arrays)
+        # an open file, since NumPy would add an ending to .NPZ
+        with atomic_path(options.out) as partial, open(partial, "wb") as stream:
+            np.savez_compressed(stream, **arrays)
     print(f"{options.out}: {len(images)} images, {options.source}, seed {options.seed}")
     return 0
 
@@ -105,7 +106,7 @@ def data_for(run: Run, options: argparse.Namespace) -> Dataset:
 
 def evaluate_command(options: argparse.Namespace) -> int:
     """Prints a table of metrics with error bars, and writes it as JSON and CSV."""
-    if options.out is not None and options.out.suffix != ".json":
+    if options.out is not None and options.out.suffix.lower() != ".json":
         raise CourseError(f"--out: expected a name that ends in .json, got {options.out}.")
     if options.seed < 0:
         raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")

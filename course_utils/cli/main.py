@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from course_utils import __version__
 from course_utils.base.errors import CourseError
-from course_utils.cli import course_files, homework, studies, train
+from course_utils.cli import course_files, homework, path_argument, studies, train
 
 if TYPE_CHECKING:
     pass
@@ -71,6 +71,10 @@ def _run_command(arguments: Sequence[str] | None) -> int:
             return 130
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             print(f"{command}: cannot print its output: {error.strerror}.", file=sys.stderr)
+            return 2
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            name = str(error.filename)[:60]
+            print(f"{command}: {name}...: this name is too long; choose another.", file=sys.stderr)
             return 2
         raise
     finally:
@@ -159,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("names", nargs="*", metavar="NAME", help="such as 04; default: all")
     command.add_argument(
         "--out",
-        type=Path,
+        type=path_argument,
         default=Path("build/course"),
         metavar="DIR",
         help="for the copies (default: build/course)",
@@ -184,7 +188,7 @@ def _add_image_commands(commands: argparse._SubParsersAction) -> None:
         "--num", type=int, default=100, metavar="N", help="how many images (default: 100)"
     )
     command.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.npz|FILE.png")
+    command.add_argument("--out", type=path_argument, required=True, metavar="FILE.npz|FILE.png")
     command.set_defaults(run=_images("sample"))
 
     command = commands.add_parser(
@@ -193,7 +197,7 @@ def _add_image_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("source", metavar="DIR|pretrained:FAMILY/DATASET")
     command.add_argument("--dataset", help="default: the one it was trained on")
     studies.add_data(command)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    command.add_argument("--out", type=path_argument, required=True, metavar="FILE.png")
     command.set_defaults(run=_images("reconstruct"))
 
     command = commands.add_parser(
@@ -249,7 +253,7 @@ def _add_image_commands(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument(
         "--out",
-        type=Path,
+        type=path_argument,
         metavar="FILE.json",
         help="also write the numbers there, and to FILE.csv",
     )

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from course_utils.base.errors import CourseError
+from course_utils.cli import path_argument
 
 
 def add_compare(commands: argparse._SubParsersAction) -> None:
@@ -75,7 +75,7 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument(
         "--out",
-        type=Path,
+        type=path_argument,
         required=True,
         metavar="DIR",
         help="for rows.jsonl, comparison.json, .csv and .png",
@@ -155,7 +155,7 @@ def add_recover(commands: argparse._SubParsersAction) -> None:
         default=0,
         help="of the choice of images, their noise and the solutions (default: 0)",
     )
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    command.add_argument("--out", type=path_argument, required=True, metavar="FILE.png")
     command.set_defaults(run=recover_command)
 
 
@@ -219,7 +219,7 @@ def _check(options: argparse.Namespace) -> None:
     from course_utils.base.errors import unknown
     from course_utils.inverse.problems import PROBLEMS
 
-    if options.out.suffix != ".png":
+    if options.out.suffix.lower() != ".png":
         raise CourseError(f"--out: expected a name that ends in .png, got {options.out}.")
     if options.problem not in PROBLEMS:
         raise unknown("problem", options.problem, PROBLEMS)

@@ -7,10 +7,10 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_utils.base.errors import CourseError
+from course_utils.cli import path_argument
 
 if TYPE_CHECKING:
     from course_utils.training.presets import Experiment
@@ -53,7 +53,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--seed", type=int, help="seed of weights, order and noise (default: 0)")
     command.add_argument(
         "--out",
-        type=Path,
+        type=path_argument,
         metavar="DIR",
         help="run directory (default: one under runs/ named by the settings)",
     )

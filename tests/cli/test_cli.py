@@ -379,3 +379,25 @@ def test_a_relative_folder_in_the_environment_becomes_absolute(course, tmp_path,
     monkeypatch.setenv("COURSE_DATASET", "folder:pets")
     assert course("train", "vae", "--settings")[0] == 0
     assert os.environ["COURSE_DATASET"] == f"folder:{tmp_path / 'pets'}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "vae", "--out", ""], ["homework", "new", " "], ["sample", "x", "--out", ""]],
+)
+def test_an_empty_path_is_not_the_working_directory(course, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = course(*arguments)
+    assert code == 2 and "expected a path, got an empty one" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_too_long_is_one_line(course, idx_folder, tmp_path):
+    code, _, err = course("train", "vae", *SMALL, "--out", tmp_path / ("x" * 300))
+    assert code == 2 and "this name is too long; choose another" in err and err.count("\n") == 1
+
+
+def test_endings_in_capitals_are_endings(course, tmp_path):
+    code, _, _ = course("sample", "pretrained:vae/strokes", "--num", 3, "--out", tmp_path / "A.NPZ")
+    assert code == 0
+    assert np.load(tmp_path / "A.NPZ")["images"].shape == (3, 1, 28, 28)
