@@ -18,7 +18,7 @@ from pathlib import Path
 from course_utils.base.errors import CourseError, unknown
 from course_utils.data.colours import coloured
 from course_utils.data.dataset import Dataset
-from course_utils.data.folder import load_folder
+from course_utils.data.folder import SIDES, load_folder
 from course_utils.data.mnist import (
     download_failed_lately,
     load_idx,
@@ -77,9 +77,10 @@ def load_dataset(
 def _wanted_size() -> int:
     """Returns the side of own pictures that `COURSE_IMAGE_SIZE` asks for."""
     text = os.environ.get("COURSE_IMAGE_SIZE") or str(SIDE)
-    if not text.isdecimal():
+    if not (text.isdecimal() and len(text) < 9 and SIDES[0] <= int(text) <= SIDES[1]):
         raise CourseError(
-            f"COURSE_IMAGE_SIZE: expected a whole number of pixels such as 32, got {text!r}."
+            f"COURSE_IMAGE_SIZE: expected a whole number of pixels from {SIDES[0]} to {SIDES[1]}"
+            f" such as 32, got {text!r}."
         )
     return int(text)
 
@@ -154,13 +155,15 @@ def resolve_auto() -> tuple[str, str]:
         return wanted, "chosen by COURSE_DATASET"
     if on_disk("mnist"):
         return "mnist", f"found in {raw_folder('mnist').parent.parent}"
+    near = other_forms("mnist")
+    near = f"; {near}" if near else ""
     if os.environ.get("COURSE_OFFLINE") == "1":
-        near = other_forms("mnist")
-        return "strokes", f"MNIST is not on disk and COURSE_OFFLINE=1{'; ' + near if near else ''}"
+        return "strokes", f"MNIST is not on disk and COURSE_OFFLINE=1{near}"
     if download_failed_lately("mnist"):
         return (
             "strokes",
-            "MNIST could not be downloaded within the last day; load_dataset('mnist') tries again",
+            "MNIST could not be downloaded within the last day; load_dataset('mnist') tries again"
+            + near,
         )
     return "mnist", "downloaded"
 

@@ -37,6 +37,7 @@ SAVE = "save the pixels with `np.savez('images.npz', images=images)`"
 SMALLEST_OF_UNIT, LARGEST_OF_255 = 2 / 255, 100
 SMALLEST_OF_SIGNED, NARROWEST_SIGNED = -0.75, 1.05
 SMALLEST_OF_16_BITS = 2**14  # cameras of 10, 12 and 14 bits use this type as well
+OVERSHOOT = 1e-3  # of white, a quarter of a level: more than rounding, too little to be a range
 
 
 class ImageSet(NamedTuple):
@@ -75,7 +76,7 @@ def read_arrays(path: Path, dataset: Dataset, *, grey: bool = False) -> ImageSet
     if len([other for other in names if other.lower() not in LABEL_KEYS]) > 1:
         notes.append(f"array `{name}` taken of {', '.join(names)}")
     pixels, layout = _channels_first(path, arrays[name], dataset.image_shape)
-    images, how = _as_uint8(path, pixels)
+    images, how = _as_uint8(path, pixels, layout)
     done = [text for text in (how or "uint8", layout) if text]
     labels = _labels(path, arrays, name, len(images), dataset.num_classes)
     found = fitted(ImageSet(torch.from_numpy(images), labels), dataset, str(path), grey=grey)
@@ -151,6 +152,7 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """Returns the arrays that may be images or labels, by name (of a .npy the one as `images`), and
     the names of all arrays in the file.
     """
+    place, remedy = str(path), f"make one array of numbers of the images and {SAVE}"
     try:
         with path.open("rb") as file:
             start = file.read(len(NPY_START))
@@ -166,8 +168,20 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         with found:
             known = [name for name in found.files if name.lower() in IMAGE_KEYS]
             labels = [name for name in found.files if name.lower() in (*LABEL_KEYS, "arr_1")]
-            wanted = [*known, *labels] if known else found.files
-            return {name: found[name] for name in wanted}, found.files
+            others = [name for name in found.files if name not in labels]
+            wanted = [*(known or others), *labels]
+            arrays = {}
+            for name in wanted:
+                place = f"{path}: {name}"
+                if name in labels:
+                    remedy = f"leave `{name}` out, or save whole numbers"
+                arrays[name] = found[name]
+                if not isinstance(arrays[name], np.ndarray):  # bytes, where no array begins there
+                    raise CourseError(
+                        f"{place}: expected an array of NumPy, got a damaged or another file; save"
+                        " or copy it again."
+                    )
+            return arrays, found.files
     except CourseError:
         raise
     except FileNotFoundError as error:
@@ -176,11 +190,11 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     except Exception as error:
         if "pickle" in str(error):  # NumPy has no class of its own for it
             raise CourseError(
-                f"{path}: holds Python objects, which are not loaded, since they may hold a"
-                f" program; make one array of numbers of the images and {SAVE}."
+                f"{place}: holds Python objects, which are not loaded, since they may hold a"
+                f" program; {remedy}."
             ) from error
         raise CourseError(
-            f"{path}: cannot be read as a file of NumPy arrays ({error}); save or copy it again."
+            f"{place}: cannot be read as a file of NumPy arrays ({error}); save or copy it again."
         ) from error
 
 
@@ -224,9 +238,10 @@ def _labels(
     if not (values == np.floor(values)).all():  # false for NaN as well
         raise CourseError(f"{path}: {name}: expected whole numbers, got fractions{remedy}.")
     if values.min() < 0 or values.max() >= num_classes:
+        low, high = float(values.min()), float(values.max())  # infinity is a float only
         raise CourseError(
             f"{path}: {name}: expected classes from 0 to {num_classes - 1}, got"
-            f" {int(values.min())} to {int(values.max())}{remedy}."
+            f" {low:.15g} to {high:.15g}{remedy}."
         )
     return torch.from_numpy(values.astype(np.int64))
 
@@ -242,14 +257,17 @@ def _channels_first(
     shape, (channels, height, width) = array.shape, wanted
     if array.ndim == 4 and shape[1] in (1, 3):
         return array, ""
-    if array.ndim == 4 and shape[3] in (1, 3):
+    axes = _axes_of_images_last(shape, (height, width))
+    if array.ndim == 4 and shape[3] in (1, 3) and not axes:
         return array.transpose(0, 3, 1, 2), "channels last"
-    if array.ndim == 3 and shape[1:] != (width, 1) and shape[1:] != (width, 3):
+    if array.ndim == 3 and shape[1:] != (width, 1) and shape[1:] != (width, 3) and not axes:
         return array[:, None], "without an axis of channels"
     if array.ndim == 2 and channels == 1 and shape[1] == height * width:
         return array.reshape(-1, *wanted), f"rows of {shape[1]} pixels"
     hint = f"; {SAVE}"
-    if array.ndim == 4 and 4 in (shape[1], shape[3]):
+    if axes:
+        hint = f"; the images do not lie along the first axis: save `images.transpose{axes}`"
+    elif array.ndim == 4 and 4 in (shape[1], shape[3]):
         hint = "; lay the fourth channel, which is the opacity, over white before saving"
     elif array.ndim == 2 and shape[1] == channels * height * width:
         hint = "; give the rows the shape that each image had"
@@ -261,8 +279,25 @@ def _channels_first(
     )
 
 
-def _as_uint8(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, str]:
-    """Returns pixels as uint8, and in words what they were; "" where they were uint8."""
+def _axes_of_images_last(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, ...] | None:
+    """Returns how to transpose an array of MATLAB's order, height and width first; None for others.
+
+    Square images of another size than wanted count too: to resize them would not help.
+    """
+    is_wanted = shape[:2] == size
+    if len(shape) not in (3, 4) or shape[1:3] == size or not (is_wanted or shape[0] == shape[1]):
+        return None
+    if len(shape) == 3:
+        return (2, 0, 1) if shape[2] > 4 and shape[2] != shape[1] else None
+    if shape[2] in (1, 3):
+        return (3, 2, 0, 1)
+    return (2, 3, 0, 1) if is_wanted and shape[3] in (1, 3) else None
+
+
+def _as_uint8(path: Path, pixels: np.ndarray, layout: str) -> tuple[np.ndarray, str]:
+    """Returns pixels `[N, C, H, W]` as uint8, and in words what they were; "" where they were
+    uint8. `layout` says in words how they were stored.
+    """
     if pixels.dtype.kind not in "biuf":
         raise CourseError(
             f"{path}: expected pixels that are numbers, got the type {pixels.dtype}; {SAVE}."
@@ -279,7 +314,9 @@ def _as_uint8(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, str]:
     low, high = float(pixels.min()), float(pixels.max())
     if pixels.dtype == np.uint8 and high != 1:
         return np.ascontiguousarray(pixels), ""
-    scale, offset, text = _range_of(path, pixels.dtype, low, high)
+    last = "images" if layout else "images.transpose(0, 2, 3, 1)"
+    last = last if pixels.shape[1] == 3 else ""
+    scale, offset, text = _range_of(path, pixels.dtype, low, high, last)
     images = np.empty(pixels.shape, np.uint8)
     for start in range(0, len(pixels), 500):  # doubles take eight times the memory
         piece = pixels[start : start + 500].astype(np.float64)
@@ -287,9 +324,14 @@ def _as_uint8(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, str]:
     return images, f"{pixels.dtype.name} in {text}"
 
 
-def _range_of(path: Path, dtype: np.dtype, low: float, high: float) -> tuple[float, float, str]:
+def _range_of(
+    path: Path, dtype: np.dtype, low: float, high: float, colours: str
+) -> tuple[float, float, str]:
     """Returns scale and offset, so that (pixels + offset) * scale reaches from 0 to 255, and the
     range in words.
+
+    Args:
+        colours: code for the images with three channels last; "" where they have one.
 
     Raises:
         CourseError: smallest and largest pixel do not tell the range.
@@ -297,23 +339,29 @@ def _range_of(path: Path, dtype: np.dtype, low: float, high: float) -> tuple[flo
     whole = dtype.kind != "f"
     if low == high == 0:
         return 1.0, 0.0, "[0, 255]"  # black in every range
-    if not whole and low >= -TOLERANCE and SMALLEST_OF_UNIT < high <= 1 + TOLERANCE:
-        return 255.0, 0.0, "[0, 1]"
     signed = low < SMALLEST_OF_SIGNED and high - low > NARROWEST_SIGNED
-    if signed and low >= -1 - TOLERANCE and high <= 1 + TOLERANCE:
-        return 127.5, 1.0, "[-1, 1]"
-    if low >= -TOLERANCE and LARGEST_OF_255 < high <= 255 + TOLERANCE:
-        return 1.0, 0.0, "[0, 255]"
+    ranges = [
+        (0, 1, not whole and high > SMALLEST_OF_UNIT),
+        (-1, 1, signed),
+        (0, 255, high > LARGEST_OF_255),
+    ]
+    for black, white, is_wide_enough in ranges:
+        beyond = max(black - low, high - white) / white
+        if is_wide_enough and beyond <= OVERSHOOT:
+            clipped = f", up to {beyond:.2g} of white beyond it clipped"
+            text = f"[{black}, {white}]{clipped if beyond > TOLERANCE else ''}"
+            return 255 / (white - black), -black, text
     if dtype == np.uint16 and high >= SMALLEST_OF_16_BITS:
         return 255 / 65_535, 0.0, "[0, 65535]"
-    ranges = "0 to 255" if whole else "[0, 1], [-1, 1] or [0, 255]"
+    accepted = "0 to 255" if whole else "[0, 1], [-1, 1] or [0, 255]"
     raise CourseError(
-        f"{path}: expected pixels in {ranges}, got {dtype.name} from {low:.4g} to {high:.4g}, which"
-        f" does not say what is black and what is white. {_conversion(whole, low, high)}."
+        f"{path}: expected pixels in {accepted}, got {dtype.name} from {low:.4g} to {high:.4g},"
+        " which does not say what is black and what is white."
+        f" {_conversion(whole, low, high, colours)}."
     )
 
 
-def _conversion(whole: bool, low: float, high: float) -> str:
+def _conversion(whole: bool, low: float, high: float, colours: str) -> str:
     """Returns what to do before saving with pixels whose range cannot be told. Each piece of advice
     names the case that it is for, and ends in pixels that `_range_of` accepts.
     """
@@ -323,6 +371,8 @@ def _conversion(whole: bool, low: float, high: float) -> str:
         return "Where 128 was subtracted, save `(images.astype('int16') + 128).astype('uint8')`"
     if low >= 0 and high <= SMALLEST_OF_UNIT:
         return "Where they were divided by 255 twice, save `images * 255`"
+    if (low < 0 or not whole) and -32 <= low and 200 <= high <= 287:
+        return "Where white is 255, save `images.clip(0, 255)`"
     if low >= 0 and LARGEST_OF_255 / 50 < high <= 255:
         return (
             "Where white is 255, save `images.round().astype('uint8')`; else divide by the value"
@@ -337,11 +387,12 @@ def _conversion(whole: bool, low: float, high: float) -> str:
             "Where black is 0 and white is 1, save `images.clip(0, 1)`; where black is -1,"
             " `(images.clip(-1, 1) + 1) / 2`; where a mean was subtracted, add it"
         )
-    if not whole and -32 <= low and 200 <= high <= 287:
-        return "Where white is 255, save `images.clip(0, 255)`"
+    undo = "They look normalised: undo it with the mean and standard deviation of the training"
+    if colours:  # one number for all channels would tint grey
+        imagenet = f"({colours} * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]).clip(0, 1)"
+        return f"{undo}, one of each a channel; where those are ImageNet's, save `{imagenet}`"
     std, mean = 1 / (high - low), -low / (high - low)
     return (
-        "They look normalised: undo it with the mean and standard deviation of the training,"
-        f" `images * std + mean`; where the darkest pixel is black and the brightest white that is"
-        f" `images * {std:.6g} + {mean:.6g}`"
+        f"{undo}, `images * std + mean`; where the darkest pixel is black and the brightest white"
+        f" that is `images * {std:.6g} + {mean:.6g}`"
     )

@@ -36,7 +36,8 @@ TURNS = {
     8: "ROTATE_90",
 }
 EXIF_ORIENTATION = 0x0112
-TIFF_SAMPLE_FORMAT, UNSIGNED = 339, 1
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_SAMPLE_FORMAT = 258, 262, 339
+WHITE_IS_ZERO, UNSIGNED, SIGNED = 0, 1, 2
 # What can be said of a picture; the texts follow a count, "12 with ...".
 TRANSPARENT = "with transparency laid over white"
 BLANK = "wholly transparent, now white"
@@ -55,6 +56,7 @@ class Square:
         remarks: texts of this file that hold for the picture.
         value_range: lowest and highest value in the file; None for 8 bits.
         is_integer: whether these values are whole numbers.
+        is_negative: whether the lowest value means white.
     """
 
     pixels: np.ndarray
@@ -62,6 +64,7 @@ class Square:
     remarks: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
     is_integer: bool = True
+    is_negative: bool = False
 
 
 @lru_cache(maxsize=1)
@@ -113,6 +116,11 @@ def decode_square(file: Path, image_size: int) -> Square:
         ) from error
     try:
         return _decode(content, file.suffix.lower(), image_size)
+    except MemoryError as error:
+        raise CourseError(
+            f"{printable_path(file)}: there is not enough memory to read this picture. Close other"
+            " programs, or make the picture smaller."
+        ) from error
     except Exception as error:  # decoders raise nearly every class there is
         lines = str(error).splitlines() or [type(error).__name__]
         reason = "the file is empty" if not content else lines[0].rstrip(".")
@@ -134,9 +142,13 @@ def _decode(content: bytes, ending: str, image_size: int) -> Square:
         picture.draft(None, (3 * image_size, 3 * image_size))
         picture.load()
         turn, remarks = _orientation(picture)
-        values = None
-        if picture.mode[0] in "IF" and not picture.has_transparency_data:
+        values, is_negative = None, False
+        is_signed_byte = picture.mode == "L" and _tiff_tag(picture, TIFF_SAMPLE_FORMAT) == SIGNED
+        if is_signed_byte or (picture.mode[0] in "IF" and not picture.has_transparency_data):
             values = _numbers(picture)
+            # of 8 bits Pillow turns them itself
+            white_is_zero = _tiff_tag(picture, TIFF_PHOTOMETRIC) == WHITE_IS_ZERO
+            is_negative = white_is_zero and not is_signed_byte
             flat = Image.fromarray(values.astype(np.float32))
         else:
             flat, remark = _over_white(picture, content)
@@ -155,7 +167,7 @@ def _decode(content: bytes, ending: str, image_size: int) -> Square:
     lowest, highest = float(values.min()), float(values.max())
     is_integer = values.dtype.kind != "f"
     pixels = pixels.clip(lowest, highest)  # the resizing filter overshoots at edges
-    return Square(pixels, sha256, remarks, (lowest, highest), is_integer)
+    return Square(pixels, sha256, remarks, (lowest, highest), is_integer, is_negative)
 
 
 def _orientation(picture) -> tuple[str | None, tuple[str, ...]]:
@@ -178,8 +190,14 @@ def _frames(picture) -> tuple[str, ...]:
         return (FRAMES,)
 
 
+def _tiff_tag(picture, tag: int) -> int | None:
+    """Returns the first value of a TIFF tag; None where it is not given."""
+    value = getattr(picture, "tag_v2", {}).get(tag)
+    return value[0] if isinstance(value, tuple) and value else value
+
+
 def _numbers(picture) -> np.ndarray:
-    """Returns the values of a picture with more than 8 bits, `[H, W]`.
+    """Returns the values of a picture with more than 8 bits or a sign, `[H, W]`.
 
     Raises:
         ValueError: some are no numbers.
@@ -187,8 +205,10 @@ def _numbers(picture) -> np.ndarray:
     values = np.asarray(picture)
     if not np.isfinite(values).all():
         raise ValueError("it has values that are NaN or infinite")
-    tags = getattr(picture, "tag_v2", {})
-    if values.dtype == np.int32 and tags and tags.get(TIFF_SAMPLE_FORMAT, UNSIGNED) == UNSIGNED:
+    if values.dtype == np.uint8:
+        return values.view(np.int8)
+    is_unsigned = _tiff_tag(picture, TIFF_SAMPLE_FORMAT) in (None, UNSIGNED)
+    if values.dtype == np.int32 and is_unsigned and _tiff_tag(picture, TIFF_BITS) == 32:
         values = values.view(np.uint32)  # Pillow has no unsigned mode of 32 bits
     return values
 
@@ -197,7 +217,9 @@ def _over_white(picture, content: bytes):
     """Returns the picture as RGB, and the remark that something of it was transparent."""
     from PIL import Image
 
-    if not picture.has_transparency_data:
+    # a TGA without attribute bits says nothing in the place of its alpha
+    is_opaque = picture.format == "TGA" and content[17] & 15 == 0
+    if is_opaque or not picture.has_transparency_data:
         return picture.convert("RGB"), ()
     if picture.format == "PNG":
         picture = _transparent_value_as_shown(picture, depth=content[24])
@@ -248,7 +270,8 @@ def scaled_to_bytes(squares: Sequence[Square]) -> tuple[list[np.ndarray], list[s
         fitting = [limit for limit in limits if lowest >= 0 and highest <= limit]
         lowest, highest = (0.0, fitting[0]) if fitting else (lowest, highest)
         scales[is_integer] = lowest, highest if highest > lowest else lowest + 1
-        kind = "integers of more than 8 bits" if is_integer else "floats"
+        kind = "integers of more than 8 bits" if lowest >= 0 else "signed integers"
+        kind = kind if is_integer else "floats"
         notes.append(f"{len(ranges):,} of {kind}, scaled from {lowest:g} to {highest:g}")
     arrays = []
     for square in squares:
@@ -256,6 +279,7 @@ def scaled_to_bytes(squares: Sequence[Square]) -> tuple[list[np.ndarray], list[s
         if square.value_range is not None:
             lowest, highest = scales[square.is_integer]
             unit = (pixels.astype(np.float64) - lowest) / (highest - lowest)
+            unit = 1 - unit if square.is_negative else unit
             pixels = (255 * unit).round().clip(0, 255).astype(np.uint8)
         arrays.append(pixels)
     return arrays, notes

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ from course_utils.data.decode import (
 )
 
 MIN_IMAGES = 10
+SIDES = (4, 512)  # pixels, the smallest and the largest that own pictures can have
 TEST_SHARE = 0.1
 MIN_TEST_IMAGES = 10  # what a measurement needs; a third of the images at most
 # What systems and programs leave in folders; names that start with a dot are passed over as well.
@@ -59,7 +61,15 @@ SPLITS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "eval": "val",
+    "evaluation": "val",
+    "dev": "val",
 }
+_PARTS = "|".join(sorted(SPLITS, key=len, reverse=True))
+# "train_images", "test set": the parts of a split by a longer name
+SPLIT_PATTERN = re.compile(rf"({_PARTS})([-_. ]?(set|data|images?|imgs|pictures|split))?", re.I)
+# "train2017", "pets_test": only said, as classes may be called so
+SPLIT_LIKE = re.compile(rf"(?<![a-z])({_PARTS})(?![a-z])", re.I)
 # Endings of pictures that Pillow may not read; of other files nobody asks for a conversion.
 CONVERTIBLE = {
     *(".heic", ".heif", ".avif", ".webp", ".jxl", ".svg", ".pdf", ".eps", ".ps", ".wmf", ".emf"),
@@ -90,6 +100,9 @@ class _Found:
         )
         remedy = "; convert them to PNG or JPEG" if CONVERTIBLE & set(self.endings) else ""
         return f"left out: {', '.join(words)}{remedy}" if words else ""
+
+
+_Files = Sequence[tuple[tuple[str, ...], Path]]
 
 
 class Pictures(NamedTuple):
@@ -123,8 +136,9 @@ def load_folder(path: str, image_size: int) -> Dataset:
     """Returns the images below `path` as a dataset; direct sub-folders are the classes.
 
     Folders named train and test (or val, in any case and in their usual variants) are the split,
-    with the classes inside. Otherwise a tenth is the test set, but at least 10 images where there
-    are 30: those with the smallest hashes, and copies of a file on one side.
+    with the classes inside; other folders beside them are left out. Otherwise a tenth is the test
+    set, but at least 10 images where there are 30: those with the smallest hashes, and copies of a
+    file on one side.
 
     Args:
         path: the folder.
@@ -135,7 +149,7 @@ def load_folder(path: str, image_size: int) -> Dataset:
             message).
     """
     root, found = _search(path, image_size, MIN_IMAGES)
-    labelled, notes = _layout(found.files)
+    labelled, notes = _layout(found.files, path)
     _check_number(path, len(labelled), found, MIN_IMAGES)
     squares = _decode_all([item.file for item in labelled], image_size)
     groups = sorted({item.group for item in labelled})
@@ -161,6 +175,7 @@ def load_folder(path: str, image_size: int) -> Dataset:
         f"{len(images):,} images of {len(names)} class{'es' if len(names) > 1 else ''} ({listed}),"
         f" resized to {image_size} by {image_size} pixels",
         *notes,
+        *_few(int((~test).sum())),
         *_only_in_test(names, targets, test),
         *remarks,
     ]
@@ -197,8 +212,11 @@ def read_pictures(path: str, image_size: int, at_least: int = 1) -> Pictures:
 
 def _search(path: str, image_size: int, at_least: int) -> tuple[Path, _Found]:
     """Returns the folder and its picture files."""
-    if image_size < 4:
-        raise CourseError(f"image_size: expected at least 4 pixels, got {image_size}.")
+    if not SIDES[0] <= image_size <= SIDES[1]:
+        raise CourseError(
+            f"image_size: expected at least {SIDES[0]} pixels and at most {SIDES[1]}, got"
+            f" {image_size}."
+        )
     root = _root(path)
     found = _find(root)
     _check_number(path, len(found.files), found, at_least)
@@ -312,49 +330,91 @@ def _take(found: _Found, parts: tuple[str, ...], file: Path) -> None:
 # Classes and splits
 
 
-def _layout(files: Sequence[tuple[tuple[str, ...], Path]]) -> tuple[list[_Labelled], list[str]]:
+def _layout(files: _Files, path: str) -> tuple[list[_Labelled], list[str]]:
     """Returns the files with class and split, and what was decided, in words."""
-    inner = [(parts[1:], file) for parts, file in files]
     # an archive often unpacks to one folder around train and test
-    if len({parts[:1] for parts, _ in files}) == 1 and files[0][0] and _is_split(inner):
+    if (inner := _inside(files)) and (_is_split(inner) or _is_only_part(inner)):
         files = inner
     if _is_split(files):
-        return _given_split(files)
+        return _given_split(files, path)
+    notes = []
+    if _is_only_part(files):
+        other = "train" if _split_name(files[0][0][0]) != "train" else "test"
+        part = printable_path(files[0][0][0])
+        notes.append(f"no {other} folder: the test set is drawn from {part}")
+        files = _inside(files)
     labelled = [_Labelled(file, _name(parts[0]) if parts else "") for parts, file in files]
     num_flat = sum(item.group == "" for item in labelled)
     if 0 < num_flat < len(labelled):
-        note = f"the {num_flat:,} directly in the folder are a class of their own"
-        return labelled, [note]
-    return labelled, []
+        notes.append(f"the {num_flat:,} directly in the folder are a class of their own")
+    return labelled, notes + _split_like(files)
+
+
+def _inside(files: _Files) -> _Files:
+    """Returns the files as seen from the one folder that holds them all; [] where none does."""
+    is_one = len({parts[:1] for parts, _ in files}) == 1 and files[0][0]
+    return [(parts[1:], file) for parts, file in files] if is_one else []
 
 
 def _split_name(folder: str) -> str | None:
-    return SPLITS.get(folder.lower())
+    match = SPLIT_PATTERN.fullmatch(folder)
+    return SPLITS[match[1].lower()] if match else None
 
 
-def _is_split(files: Iterable[tuple[tuple[str, ...], Path]]) -> bool:
-    """Returns whether the folders with pictures are named as parts of a split, train among them."""
+def _is_split(files: _Files) -> bool:
+    """Returns whether there are a train folder and one of test and val."""
     splits = {_split_name(parts[0]) for parts, _ in files if parts}
-    return None not in splits and "train" in splits and len(splits) > 1
+    return "train" in splits and not splits.isdisjoint(("test", "val"))
 
 
-def _given_split(
-    files: Sequence[tuple[tuple[str, ...], Path]],
-) -> tuple[list[_Labelled], list[str]]:
+def _is_only_part(files: _Files) -> bool:
+    """Returns whether all lies in one part of a split, such as train, with classes inside."""
+    inner = _inside(files)
+    return any(parts for parts, _ in inner) and _split_name(files[0][0][0]) is not None
+
+
+def _split_like(files: _Files) -> list[str]:
+    """Returns the remark that classes, or folders in all of them, are called like a split."""
+    for depth, taken in ((0, "taken for classes"), (1, "inside the classes not used as a split")):
+        names = {parts[depth] for parts, _ in files if len(parts) > depth}
+        kinds = {name: SPLIT_LIKE.search(name) for name in names}
+        listed = sorted(printable_path(name) for name, match in kinds.items() if match)
+        if len({SPLITS[match[1].lower()] for match in kinds.values() if match}) > 1:
+            where = "rename them to" if depth == 0 else "put the classes into folders"
+            return [
+                f"{', '.join(listed[:MAX_NAMES])} {taken}; {where} train and test to use them as"
+                " the split"
+            ]
+    parts_inside = {parts[:2] for parts, _ in files if len(parts) > 1 and _split_name(parts[0])}
+    if len(parts_inside) > 1:
+        part = printable_path(min(parts_inside)[0])
+        return [f"{part}/ taken for one class; to use the folders in it, leave only {part}/ here"]
+    return []
+
+
+def _given_split(files: _Files, path: str) -> tuple[list[_Labelled], list[str]]:
     """Returns the pictures of a train and a test folder with their classes. Of test and val, test
     is taken, unless its pictures have no classes as in a competition.
     """
     places: dict[str, list[_Labelled]] = {}
     folders: dict[str, set[str]] = {}
+    strays: Counter = Counter()
     for parts, file in files:
-        split = (_split_name(parts[0]) or "") if parts else ""
+        split = _split_name(parts[0]) if parts else ""
+        if split is None:
+            strays[printable_path(parts[0])] += 1
+            continue
         group = _name(parts[1]) if len(parts) > 1 else ""
         places.setdefault(split, []).append(_Labelled(file, group, split))
         folders.setdefault(split, set()).update(f"{printable_path(name)}/" for name in parts[:1])
     names = {split: " and ".join(sorted(found)) for split, found in folders.items()}
     train = places.pop("train")
     classes = {item.group for item in train}
-    notes = []
+    beside = " and ".join(sorted(set(folders) - {""}, key=("train", "test", "val").index))
+    notes = [
+        f"{name}/ beside {beside} left out ({count:,} picture{'s' if count > 1 else ''})"
+        for name, count in sorted(strays.items())
+    ]
     for split in ("test", "val"):
         usable = [
             replace(item, split="test")
@@ -363,6 +423,8 @@ def _given_split(
         ]
         if usable:
             num_unusable = len(places.pop(split)) - len(usable)
+            _check_part(path, "training", len(train), f"to {names['train']}")
+            _check_part(path, "test", len(usable), f"to {names[split]} or remove it")
             notes.append(f"train from {names['train']}, test from {names[split]}")
             if num_unusable:
                 notes.append(f"{num_unusable:,} in no class folder of {names[split]} left out")
@@ -375,6 +437,17 @@ def _given_split(
         for split, left in places.items()
     ]
     return train + usable, notes
+
+
+def _check_part(path: str, what: str, number: int, where: str) -> None:
+    if number < 2:
+        raise CourseError(
+            f"folder:{path}: {number} {what} image; expected at least 2: add pictures {where}."
+        )
+
+
+def _few(num_train: int) -> list[str]:
+    return [f"ONLY {num_train} TRAINING PICTURES"] if num_train < MIN_IMAGES else []
 
 
 def _name(folder: str) -> str:

@@ -60,7 +60,23 @@ FILE_PATTERN = re.compile(
     r"(train|t10k|test)[-_. ]?(image|label)s?([-_. ]?idx[13])?([-_. ]?ubyte)?(\.(idx|bin))?(\.gz)?",
     re.IGNORECASE,
 )
-OTHER_FORMS = {".csv", ".parquet", ".npz", ".npy", ".zip", ".tar", ".7z", ".pkl", ".mat", ".arff"}
+OTHER_FORMS = {
+    *(".csv", ".parquet", ".npz", ".npy", ".pkl", ".mat", ".arff", ".pt"),
+    *(".zip", ".tar", ".7z", ".bz2", ".xz"),
+}
+# Files that lie in a folder of another name, or have something behind their names
+NEAR_PATTERN = re.compile(
+    r"(train|t10k)[-_. ]?images\b[^/]*$|processed/(training|test)\.pt$", re.IGNORECASE
+)
+NEAR_DEPTH, NEAR_FOLDERS = 3, 1000  # how far below the data folder they are looked for
+# First bytes of what is no IDX file, and what it is
+SIGNATURES = {
+    b"PK": "a zip archive: unpack it",
+    b"\xfd7zXZ": "packed by xz: unpack it",
+    b"BZh": "packed by bzip2: unpack it",
+    b"\x1f\x8b": "packed by gzip several times: unpack it",
+    b"version https://git-lfs": "a pointer of Git LFS in place of the file: run git lfs pull",
+}
 FULL_SIZE = (60_000, 10_000)
 MNIST_SHA256 = "1e35582d42a90940c55b956deb61875c020b567ed20e3c5b174f52bf7809ed9b"  # Dataset.sha256
 FIRST_LABELS = {"mnist": [5, 0, 4, 1, 9, 2, 1, 3, 1, 4], "fashion": [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]}
@@ -136,6 +152,8 @@ def other_forms(name: str) -> str:
     """Returns in words what lies near that is no IDX file of `name`, or of another set; "" where
     there is nothing.
     """
+    if data_root().is_file():
+        return f"COURSE_DATA is a file: {data_root()}; give the folder that holds the data"
     for folder in _places(name):
         for file in _names_in(folder):
             if not (folder / file).is_file():
@@ -146,6 +164,30 @@ def other_forms(name: str) -> str:
             is_likely = re.search("mnist|train|test|archive", file, re.IGNORECASE)
             if is_likely and Path(file).suffix.lower() in OTHER_FORMS:
                 return place + "but the course reads the four IDX files"
+    return _elsewhere(name)
+
+
+def _elsewhere(name: str) -> str:
+    """Returns in words where a file of `name` lies that is not found by its place and name."""
+    root = data_root()
+    for number, (folder, inner, files) in enumerate(os.walk(root)):
+        below = Path(folder).relative_to(root)
+        depth = len(below.parts)
+        inner[:] = sorted(n for n in inner if depth < NEAR_DEPTH and not n.startswith("."))
+        for file in sorted(files):
+            place = (below / file).as_posix()
+            is_fashion = "fashion" in place.lower()
+            is_other = is_fashion != (name == "fashion") or re.search("[ekq]mnist", place, re.I)
+            if is_other or not NEAR_PATTERN.search(place):
+                continue
+            if Path(file).suffix.lower() in OTHER_FORMS:
+                return f"found {root / place}, but the course reads the four IDX files"
+            return (
+                f"found {root / place}; move the four files to {raw_folder(name)}, called"
+                f" {FILES[0]} and so on"
+            )
+        if number >= NEAR_FOLDERS:
+            break
     return ""
 
 
@@ -163,7 +205,13 @@ def _remedy(path: Path) -> str:
     own_folder = course_root() / "data"
     downloaded = os.environ.get("COURSE_OFFLINE") != "1" and own_folder in path.parents
     aside = f", or move {path.parent} elsewhere and load the dataset again" if downloaded else ""
-    return f"Put a good copy of {path.name} in its place{aside}."
+    packed = path.with_name(f"{path.name}.gz")
+    beside = (
+        f" {packed.name} lies beside it and is read once {path.name} has another name."
+        if packed.is_file()
+        else ""
+    )
+    return f"Put a good copy of {path.name} in its place{aside}.{beside}"
 
 
 def read_idx(path: Path, num_dims: int) -> Tensor:
@@ -178,7 +226,9 @@ def read_idx(path: Path, num_dims: int) -> Tensor:
         content = path.read_bytes()
     except OSError as error:
         raise CourseError(f"cannot read {path}: {error.strerror}. {remedy}") from error
-    if content[:2] == b"\x1f\x8b":
+    for _ in range(2):  # some are packed twice
+        if content[:2] != b"\x1f\x8b":
+            break
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
@@ -194,8 +244,10 @@ def read_idx(path: Path, num_dims: int) -> Tensor:
     if len(content) < header_size:
         raise CourseError(f"{path}: the header is cut off after {len(content)} bytes. {remedy}")
     shape = np.frombuffer(content, ">i4", num_dims, offset=4).tolist()
+    if min(shape) < 0:
+        raise CourseError(f"{path}: the header gives the impossible shape {shape}. {remedy}")
     expected_size = header_size + int(np.prod(shape, dtype=np.int64))
-    if min(shape) < 0 or len(content) != expected_size:
+    if len(content) != expected_size:
         raise CourseError(
             f"{path}: expected {expected_size} bytes for shape {shape}, got {len(content)}."
             f" {remedy}"
@@ -207,8 +259,9 @@ def read_idx(path: Path, num_dims: int) -> Tensor:
 
 def _recognised(content: bytes) -> str:
     """Returns what a file is that is no IDX file of the expected kind, where it is plain."""
-    if content[:2] == b"PK":
-        return " (a zip archive: unpack it)"
+    for start, what in SIGNATURES.items():
+        if content.startswith(start):
+            return f" ({what})"
     if content[:3] == bytes([0, 0, 8]):
         return " (labels in the place of images, or the other way round)"
     if content.lstrip()[:1] == b"<":
@@ -345,8 +398,8 @@ def download(name: str) -> None:
         folder = Path(tempfile.mkdtemp(prefix=f".{name}-", suffix=".partial", dir=data_root()))
     except OSError as error:
         raise CourseError(
-            f"cannot write to {data_root()}: {error.strerror}. Set COURSE_DATA to a folder that you"
-            " may write to."
+            f"cannot write to {data_root()}: {near or error.strerror}. Set COURSE_DATA to a folder"
+            " that you may write to."
         ) from error
     old_timeout = socket.getdefaulttimeout()
     try:
@@ -365,7 +418,8 @@ def download(name: str) -> None:
         _remember_failure(name, error)
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise CourseError(
-            f"{name} could not be downloaded ({lines[0].rstrip(':')}). {by_hand}"
+            f"{name} could not be downloaded ({lines[0].rstrip(':')}){'; ' + near if near else ''}."
+            f" {by_hand}"
         ) from error
     finally:
         socket.setdefaulttimeout(old_timeout)

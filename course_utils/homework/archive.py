@@ -32,7 +32,8 @@ MAX_WITH_LEFTOVERS = 3 * MAX_ENTRIES  # a file manager adds one to each file, an
 MAX_RATIO, FREE_BYTES = 100, 100_000  # a file below the latter may be as repetitive as it likes
 MAX_SIDE, MAX_PIXELS = 4000, 4_000_000
 # What file managers put beside a person's files when they pack them.
-LEFTOVERS = (".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini")
+LEFTOVERS = (".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r")
+MAX_AROUND = 3  # folders around everything, one in the other
 ADVICE = "unpack it, or ask for the submission.zip that `course homework report` wrote"
 NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows: equal content, equal bytes
 
@@ -42,11 +43,12 @@ SAMPLES_A_PIXEL = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
 END, LOCAL, CENTRAL_BYTES = struct.Struct("<4s4H2IH"), struct.Struct("<4s5H3I2H"), 46
 ENCRYPTED = 0x1 | 0x40 | 0x2000  # any of the three flags
+UTF_8 = 0x800  # the flag for names; `zipfile` decodes those without it by cp437
 DOS_DIRECTORY, REPARSE_POINT = 0x10, 0x400
 
 
-def _fail(where: str, expected: str, got: object) -> NoReturn:
-    raise CourseError(f"{where}: expected {expected}, got {got}.")
+def _fail(where: str, expected: str, got: object, advice: str = "") -> NoReturn:
+    raise CourseError(f"{where}: expected {expected}, got {got}{advice and '; '}{advice}.")
 
 
 def clean_png(data: bytes, where: str) -> bytes:
@@ -114,7 +116,8 @@ def _open_zip(data: bytes, where: str) -> tuple[zipfile.ZipFile, dict[str, zipfi
     decompressed.
 
     A submission that was unpacked and packed again counts: entries for folders, what file managers
-    leave (`LEFTOVERS`, `__MACOSX`) and one folder around everything are passed over.
+    and editors leave (`LEFTOVERS`, `__MACOSX`, `.git`) and folders around everything are passed
+    over.
 
     Raises:
         CourseError: no zip archive; too many files; a name that is absolute, climbs (`..`), has a
@@ -126,25 +129,44 @@ def _open_zip(data: bytes, where: str) -> tuple[zipfile.ZipFile, dict[str, zipfi
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except Exception as error:  # whatever its parser stumbled over
-        _fail(where, "a directory of files", f"a broken one ({shown(str(error))[1:-1]})")
+        found = f"a broken one ({shown(str(error))[1:-1]})"
+        _fail(where, "a directory of files", found, ADVICE)
     entries, seen = archive.infolist(), set()
     if len(entries) != num_files:
         _fail(where, f"a directory of {num_files} files", f"one of {len(entries)}")
-    kept = [entry for entry in entries if not _is_leftover(entry)]
+    kept = _own_files(entries)
     if not 1 <= len(kept) <= MAX_ENTRIES:
-        _fail(where, f"1 to {MAX_ENTRIES} files", f"{len(kept):,}")
-    around = _folder_around([entry.orig_filename for entry in kept])
-    files = {entry.orig_filename.removeprefix(around): entry for entry in kept}
-    for entry in kept:
-        name = entry.orig_filename.removeprefix(around)
+        _fail(where, f"1 to {MAX_ENTRIES} files", f"{len(kept):,}", ADVICE)
+    for name, entry in kept:
         _check_name(name, where)
         _check_entry(entry, f"{where}: {shown(entry.filename)}")
         if name.casefold() in seen:
             found = f"{shown(name)} twice (upper and lower case count as one)"
-            _fail(where, "each file once", found)
+            _fail(where, "each file once", found, ADVICE)
         seen.add(name.casefold())
     _check_places(data, entries, directory, where)
-    return archive, files
+    return archive, dict(kept)
+
+
+def _own_files(entries: Sequence[zipfile.ZipInfo]) -> list[tuple[str, zipfile.ZipInfo]]:
+    """Returns the files that a person packed, by their names inside the folders around them."""
+    kept = [(entry.orig_filename, entry) for entry in entries if not _is_leftover(entry)]
+    if all(name.startswith("./") for name, _ in kept):
+        kept = [(name[2:], entry) for name, entry in kept]
+    kept = [(name, entry) for name, entry in kept if not _is_hidden(name)]
+    for _ in range(MAX_AROUND):
+        around = _folder_around([name for name, _ in kept])
+        inside = [(name.removeprefix(around), entry) for name, entry in kept]
+        kept = [(name, entry) for name, entry in inside if not _is_hidden(name)]
+    return kept
+
+
+def _is_hidden(name: str) -> bool:
+    """Returns whether a file is hidden, lies in a hidden folder beside the results such as .git, or
+    is the lock of an open document.
+    """
+    first = name.partition("/")[0]
+    return first.startswith((".", "~$")) and first not in (".", "..")
 
 
 def _is_leftover(entry: zipfile.ZipInfo) -> bool:
@@ -172,15 +194,17 @@ def _read_end(data: bytes, where: str) -> tuple[int, int]:
     record = data[-END.size :]
     if len(record) < END.size or record[:4] != b"PK\x05\x06":
         found = "a file that does not end like one" if data else "an empty file"
-        _fail(where, "a zip archive", found)
+        if b"PK\x05\x06" in data[-END.size - 65_535 : -END.size]:  # the longest comment
+            found += " (a comment or other bytes follow the end of the archive)"
+        _fail(where, "a zip archive", found, ADVICE if data[:2] == b"PK" else "")
     _, disk, first_disk, here, total, size, start, comment = END.unpack(record)
     is_zip64 = data[-END.size - 20 :][:4] == b"PK\x06\x07"
     is_plain = (disk, first_disk, comment) == (0, 0, 0) and here == total and not is_zip64
     if not is_plain or start + size != len(data) - END.size:
         found = "one in parts, with a comment, in zip64 format or with other data around it"
-        _fail(where, "one plain zip archive", found)
+        _fail(where, "one plain zip archive", found, ADVICE)
     if not 1 <= total <= MAX_WITH_LEFTOVERS:
-        _fail(where, f"1 to {MAX_ENTRIES} files", f"{total:,}")
+        _fail(where, f"1 to {MAX_ENTRIES} files", f"{total:,}", ADVICE)
     place, end = start, len(data) - END.size
     for _ in range(total):
         if place + CENTRAL_BYTES > end:
@@ -207,20 +231,20 @@ def _check_name(name: str, where: str) -> None:
     }
     for trouble, is_there in troubles.items():
         if is_there:
-            _fail(where, "plain relative file names", f"{trouble}: {shown(name)}; {ADVICE}")
+            _fail(where, "plain relative file names", f"{trouble}: {shown(name)}", ADVICE)
 
 
 def _check_entry(entry: zipfile.ZipInfo, where: str) -> None:
     """Raises CourseError unless the directory describes a plain, readable file of modest size."""
     if entry.flag_bits & ENCRYPTED:
-        _fail(where, "a readable file", "an encrypted one")
+        _fail(where, "a readable file", "an encrypted one", ADVICE)
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        _fail(where, "compression 0 (stored) or 8 (deflated)", entry.compress_type)
+        _fail(where, "compression 0 (stored) or 8 (deflated)", entry.compress_type, ADVICE)
     mode = stat.S_IFMT(entry.external_attr >> 16)
     is_special = entry.external_attr & (DOS_DIRECTORY | REPARSE_POINT) or entry.volume
     if mode not in (0, stat.S_IFREG) or is_special:
         found = "a link" if mode == stat.S_IFLNK else "a folder, link or device"
-        _fail(where, "a plain file", found)
+        _fail(where, "a plain file", found, ADVICE)
     size, packed = entry.file_size, entry.compress_size
     is_stored = entry.compress_type == zipfile.ZIP_STORED
     if (is_stored and packed != size) or (size > FREE_BYTES and size > MAX_RATIO * packed):
@@ -244,9 +268,10 @@ def _check_places(
             _fail(place, "files one after the other", "overlapping ones")
         _, _, flags, method, *_, name_bytes, extra = LOCAL.unpack_from(data, begin)
         content = begin + LOCAL.size + name_bytes
-        is_same = data[begin + LOCAL.size : content] == entry.filename.encode()
+        encoding = "utf-8" if entry.flag_bits & UTF_8 else "cp437"
+        is_same = data[begin + LOCAL.size : content] == entry.orig_filename.encode(encoding)
         if not is_same or method != entry.compress_type or flags & ENCRYPTED:
-            _fail(place, "the same file in directory and content", "two different ones")
+            _fail(place, "the same file in directory and content", "two different ones", ADVICE)
         end = content + extra + entry.compress_size
     if end > directory:
         _fail(where, "files before the directory", "one that reaches into it")
@@ -356,16 +381,15 @@ def _check_names(sizes: Mapping[str, int], where: str) -> None:
     for name, size in sizes.items():
         if name not in (RESULTS, REPORT) and not SAMPLE.fullmatch(name):
             expected = f"{REPORT}, {RESULTS} and {SAMPLES}/NAME.png only"
-            advice = f"; {ADVICE}" if name.lower().endswith(".zip") else ""
-            _fail(where, expected, shown(name) + advice)
+            _fail(where, expected, shown(name), ADVICE)
         if size > limit(name):
             _fail(f"{where}: {name}", f"at most {limit(name):,} bytes", f"{size:,}")
     for name in (RESULTS, REPORT):
         if name not in sizes:
             advice = "hand in the submission.zip that `course homework report` writes"
-            _fail(where, f"a file {name}", f"none; {advice}")
+            _fail(where, f"a file {name}", "none", advice)
     if len(sizes) - 2 > MAX_SAMPLES:
-        _fail(where, f"at most {MAX_SAMPLES} pictures", len(sizes) - 2)
+        _fail(where, f"at most {MAX_SAMPLES} pictures", len(sizes) - 2, ADVICE)
     total = sum(sizes.values())
     if total > MAX_TOTAL_BYTES:
         _fail(where, f"at most {MAX_TOTAL_BYTES:,} bytes unpacked", f"{total:,}")

@@ -5,6 +5,7 @@ and pixels whose range cannot be told are refused with advice that is right.
 from __future__ import annotations
 
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -44,6 +45,9 @@ FORMS = {
     "signed, float32": ((2 * UNIT - 1).astype(np.float32), "float32 in [-1, 1]: converted"),
     "signed, float16": ((2 * UNIT - 1).astype(np.float16), "float16 in [-1, 1]"),
     "float, 0 to 255": (IMAGES.astype(np.float64), "float64 in [0, 255]"),
+    "a hair of overshoot": (UNIT * 1.0009, "[0, 1], up to 0.0009 of white beyond it clipped: con"),
+    "signed, overshoot": ((2 * UNIT - 1) * 1.0005, "in [-1, 1], up to 0.0005 of white beyond it"),
+    "255, overshoot": (IMAGES * 1.0009, "in [0, 255], up to 0.0009 of white beyond it clipped"),
     "int64": (IMAGES.astype(np.int64), "int64 in [0, 255]"),
     "int32": (IMAGES.astype(np.int32), "int32 in [0, 255]"),
     "uint16, 0 to 255": (IMAGES.astype(np.uint16), "uint16 in [0, 255]"),
@@ -101,6 +105,8 @@ RECOVERED = {
     "overshoot of unit": (UNIT * 1.04 - 0.02, "images.clip(0, 1)"),
     "overshoot of signed": (2.1 * UNIT - 1.05, "(images.clip(-1, 1) + 1) / 2"),
     "overshoot of 255": (IMAGES * 1.04 - 4, "images.clip(0, 255)"),
+    "slight overshoot of 255": (IMAGES * (255.4 / 255), "images.clip(0, 255)"),
+    "whole overshoot of 255": (IMAGES.astype(np.int32) * 256 // 250 - 3, "images.clip(0, 255)"),
     "dark, white is 255": (IMAGES * 0.25, "images.round().astype('uint8')"),
 }
 
@@ -116,6 +122,7 @@ def test_advice_gives_images_that_are_read_and_right(tmp_path, name):
     low, high = images.min(), images.max()
     assert f"got {images.dtype.name} from {low:.4g} to {high:.4g}" in message
     options = re.findall(r"`([^`]+)`", message)
+    assert "overshoot of 255" not in name or len(options) == 1 and "ivide" not in message
     code = options[-1] if advice is None else advice
     assert code in options
     mended = eval(code, {"images": images})  # noqa: S307 (the course's own advice)
@@ -127,6 +134,64 @@ def test_advice_gives_images_that_are_read_and_right(tmp_path, name):
     # overshoot that was clipped is lost, up to a twentieth of the range
     tolerance = 6.5 if "overshoot" in name else 1
     assert np.abs(again - wanted.astype(float)).max() <= tolerance
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1)], ids=["first", "last"])
+def test_advice_for_channels_normalised_apart_keeps_grey_grey(tmp_path, axes):
+    grey = np.repeat(UNIT, 3, 1)
+    mean, std = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
+    images = ((grey - mean) / std).transpose(axes)
+    with pytest.raises(CourseError, match="one of each a channel; where those are Image") as caught:
+        read_arrays(saved(tmp_path, images), RGB)
+    (code,) = re.findall(r"`([^`]+)`", str(caught.value))
+    mended = eval(code, {"images": images})  # noqa: S307 (the course's own advice)
+    again = read_arrays(saved(tmp_path, mended), RGB).images
+    assert np.array_equal(again.numpy(), np.repeat(IMAGES, 3, 1))
+
+
+LAST = blobs(50, (1, 28, 28), 3)[0].numpy()
+
+
+@pytest.mark.parametrize(
+    ("images", "code"),
+    [
+        (LAST[:, 0].transpose(1, 2, 0), "images.transpose(2, 0, 1)"),
+        (LAST.transpose(2, 3, 1, 0), "images.transpose(3, 2, 0, 1)"),
+        (LAST.transpose(2, 3, 0, 1), "images.transpose(2, 3, 0, 1)"),
+        (LAST[:3].transpose(2, 3, 1, 0), "images.transpose(3, 2, 0, 1)"),
+    ],
+)
+def test_images_along_the_last_axis_are_not_resized_but_transposed(tmp_path, images, code):
+    with pytest.raises(CourseError, match=re.escape(f"save `{code}`")) as caught:
+        read_arrays(saved(tmp_path, images), GREY)
+    assert "resize" not in str(caught.value)
+    mended = eval(code, {"images": images})  # noqa: S307 (the course's own advice)
+    again = read_arrays(saved(tmp_path, mended), GREY).images
+    assert np.array_equal(again.numpy(), LAST[: len(again)])
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((32, 32, 50), np.uint8), np.zeros((32, 32, 3, 50), np.uint8)]
+)
+def test_images_of_another_size_along_the_last_axis_are_seen(tmp_path, images):
+    with pytest.raises(CourseError, match=r"save `images\.transpose\("):
+        read_arrays(saved(tmp_path, images), GREY)
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((32, 32, 32), np.uint8), np.zeros((32, 32, 32, 1), np.uint8)]
+)
+def test_as_many_images_as_rows_are_taken_along_the_first_axis(tmp_path, images):
+    with pytest.raises(CourseError, match="got 32 by 32; resize"):
+        read_arrays(saved(tmp_path, images), GREY)
+
+
+def test_a_member_that_is_no_array_is_named(tmp_path):
+    path = saved(tmp_path, {"labels": LABELS})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("images.npy", b"\0" * 50)
+    with pytest.raises(CourseError, match=re.escape(f"{path}: images: expected an array of NumPy")):
+        read_arrays(path, GREY)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +231,13 @@ BAD = {
     "negative labels": ({"images": IMAGES, "labels": LABELS - 1}, "from 0 to 3, got -1 to 2"),
     "fractions": ({"images": IMAGES, "labels": LABELS / 2}, "whole numbers, got fractions"),
     "NaN label": ({"images": IMAGES, "labels": LABELS * np.nan}, "whole numbers, got fractions"),
+    "infinite label": ({"images": IMAGES, "labels": LABELS * 0 + np.inf}, "got inf to inf; leave"),
+    "huge labels": ({"images": IMAGES, "labels": LABELS + 1e300}, "got 1e+300 to 1e+300; leave"),
+    "objects as labels": (
+        {"images": IMAGES, "labels": LABELS.astype(object)},
+        "labels: holds Python objects, which are not loaded, since they may hold a program; leave"
+        " `labels` out, or save whole numbers.",
+    ),
     "words": ({"images": IMAGES, "labels": LABELS.astype(str)}, "expected whole numbers, got <U"),
     "probabilities": (
         {"images": IMAGES, "labels": np.full((12, 4), 0.25)},

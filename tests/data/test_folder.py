@@ -220,16 +220,59 @@ def test_floats_and_integers_are_scaled_once_for_the_folder(tmp_path, values, ex
     assert grey_values(tmp_path) == expected
 
 
-def test_unsigned_32_bits_do_not_wrap(tmp_path):
-    """A TIFF of 2 x 1 unsigned integers, written by hand: Pillow's mode I is signed."""
+def save_tiff(path: Path, values: np.ndarray, sample_format: int | None, photometric=1) -> None:
+    """Writes a TIFF of one row with the tags as given; Pillow chooses them itself."""
+    bits = 8 * values.itemsize
     entries = [
-        *((256, 3, 1, 2), (257, 3, 1, 1), (258, 3, 1, 32), (259, 3, 1, 1), (262, 3, 1, 1)),
-        *((273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, 8)),
+        *((256, 4, 1, len(values)), (257, 4, 1, 1), (258, 3, 1, bits), (259, 3, 1, 1)),
+        *((262, 3, 1, photometric), (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, 1)),
+        (279, 4, 1, values.nbytes),
     ]
-    body = struct.pack("<2I", 0, 4_000_000_000) + struct.pack("<H", len(entries))
+    entries += [(339, 3, 1, sample_format)] if sample_format else []
+    body = values.tobytes() + struct.pack("<H", len(entries))
     body += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
-    (tmp_path / "a.tif").write_bytes(b"II*\x00" + struct.pack("<I", 16) + body)
+    path.write_bytes(b"II*\x00" + struct.pack("<I", 8 + values.nbytes) + body)
+
+
+@pytest.mark.parametrize("sample_format", [None, 1])
+def test_unsigned_32_bits_do_not_wrap(tmp_path, sample_format):
+    """Pillow's mode I is signed."""
+    save_tiff(tmp_path / "a.tif", np.array([0, 4_000_000_000], np.uint32), sample_format)
     assert decode_square(tmp_path / "a.tif", 4).value_range == (0, 4e9)
+
+
+@pytest.mark.parametrize(
+    ("values", "sample_format", "expected"),
+    [
+        (np.array([0, 257 * 60, 65535], np.uint16), 1, [0, 195, 255]),
+        (np.array([0, 1023, 4095], np.uint16), None, [0, 191, 255]),
+        (np.array([0, 0.4, 1], np.float32), 3, [0, 153, 255]),
+        (np.array([0, 55, 255], np.uint8), 1, [0, 200, 255]),
+    ],
+)
+def test_scans_whose_zero_is_white_are_no_negatives(tmp_path, values, sample_format, expected):
+    for index, value in enumerate(values):
+        row = np.full(8, value, values.dtype)
+        save_tiff(tmp_path / f"{index}.tif", row, sample_format, photometric=0)
+    assert grey_values(tmp_path) == expected
+
+
+def test_signed_bytes_do_not_wrap(tmp_path):
+    for value in (-100, 0, 100):
+        save_tiff(tmp_path / f"{value + 100}.tif", np.full(8, value, np.int8), 2)
+    assert grey_values(tmp_path) == [0, 128, 255]
+    assert read_pictures(str(tmp_path), 8).notes == (
+        "3 of signed integers, scaled from -100 to 100",
+    )
+
+
+@pytest.mark.parametrize(("attribute_bits", "expected"), [(0, 40), (8, 255)])
+def test_alpha_of_a_tga_counts_only_where_its_header_says_so(tmp_path, attribute_bits, expected):
+    Image.new("RGBA", (9, 9), (40, 40, 40, 0)).save(tmp_path / "a.tga")
+    content = bytearray((tmp_path / "a.tga").read_bytes())
+    content[17] = content[17] & 0xF0 | attribute_bits
+    (tmp_path / "a.tga").write_bytes(content)
+    assert grey_values(tmp_path) == [expected]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -402,7 +445,7 @@ def test_damaged_exif_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [SyntaxError, struct.error, IndexError, zlib.error, MemoryError, EOFError, KeyError]
+    "error", [SyntaxError, struct.error, IndexError, zlib.error, EOFError, KeyError]
 )
 def test_any_exception_of_a_decoder_names_the_file(tmp_path, monkeypatch, error):
     add(tmp_path, 1)
@@ -415,6 +458,17 @@ def test_any_exception_of_a_decoder_names_the_file(tmp_path, monkeypatch, error)
         read_pictures(str(tmp_path), 8)
     message = str(caught.value)
     assert f"{tmp_path / '0.png'}: is not a picture" in message and "odd bytes" in message
+
+
+def test_lack_of_memory_does_not_blame_the_picture(tmp_path, monkeypatch):
+    add(tmp_path, 1)
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(CourseError, match="0.png: there is not enough memory to read this"):
+        read_pictures(str(tmp_path), 8)
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "gif", "bmp", "tiff", "webp"])
@@ -519,7 +573,13 @@ def test_unreadable_folder_is_named(tmp_path, monkeypatch):
 # Train and test folders
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("Training", "TESTING"), ("train", "valid")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("train", "test"), ("Training", "TESTING"), ("train", "valid"), ("train", "eval")),
+        *(("train_images", "test_images"), ("train set", "test set"), ("training_set", "dev")),
+    ],
+)
 def test_split_folders_are_the_split(tmp_path, names):
     for folder, num, start in ((names[0], 8, 0), (names[1], 3, 100)):
         for index, group in enumerate(("cats", "dogs")):
@@ -567,6 +627,78 @@ def test_flat_split_has_one_class_and_leaks_are_said(tmp_path):
     assert (len(loaded.train_images), len(loaded.test_images)) == (9, 4)
     assert loaded.class_names == (tmp_path.name,)
     assert "1 test pictures are also among the training pictures" in loaded.source
+
+
+@pytest.mark.parametrize("part", ["train", "archive/train", "val"])
+def test_one_part_alone_gives_the_classes_inside(tmp_path, part):
+    add(tmp_path / part / "cats", 15)
+    add(tmp_path / part / "dogs", 15, start=20)
+    (tmp_path / part).with_name("test").mkdir()  # empty
+    loaded = load_folder(str(tmp_path), 8)
+    assert loaded.class_names == ("cats", "dogs")
+    assert (len(loaded.train_images), len(loaded.test_images)) == (20, 10)
+    name, other = ("val", "train") if part == "val" else ("train", "test")
+    assert f"no {other} folder: the test set is drawn from {name}" in loaded.source
+
+
+def test_folder_beside_the_split_is_left_out_and_named(tmp_path):
+    for name, num, start in (("train/cats", 12, 0), ("test/cats", 3, 20), ("docs", 2, 40)):
+        add(tmp_path / name, num, start=start)
+    loaded = load_folder(str(tmp_path), 8)
+    assert (len(loaded.train_images), len(loaded.test_images)) == (12, 3)
+    assert loaded.class_names == ("cats",)
+    assert "docs/ beside train and test left out (2 pictures)" in loaded.source
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        (("test", "val"), "test, val taken for classes; rename them to train and test to use"),
+        (("test2017", "train2017"), "test2017, train2017 taken for classes; rename them"),
+        (("cats/train", "cats/test", "dogs/train"), "test, train inside the classes not used as"),
+        (("train/cats", "train/dogs", "docs"), "train/ taken for one class; to use the folders in"),
+        (("trainers", "testudo"), ""),
+        (("train", "bus"), ""),
+    ],
+)
+def test_names_that_look_like_a_split_are_said(tmp_path, names, note):
+    for index, name in enumerate(names):
+        add(tmp_path / name, 8, start=10 * index)
+    loaded = load_folder(str(tmp_path), 8)
+    assert loaded.class_names == tuple(sorted({name.split("/")[0] for name in names}))
+    assert note in loaded.source if note else "split" not in loaded.source
+
+
+@pytest.mark.parametrize(
+    ("num_train", "num_test", "message"),
+    [
+        (1, 12, "1 training image; expected at least 2: add pictures to train/."),
+        (12, 1, "1 test image; expected at least 2: add pictures to test/ or remove it."),
+    ],
+)
+def test_parts_of_one_picture_are_refused(tmp_path, num_train, num_test, message):
+    add(tmp_path / "train" / "c", num_train)
+    add(tmp_path / "test" / "c", num_test, start=20)
+    with pytest.raises(CourseError) as error:
+        load_folder(str(tmp_path), 8)
+    assert str(error.value) == f"folder:{tmp_path}: {message}"
+
+
+@pytest.mark.parametrize(("num_train", "said"), [(4, True), (10, False)])
+def test_few_training_pictures_are_said(tmp_path, num_train, said):
+    add(tmp_path / "train" / "c", num_train)
+    add(tmp_path / "test" / "c", 6, start=20)
+    assert ("ONLY 4 TRAINING PICTURES" in load_folder(str(tmp_path), 8).source) == said
+
+
+def test_sizes_out_of_reach_are_refused_by_the_name_of_the_setting(tmp_path, monkeypatch):
+    add(tmp_path)
+    for size in (3, 513):
+        with pytest.raises(CourseError, match=f"image_size: .* at most 512, got {size}"):
+            load_folder(str(tmp_path), size)
+        monkeypatch.setenv("COURSE_IMAGE_SIZE", str(size))
+        with pytest.raises(CourseError, match=f"COURSE_IMAGE_SIZE: .* 4 to 512 .*'{size}'"):
+            load_dataset(f"folder:{tmp_path}")
 
 
 def test_class_that_only_the_test_folder_has_is_said(tmp_path):

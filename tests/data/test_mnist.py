@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import lzma
 import os
 import ssl
 import sys
@@ -67,11 +68,17 @@ def unpack_folders(folder: Path) -> None:
         (raw_folder("mnist") / f"{name}.d").rename(raw_folder("mnist") / name)
 
 
+def packed_twice(folder: Path) -> None:
+    for _ in range(2):
+        packed(lambda folder, name: raw_folder("mnist") / name)(folder)
+
+
 @pytest.mark.parametrize(
     "bring",
     [
         packed(lambda folder, name: folder / "MNIST" / "raw" / f"{name}.gz"),
         packed(lambda folder, name: folder / "MNIST" / "raw" / name),
+        packed_twice,
         packed(lambda folder, name: folder / "MNIST" / f"{dotted(name)}.gz"),
         packed(lambda folder, name: folder / f"{name.split('-idx')[0]}.gz"),
         renamed(lambda folder, name: folder / "MNIST" / "raw" / dotted(name)),
@@ -139,6 +146,55 @@ def test_other_forms_nearby_are_named(tmp_path, monkeypatch, name, fragment, pla
     assert chosen == "strokes" and fragment in reason
 
 
+@pytest.mark.parametrize(
+    ("name", "fragment"),
+    [
+        ("MNIST_data/train-images-idx3-ubyte.gz", "move the four files to"),
+        ("mnist-dataset/train-images.idx3-ubyte", "move the four files to"),
+        ("archive/MNIST/raw/train-images-idx3-ubyte", "move the four files to"),
+        ("MNIST/raw/train-images-idx3-ubyte (1).gz", "move the four files to"),
+        ("MNIST/raw/t10k-images-idx3-ubyte.txt", "move the four files to"),
+        ("MNIST/raw/train-images-idx3-ubyte.bz2", "the course reads the four IDX files"),
+        ("MNIST/processed/training.pt", "the course reads the four IDX files"),
+    ],
+)
+def test_files_in_other_places_are_named(tmp_path, monkeypatch, name, fragment):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(CourseError) as error:
+        data.load_dataset("mnist")
+    chosen, reason = data.resolve_auto()
+    assert chosen == "strokes"
+    for text in (str(error.value), reason):
+        assert str(tmp_path / name) in text and fragment in text
+    with pytest.raises(CourseError) as error:
+        data.load_dataset("fashion")
+    assert name not in str(error.value)
+
+
+def test_data_folder_that_is_a_file_is_said(tmp_path, monkeypatch):
+    (tmp_path / "data").write_text("")
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "data"))
+    for offline in ("1", "0"):
+        monkeypatch.setenv("COURSE_OFFLINE", offline)
+        with pytest.raises(CourseError, match="COURSE_DATA is a file: "):
+            data.load_dataset("mnist")
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    assert "COURSE_DATA is a file: " in data.resolve_auto()[1]
+
+
+def test_good_packed_file_beside_a_broken_one_is_mentioned(idx_folder):
+    file = raw_folder("mnist") / FILES[0]
+    content = file.read_bytes()
+    file.with_name(f"{FILES[0]}.gz").write_bytes(gzip.compress(content))
+    file.write_bytes(content[:-50])
+    with pytest.raises(CourseError, match=f"{FILES[0]}.gz lies beside it and is read once"):
+        data.load_dataset("mnist")
+    file.rename(idx_folder / "aside")
+    assert data.load_dataset("mnist", verbose=False).sha256 == EXPECTED
+
+
 # Broken files: what may be the only copy is never given up
 
 
@@ -148,6 +204,9 @@ def test_other_forms_nearby_are_named(tmp_path, monkeypatch, name, fragment, pla
         (b"PK\x03\x04", "a zip archive: unpack it"),
         (b"<!DOCTYPE html><html>Please log in", "a web page that was saved"),
         (bytes([0, 0, 8, 1]) + bytes(9), "labels in the place of images"),
+        (lzma.compress(b"x"), "packed by xz: unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (bytes([0, 0, 8, 3]) + b"\xff" * 12, "the impossible shape [-1, -1, -1]"),
         (gzip.compress(b"x" * 500, mtime=0)[:-20], "cannot be unpacked"),
         (b"\x1f\x8b\x08" + bytes(30), "cannot be unpacked"),
     ],

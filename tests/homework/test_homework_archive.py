@@ -9,6 +9,7 @@ import os
 import time
 import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import pytest
 from hostile_zips import GOOD, HOSTILE, MODE, Part, deflate_zeros, pack, with_sample
@@ -153,6 +154,16 @@ AGAIN = {
     "folder in Explorer": [(f"submission/{name}", data) for name, data in WHOLE.items()],
     "zip -r": [("samples/", b""), *WHOLE.items()],
     "desktop files": [*WHOLE.items(), (".DS_Store", b"Bud1"), ("samples/Thumbs.db", b"x")],
+    "three folders": [(f"Ada/week 3/submission/{name}", data) for name, data in WHOLE.items()],
+    "leading dot": [("./", b""), *((f"./{name}", data) for name, data in WHOLE.items())],
+    "editors beside": [
+        ("Ada/.git/objects/00/aa", b"x"),
+        (".vscode/settings.json", b"{}"),
+        ("Ada/.dropbox.attr", b"x"),
+        ("Ada/~$report.html", b"x"),
+        ("Ada/Icon\r", b""),
+        *((f"Ada/{name}", data) for name, data in WHOLE.items()),
+    ],
     "forks beside": [*WHOLE.items(), *((f"samples/._{i}.png", FORK) for i in range(70))],
 }
 
@@ -163,11 +174,41 @@ def test_a_submission_packed_again_by_another_tool_is_the_same(how):
     assert (again.results, again.samples) == (first.results, first.samples)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "cp866", "gbk", "cp1252"])
+def test_a_folder_named_by_an_older_zipper_is_passed_over(encoding):
+    """Without the flag for UTF-8, a name is bytes of whatever encoding the student's system has."""
+    name = {"cp866": "Задание", "gbk": "作业乗", "cp1252": "Müller"}.get(encoding, "Żółć")
+    folder = f"{name}/".encode(encoding)
+    parts = [Part(folder), *(replace(part, name=folder + part.name.encode()) for part in GOOD)]
+    assert parse_submission(pack(parts), "x").samples == parse_submission(VALID, "x").samples
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (pack(GOOD, comment=b"from a portal"), "comment or other bytes follow the end"),
+        (VALID + bytes(100), "comment or other bytes follow the end"),
+        (pack(GOOD, before=b"x"), "with other data around it"),
+        (pack([*GOOD[:2], replace(GOOD[2], method=12)]), "got 12"),
+        (pack([*GOOD[:2], replace(GOOD[2], flags=1)]), "got an encrypted one"),
+        (VALID[:-30], "does not end like one"),
+    ],
+)
+def test_an_archive_that_is_not_plain_says_what_to_hand_in(data, message):
+    with pytest.raises(CourseError) as refusal:
+        parse_submission(data, "x.zip")
+    assert message in str(refusal.value) and str(refusal.value).endswith(f"; {archive.ADVICE}.")
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
         ([("a_1_submission.zip", VALID), ("b_2_submission.zip", VALID)], "; unpack it, or ask for"),
-        ([(f"a/b/{name}", data) for name, data in WHOLE.items()], "; unpack it, or ask for"),
+        *(
+            ([*WHOLE.items(), (name, b"x")], "got .*; unpack it, or ask for")
+            for name in ("notes.txt", "homework.ipynb", "results (1).json", "REPORT.HTML")
+        ),
+        ([(f"a/b/c/d/{name}", data) for name, data in WHOLE.items()], "; unpack it, or ask for"),
         ([(f"../{name}", data) for name, data in WHOLE.items()], "climbs out"),
         ([(f"/{name}", data) for name, data in WHOLE.items()], "an absolute one"),
         ([("a/results.json", WHOLE["results.json"]), ("b/report.html", b"")], "NAME.png only, got"),
