@@ -117,9 +117,11 @@ def test_outside_of_the_course_it_says_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["notebooks", ".", "..", "../.."])
-def test_in_a_checkout_and_in_the_folders_above_it(source, folder):
-    result = run_cell(source / folder, colab=False)
-    assert f"setup ran from {source}" in result.stdout, result.stderr
+def test_in_a_checkout_and_in_the_folders_above_it(source, tmp_path, folder):
+    (tmp_path / "home" / "work").mkdir(parents=True)  # a folder above it that is this test's alone
+    checkout = source.rename(tmp_path / "home" / "work" / "course")
+    result = run_cell(checkout / folder, colab=False)
+    assert f"setup ran from {checkout}" in result.stdout, result.stderr
 
 
 def installed_copy(folder: Path) -> Path:
