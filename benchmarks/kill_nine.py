@@ -109,8 +109,9 @@ def prepare_homework(folder: Path) -> None:
 
 def jobs(out: Path) -> list[Job]:
     """Returns the three commands."""
-    train = ["train", "vae", *DATA, "--set", "train.num_epochs=8", "--out", "{}/run"]
-    train += ["--set", "train.num_train_images=1024"]
+    # long enough that most kills fall into an epoch
+    train = ["train", "vae", *DATA, "--set", "train.num_epochs=60", "--out", "{}/run"]
+    train += ["--set", "train.num_train_images=4096"]
     compare = ["compare", "vae", "dcgan", *DATA, "--seeds", "2", "--num", "200"]
     compare += ["--no-shipped", "--out", "{}/compared"]
     homework = ["homework", "run", "{}"]
