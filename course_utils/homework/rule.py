@@ -27,7 +27,7 @@ from course_utils.homework.parameters import (
     validate_changes,
 )
 from course_utils.homework.schema import Results, Study, SubmittedRow, check_results
-from course_utils.training.presets import Experiment
+from course_utils.training.presets import Experiment, steps_for_few_pictures
 from course_utils.training.runs import experiment_key
 
 
@@ -275,7 +275,12 @@ def planned_experiment(row: SubmittedRow, study: Study, results: Results) -> Exp
         "seed": row.seed,
         **{f"model.{name}": value for name, value in from_data.items()},
     }
-    return override(override(baseline, fixed), changes)
+    planned = override(override(baseline, fixed), changes)
+    repeated = row.experiment.get("train", {}).get("min_epoch_steps") is not None
+    if repeated and results.dataset.name.startswith("folder:"):  # few pictures of the student's
+        num_steps = steps_for_few_pictures(planned.train)
+        planned = override(planned, {"train.min_epoch_steps": num_steps})
+    return planned
 
 
 def _flat(experiment: Mapping[str, Any]) -> dict[str, Any]:

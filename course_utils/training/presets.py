@@ -101,13 +101,19 @@ class Experiment:
             fields["num_classes"] = dataset.num_classes
         train = self.train
         if dataset.content_id and train.min_epoch_steps is None:
-            num_wanted = SMALL_EPOCH_STEPS * train.batch_size
-            num_wanted = min(num_wanted, train.num_train_images or num_wanted)
-            if len(dataset.train_images) < num_wanted:
-                num_steps = max(1, num_wanted // train.batch_size)
+            num_steps = steps_for_few_pictures(train)
+            if len(dataset.train_images) < num_steps * train.batch_size:
                 train = replace(train, min_epoch_steps=num_steps)
         model = replace(self.model, **fields)
         return replace(self, dataset=dataset.key, model=model, train=train)
+
+
+def steps_for_few_pictures(train: TrainConfig) -> int:
+    """Returns how many steps an epoch has that is fitted to a folder of few pictures: as many as
+    the settings ask for, `SMALL_EPOCH_STEPS` at most.
+    """
+    num_images = train.num_train_images or SMALL_EPOCH_STEPS * train.batch_size
+    return max(1, min(SMALL_EPOCH_STEPS, num_images // train.batch_size))
 
 
 def smoke_version(experiment: Experiment) -> Experiment:

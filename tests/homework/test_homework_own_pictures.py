@@ -48,7 +48,7 @@ def test_the_commands_work_from_any_folder(mine, tmp_path, monkeypatch, capsys):
     # only the second model is missing: the runs are those of the plan, on these pictures
     capsys.readouterr()
     assert main(["homework", "check", str(mine)]) == 1
-    assert "changed by hand" not in capsys.readouterr().out
+    assert "[x] vae: settings of the runs" in capsys.readouterr().out
 
 
 def test_moved_pictures_are_asked_for_once_and_nothing_runs_again(mine, tmp_path, capsys):
