@@ -112,7 +112,7 @@ def jobs(out: Path) -> list[Job]:
     # long enough that most kills fall into an epoch
     train = ["train", "vae", *DATA, "--set", "train.num_epochs=60", "--out", "{}/run"]
     train += ["--set", "train.num_train_images=4096"]
-    compare = ["compare", "vae", "dcgan", *DATA, "--seeds", "2", "--num", "200"]
+    compare = ["compare", "vae", "dcgan", *DATA, "--seeds", "2", "--num", "50"]
     compare += ["--no-shipped", "--out", "{}/compared"]
     homework = ["homework", "run", "{}"]
     return [

@@ -185,13 +185,12 @@ def _cannot_write(target: Path, error: OSError) -> CourseError:
     above = target.absolute().parents
     names = [name for name, root in roots.items() if root.absolute() in above]
     setting = f" ({names[0]}=FOLDER)" if names else ""
-    advice = f"Choose a folder that you may write to{setting}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = f"Free some disk space, or choose a folder on another disk{setting}"
-    elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        advice = f"A file or folder of that name is in the way; choose another place{setting}"
+    reason = "Free some disk space or"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        reason = "Something of that name is in the way:"
     return CourseError(
-        f"cannot write {target}: {error.strerror or error}; nothing was changed. {advice}."
+        f"cannot write {target}: {error.strerror or error}; nothing was changed. {reason} choose a"
+        f" folder that you may write to{setting}."
     )
 
 

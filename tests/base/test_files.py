@@ -169,7 +169,7 @@ def test_a_place_that_cannot_be_written_names_the_setting_that_moves_it(
     monkeypatch.setenv(variable, str(tmp_path / "file" / "below"))
     with pytest.raises(CourseError) as error:
         write_text(tmp_path / "file" / "below" / "run" / "x.json", "{}")
-    assert f"is in the way; choose another place ({variable}=FOLDER)" in str(error.value)
+    assert f"choose a folder that you may write to ({variable}=FOLDER)" in str(error.value)
 
 
 # Reading
