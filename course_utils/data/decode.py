@@ -193,7 +193,8 @@ def _frames(picture) -> tuple[str, ...]:
 def _tiff_tag(picture, tag: int) -> int | None:
     """Returns the first value of a TIFF tag; None where it is not given."""
     value = getattr(picture, "tag_v2", {}).get(tag)
-    return value[0] if isinstance(value, tuple) and value else value
+    first = value[0] if isinstance(value, tuple) and value else value
+    return first if isinstance(first, int) else None
 
 
 def _numbers(picture) -> np.ndarray:
