@@ -15,14 +15,10 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from course_utils import __version__
 from course_utils.base.errors import CourseError
 from course_utils.cli import course_files, homework, path_argument, studies, train
-
-if TYPE_CHECKING:
-    pass
 
 
 class _Parser(argparse.ArgumentParser):

@@ -100,6 +100,15 @@ class Dataset:
         """
         return f"folder:{self.content_id}" if self.content_id else self.name
 
+    @property
+    def place(self) -> dict[str, str | int] | None:
+        """What a record keeps of the learner's own pictures, to load them again: `name`, `folder`
+        and `image_size`; None for every other dataset.
+        """
+        if self.folder is None:
+            return None
+        return {"name": self.name, "folder": self.folder, "image_size": self.image_shape[1]}
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 over all images and labels: equal data, equal digits, wherever the files came

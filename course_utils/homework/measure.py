@@ -207,8 +207,6 @@ def judgement(effect: SeedComparison, changes: Collection[str]) -> str:
     """Returns "real", "within noise", or why neither can be said: one seed, or a change that gives
     the metric another meaning.
     """
-    pass
-
     changed_by = incomparable(effect.name, changes)
     return f"not comparable: {', '.join(changed_by)} changed" if changed_by else effect.judgement
 

@@ -268,8 +268,6 @@ def check_homework(folder: Path | str | None = None) -> RuleVerdict:
 @_patient
 def report_homework(folder: Path | str | None = None) -> None:
     """Writes report.html and submission.zip; `folder` as for `open_homework`."""
-    pass
-
     report_command(_own_folder(folder))
 
 

@@ -95,10 +95,7 @@ def homework_data(folder: Path | str, data: str | None = None) -> Dataset:
 
 def _about_data(dataset: Dataset) -> dict[str, Any]:
     """Returns what `homework.json` says about a dataset."""
-    if dataset.folder is None:
-        return {"dataset": dataset.key}
-    place = {"name": dataset.name, "folder": dataset.folder, "image_size": dataset.image_shape[1]}
-    return {"dataset": dataset.key, "data": place}
+    return {"dataset": dataset.key, **({"data": dataset.place} if dataset.place else {})}
 
 
 def gather_results(folder: Path, dataset_sha256: str) -> Results:

@@ -471,15 +471,10 @@ def describe(model: Model, dataset: Dataset, history: History, finished: bool) -
                 "standard_error": values.std().item() / len(values) ** 0.5,
                 "num_images": len(values),
             }
-    own_pictures = {
-        "name": dataset.name,
-        "folder": dataset.folder,
-        "image_size": dataset.image_shape[1],
-    }
     return {
         "finished": finished,
         "dataset_sha256": dataset.sha256,
-        **({"data": own_pictures} if dataset.folder is not None else {}),
+        **({"data": dataset.place} if dataset.place else {}),
         "num_train_images": len(dataset.train_images),
         "training_seconds": history.seconds,
         "machine": machine(),
@@ -542,7 +537,8 @@ def train_or_load(
     else:
         found = find_run(experiment, dataset, use_shipped=False)
     if found is None:
-        _announce(experiment, dataset, _took(shipped) if shipped else NOTHING_SHIPS if load else "")
+        note = NOTHING_SHIPS if load else ""
+        _announce(experiment, dataset, _took(shipped) if shipped else note)
         return run(experiment, dataset, on_epoch=on_epoch)
     origin = "the shipped weights" if found.source == SHIPPED else "an earlier run of yours"
     print(f"loaded {family} from {origin}; nothing was trained")
