@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from course_utils.base.device import rand
 from course_utils.base.errors import CourseError
 from course_utils.base.files import atomic_path
 
@@ -64,12 +65,7 @@ def binarise(images: Tensor, rng: torch.Generator | None = None) -> Tensor:
     Source: Salakhutdinov & Murray 2008, sec. 5; drawn anew at every step: Burda et al. 2016
     (arXiv:1509.00519), sec. 5.
     """
-    device = images.device if rng is None else rng.device
-    threshold = (
-        torch.empty(images.shape, dtype=images.dtype, device=device)
-        .uniform_(-1.0, 1.0, generator=rng)
-        .to(images.device)
-    )
+    threshold = 2 * rand(tuple(images.shape), rng, images.device, dtype=images.dtype) - 1
     return torch.where(threshold < images, 1.0, -1.0).to(images.dtype)
 
 

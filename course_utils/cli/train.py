@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 from course_utils.base.errors import CourseError
@@ -76,7 +79,7 @@ def _train(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from course_utils.base.config import override, parse_assignments
-    from course_utils.data import check_name, load_dataset
+    from course_utils.data import check_name
     from course_utils.training.presets import preset
 
     experiment = preset(options.family, options.budget)
@@ -90,9 +93,32 @@ def _train(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(json.dumps(replace(experiment, dataset=options.dataset).as_dict(), indent=2))
         return 0
+    with _one_voice():
+        return _train_and_report(experiment, options)
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Lets only the main process of a launcher print, and has all of them part at the end."""
+    from course_utils.base.device import processes
+
+    everyone = processes()
+    if everyone.is_main_process:
+        yield
+    else:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            yield
+    everyone.destroy_process_group()
+
+
+def _train_and_report(experiment: Experiment, options: argparse.Namespace) -> int:
+    from course_utils.base.device import processes
+    from course_utils.data import load_dataset
     from course_utils.training.runs import STATE, default_folder, run
 
-    dataset = load_dataset(options.dataset, image_size=options.image_size)
+    # one process of a machine downloads or draws what the others then find
+    with processes().local_main_process_first():
+        dataset = load_dataset(options.dataset, image_size=options.image_size)
     folder = options.out or default_folder(experiment.fitted_to(dataset), dataset)
     if (folder / STATE).exists() and not options.resume:
         raise CourseError(

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_utils.base.device import rand
+
 Augmentation = Literal["none", "affine", "flip"]
 
 MAX_ROTATION_DEGREES = 12.0
@@ -31,10 +33,10 @@ def augment(images: Tensor, kind: Augmentation, rng: torch.Generator) -> Tensor:
     if kind == "none":
         return images
     if kind == "flip":
-        mirrored = torch.rand(len(images), 1, 1, 1, generator=rng, device=images.device) < 0.5
+        mirrored = rand((len(images), 1, 1, 1), rng, images.device) < 0.5
         return torch.where(mirrored, images.flip(3), images)
     # uniform in [-1, 1]
-    u = 2 * torch.rand(6, len(images), generator=rng, device=images.device) - 1
+    u = 2 * rand((6, len(images)), rng, images.device, batch_axis=1) - 1
     angle = u[0] * math.radians(MAX_ROTATION_DEGREES)
     scale_x, scale_y = 1 + MAX_SCALE * u[1], 1 + MAX_SCALE * u[2]
     cos, sin, shear = angle.cos(), angle.sin(), MAX_SHEAR * u[3]

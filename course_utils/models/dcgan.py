@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
 from course_utils.base.config import check_settings, require, setting
-from course_utils.base.device import randn
+from course_utils.base.device import rand, randn
 from course_utils.base.errors import CourseError, unknown
 from course_utils.models.base import Batch, Model, check_num_samples, check_unconditional
 from course_utils.models.latents import truncated_quantiles
@@ -242,10 +242,7 @@ def interpolation_penalty(
 
     Source: Gulrajani et al. 2017 (arXiv:1704.00028), eq. 3.
     """
-    device = rng.device if rng is not None else real.device
-    share = torch.rand(
-        (len(real), *[1] * (real.ndim - 1)), generator=rng, dtype=real.dtype, device=device
-    ).to(real.device)
+    share = rand((len(real), *[1] * (real.ndim - 1)), rng, real.device, dtype=real.dtype)
     # the root has no slope at 0
     norms = _gradients(critic, fake + share * (real - fake)).square().sum(1).add(1e-12).sqrt()
     return (norms - 1).square().mean()
@@ -510,8 +507,8 @@ class DCGAN(Model):
                 real = self.discriminator(self._seen(images, rng), labels).float()
         terms = {
             "d_fake": fake.sigmoid(),
-            "diversity": _distances(fakes),
-            "real_diversity": _distances(images),
+            "diversity": neighbour_distances(fakes),
+            "real_diversity": neighbour_distances(images),
         }
         return {
             "loss": generator_loss(self.config.loss, fake, real),
@@ -640,7 +637,7 @@ def truncated_normal(
     return truncated_quantiles(uniforms, bound).to(like.device, like.dtype)
 
 
-def _distances(images: Tensor) -> Tensor:
+def neighbour_distances(images: Tensor) -> Tensor:
     """Returns the RMS pixel distance of each image to its neighbour in the batch, `[B]`: the batch
     is in random order.
     """

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.base.config import check_settings, require, setting
-from course_utils.base.device import make_rng, pick_device, randn
+from course_utils.base.device import make_rng, pick_device, rand, randn
 from course_utils.base.errors import CourseError
 from course_utils.base.images import uint8_to_signed
 from course_utils.models.base import Batch, Model, check_num_samples
@@ -118,12 +118,8 @@ class Gaussian(Model):
         Grey levels are discrete; uniform noise of one level, from `rng`, gives each of them a
         volume. Otherwise a pixel that never changes would have an infinite density.
         """
-        noise = torch.rand(
-            batch.images.shape,
-            generator=rng,
-            device=batch.images.device if rng is None else rng.device,
-        )
-        joint = self.log_joint(batch.images + GREY_LEVEL * (noise.to(batch.images.device) - 0.5))
+        noise = rand(tuple(batch.images.shape), rng, batch.images.device)
+        joint = self.log_joint(batch.images + GREY_LEVEL * (noise - 0.5))
         own = joint.gather(1, batch.labels[:, None]).squeeze(1)
         marginal = joint.logsumexp(1)
         return {

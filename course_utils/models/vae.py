@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from course_utils.base.config import check_settings, require, setting
-from course_utils.base.device import randn
+from course_utils.base.device import mean_over_processes, randn
 from course_utils.base.errors import CourseError
 from course_utils.base.images import binarise, signed_to_unit, unit_to_signed
 from course_utils.models.base import Batch, Model, check_num_samples, check_unconditional
@@ -307,7 +307,7 @@ class VAE(Model):
         """
         if self.config.free_bits > 0:
             # a dimension below its free bits gets no gradient
-            return kl.mean(0).clamp(min=self.config.free_bits).sum()
+            return mean_over_processes(kl.mean(0)).clamp(min=self.config.free_bits).sum()
         return kl.sum(1)
 
     def _importance_weighted_loss(
@@ -390,7 +390,7 @@ def reparameterise(mu: Tensor, logvar: Tensor, rng: torch.Generator | None = Non
 
     Source: Kingma & Welling 2014 (arXiv:1312.6114), sec. 2.4.
     """
-    return mu + torch.exp(0.5 * logvar) * randn(tuple(mu.shape), rng, mu)
+    return mu + torch.exp(0.5 * logvar) * randn(tuple(mu.shape), rng, mu, batch_axis=-2)
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:

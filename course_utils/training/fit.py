@@ -2,6 +2,9 @@
 
 The dataset lives on the device as uint8 and a batch is an index: at this size a DataLoader costs
 more than the network. The loop knows a model only as `trainable_parts()` and `loss()`.
+
+Several processes of a launcher such as `torchrun` train one model: each computes its share of every
+batch, and gradients and losses are means over them.
 """
 
 from __future__ import annotations
@@ -14,17 +17,28 @@ from typing import Any, cast
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from course_utils.base.device import make_accelerator, make_rng, reuse_freed_memory
+from course_utils.base.config import require
+from course_utils.base.device import (
+    batch_share,
+    copy_from_main,
+    in_main,
+    make_accelerator,
+    make_rng,
+    mean_over_processes,
+    reuse_freed_memory,
+)
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.images import uint8_to_signed
 from course_utils.data.augment import augment
 from course_utils.data.dataset import Dataset
 from course_utils.models.base import Batch, Model
+from course_utils.models.blocks import share_batch_norms
 from course_utils.training.config import TrainConfig, learning_rate_at
 from course_utils.training.history import History
+from course_utils.training.muon import Muon
 from course_utils.training.state import TrainingState, load_state, save_state
 
 
@@ -80,7 +94,7 @@ class Meter:
         self.checked = 0
 
     def add(self, part: str, terms: dict[str, Tensor], step: int) -> None:
-        """Keeps the mean over images of each term of a part's loss at one step."""
+        """Keeps the mean over this process's images of each term of a part's loss at one step."""
         if part not in self.values:
             self.names[part] = list(terms)
             self.values[part] = torch.zeros(self.num_steps, len(terms), device=self.device)
@@ -90,11 +104,13 @@ class Meter:
 
     def check(self, step: int) -> dict[str, str]:
         """Returns the latest losses as text for the progress bar; raises TrainingDiverged where one
-        since the last check is not finite.
+        since the last check is not finite. From here on they are means over all processes.
         """
         latest = {}
         for part, values in self.values.items():
-            losses = values[self.checked : step + 1, self.names[part].index("loss")].cpu()
+            new = values[self.checked : step + 1]
+            new.copy_(mean_over_processes(new))
+            losses = new[:, self.names[part].index("loss")].cpu()
             bad = torch.nonzero(~torch.isfinite(losses))
             if len(bad):
                 first = int(bad[0])
@@ -133,6 +149,9 @@ def fit(
 
     Ctrl-C stops early and keeps what there is: the history then has fewer epochs than the config.
 
+    Under a launcher every process calls this with equal arguments. The main one writes, prints and
+    calls `on_epoch`; the results are equal but for times and for rows that `on_epoch` added.
+
     Args:
         model: any family; afterwards on the device, holding the moving average of its weights where
             the config asks for one.
@@ -148,28 +167,34 @@ def fit(
 
     Raises:
         TrainingDiverged: a loss is not finite.
-        CourseError: the state on disk belongs to another training or is damaged.
+        CourseError: the state on disk belongs to another training or is damaged; or the processes
+            cannot share a batch equally, do not see the same state, or one of them lacks memory.
     """
     trainer = _Trainer(model, dataset, config, seed)
     history = History()
     if state_path is not None and Path(state_path).exists():
         rows, trainer.batch_size = load_state(state_path, trainer.state, identity or {})
         history = History(rows)
+    trainer.check_processes(history.num_epochs)
+
+    def after_epoch() -> None:
+        for message in model.alarms(history.rows):
+            print(message)
+        num_rows = len(history.rows)
+        if state_path is not None:
+            save_state(state_path, trainer.state, identity or {}, history.rows)
+        if on_epoch is not None:
+            on_epoch(trainer.evaluated_model, history)
+        # the hook measured something: that must survive too
+        if state_path is not None and len(history.rows) > num_rows:
+            save_state(state_path, trainer.state, identity or {}, history.rows)
+
     try:
         for epoch in range(history.num_epochs + 1, config.num_epochs + 1):
             history.rows += trainer.run_epoch(epoch, history.seconds)
-            for message in model.alarms(history.rows):
-                print(message)
-            num_rows = len(history.rows)
-            if state_path is not None:
-                save_state(state_path, trainer.state, identity or {}, history.rows)
-            if on_epoch is not None:
-                on_epoch(trainer.evaluated_model, history)
-            # the hook measured something: that must survive too
-            if state_path is not None and len(history.rows) > num_rows:
-                save_state(state_path, trainer.state, identity or {}, history.rows)
+            in_main(after_epoch)
     except KeyboardInterrupt:
-        print(
+        trainer.accelerator.print(
             f"stopped by hand after {history.num_epochs} of {config.num_epochs} epochs; what was"
             " learned until now is kept."
         )
@@ -184,11 +209,7 @@ class _Trainer:
     def __init__(self, model: Model, dataset: Dataset, config: TrainConfig, seed: int) -> None:
         self.model, self.config, self.seed = model, config, seed
         self.accelerator = make_accelerator(config.precision)
-        if self.accelerator.num_processes > 1:
-            raise CourseError(
-                f"fit trains in one process, got {self.accelerator.num_processes}; start it without"
-                " a launcher."
-            )
+        self.num_processes = self.accelerator.num_processes
         device = self.accelerator.device
         reuse_freed_memory()
         self.memory_format = (
@@ -196,6 +217,9 @@ class _Trainer:
         )
         # torch's stub of Module.to leaves memory_format out.
         cast(Any, model).to(device, memory_format=self.memory_format)
+        if self.num_processes > 1:
+            share_batch_norms(model)
+            copy_from_main(model.state_dict().values())
         num_train = min(
             config.num_train_images or len(dataset.train_images), len(dataset.train_images)
         )
@@ -206,16 +230,8 @@ class _Trainer:
             self.data.train_labels.to(device),
         )
         self.batch_size = min(config.batch_size, len(self.train_images))
-        fused = device.type in ("cpu", "cuda")
         self.optimizers = {
-            name: torch.optim.AdamW(
-                part.parameters(),
-                lr=config.learning_rate,
-                betas=config.adam_betas,
-                weight_decay=config.weight_decay,
-                fused=fused,
-            )
-            for name, part in model.trainable_parts().items()
+            name: self._optimizers_of(part) for name, part in model.trainable_parts().items()
         }
         self.learning_rate_factors = model.learning_rate_factors()
         self.ema = None
@@ -227,15 +243,57 @@ class _Trainer:
 
     @property
     def state(self) -> TrainingState:
-        return TrainingState(self.model, self.optimizers, self.ema, self.batch_size)
+        named = {
+            name if kind == 0 else f"{name}.muon": optimizer
+            for name, optimizers in self.optimizers.items()
+            for kind, optimizer in enumerate(optimizers)
+        }
+        return TrainingState(self.model, named, self.ema, self.batch_size)
+
+    def _optimizers_of(self, part: nn.Module) -> list[torch.optim.Optimizer]:
+        """Returns AdamW for the parameters of a part, and Muon for its hidden weights where the
+        config says so.
+        """
+        config, muon = self.config, self.config.optimizer == "muon"
+        hidden = {id(weight) for weight in self.model.hidden_weights()} if muon else set()
+        chosen = [weight for weight in part.parameters() if id(weight) in hidden]
+        if muon and not chosen:
+            raise CourseError(
+                f"train.optimizer: 'muon' knows no hidden weights of a {self.model.family}; use"
+                " 'adamw'."
+            )
+        adamw = torch.optim.AdamW(
+            [weight for weight in part.parameters() if id(weight) not in hidden],
+            lr=config.learning_rate,
+            betas=config.adam_betas,
+            weight_decay=config.weight_decay,
+            fused=self.accelerator.device.type in ("cpu", "cuda"),
+        )
+        return [adamw, Muon(chosen, config.muon_learning_rate)] if muon else [adamw]
 
     @property
     def evaluated_model(self) -> Model:
         return self.model if self.ema is None else cast(Model, self.ema.module)
 
+    def check_processes(self, num_epochs: int) -> None:
+        """Raises CourseError unless each process can take an equal share of a batch and all go on
+        after the same epoch.
+        """
+        if self.num_processes == 1:
+            return
+        expected = f"a multiple of the {self.num_processes} processes, which share it equally"
+        require(self.batch_size % self.num_processes == 0, "batch_size", expected, self.batch_size)
+        done = torch.tensor([num_epochs], device=self.accelerator.device)
+        found = sorted(set(cast(Tensor, self.accelerator.gather(done)).tolist()))
+        if len(found) > 1:
+            raise CourseError(
+                f"expected one training state for all processes, got states after {found} epochs;"
+                " keep the run on a disk that all processes share."
+            )
+
     def run_epoch(self, epoch: int, seconds_before: float) -> list[dict[str, Any]]:
-        """Returns the rows of one epoch. Out of memory starts the epoch again with half the batch;
-        a bad loss puts its start back.
+        """Returns the rows of one epoch. Out of memory starts the epoch again with half the batch,
+        in a single process; a bad loss puts its start back.
         """
         last_good = self.state.snapshot()
         while True:
@@ -247,6 +305,12 @@ class _Trainer:
             except RuntimeError as error:
                 if not should_reduce_batch_size(error) or self.batch_size == 1:
                     raise
+                if self.num_processes > 1:  # the others are in the middle of the step
+                    raise CourseError(
+                        f"out of memory in process {self.accelerator.process_index} of"
+                        f" {self.num_processes}, with its share of batch_size {self.batch_size};"
+                        " set a smaller train.batch_size."
+                    ) from error
             self.state.restore(last_good)
             self.batch_size //= 2
             print(
@@ -262,12 +326,17 @@ class _Trainer:
         num_steps = len(order) // self.batch_size
         meter = Meter(num_steps, device, epoch)
         self.model.train()
+        rank, last = self.accelerator.process_index, epoch == self.config.num_epochs
+        # left out in the main process, where the environment may say it (TQDM_DISABLE)
+        silent: dict[str, Any] = {} if self.accelerator.is_main_process else {"disable": True}
         title = f"epoch {epoch}/{self.config.num_epochs}"
-        with tqdm(
-            total=num_steps, desc=title, leave=epoch == self.config.num_epochs, mininterval=0.5
-        ) as bar:
+        with (
+            tqdm(total=num_steps, desc=title, leave=last, mininterval=0.5, **silent) as bar,
+            batch_share(rank, self.num_processes),
+        ):
             for step in range(num_steps):
-                index = order[step * self.batch_size : (step + 1) * self.batch_size]
+                whole = order[step * self.batch_size : (step + 1) * self.batch_size]
+                index = whole[rank :: self.num_processes]
                 images = augment(
                     uint8_to_signed(self.train_images[index]), self.config.augmentation, rng
                 )
@@ -311,18 +380,25 @@ class _Trainer:
         """Updates each part of the model once, in order: one part for a VAE, two for a GAN, the
         same five lines.
         """
-        for part, optimizer in self.optimizers.items():
-            optimizer.param_groups[0]["lr"] = learning_rate * self.learning_rate_factors[part]
-            # also clears what the other part's backward left behind
-            optimizer.zero_grad(set_to_none=True)
+        for part, optimizers in self.optimizers.items():
+            for optimizer in optimizers:
+                ratio = optimizer.defaults["lr"] / self.config.learning_rate
+                factor = ratio * self.learning_rate_factors[part]
+                optimizer.param_groups[0]["lr"] = learning_rate * factor
+                # also clears what the other part's backward left behind
+                optimizer.zero_grad(set_to_none=True)
             with self.accelerator.autocast():
                 terms = self.model.loss(batch, part, rng=rng)
             self.accelerator.backward(terms["loss"].mean())
+            parameters = [
+                weight for optimizer in optimizers for weight in optimizer.param_groups[0]["params"]
+            ]
+            if self.num_processes > 1:
+                _average_gradients(parameters)
             max_norm = math.inf if self.config.max_grad_norm is None else self.config.max_grad_norm
-            gradient_norm = torch.nn.utils.clip_grad_norm_(
-                optimizer.param_groups[0]["params"], max_norm
-            )
-            optimizer.step()
+            gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+            for optimizer in optimizers:
+                optimizer.step()
             meter.add(part, {**terms, "gradient_norm": gradient_norm}, step)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
@@ -340,3 +416,13 @@ class _Trainer:
                 {"epoch": epoch, "split": "test", "part": part, **means, "seconds": seconds}
             )
         return rows
+
+
+def _average_gradients(parameters: list[Tensor]) -> None:
+    """Replaces gradients by their means over all processes, in one exchange, which costs less than
+    one for each tensor.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    means = mean_over_processes(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, mean in zip(gradients, means.split([each.numel() for each in gradients])):
+        gradient.copy_(mean.view_as(gradient))

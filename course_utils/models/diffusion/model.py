@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from course_utils.base.config import check_settings, require, setting
-from course_utils.base.device import ImageNoise, randn
+from course_utils.base.device import ImageNoise, own_rows, rand, randn
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.images import check_signed
 from course_utils.models.base import Batch, Model, check_num_samples
@@ -99,8 +99,20 @@ class DiffusionConfig:
         1.65, "strength of classifier-free guidance; 1 is none", minimum=0, sensible=(0.0, 10.0)
     )
 
+    # Elsewhere a step costs one call. Kynkäänniemi et al. 2024 (arXiv:2404.07724)
+    guidance_interval: tuple[float, float] = setting(
+        (0.0, 1.0),
+        "times between which guidance acts, the first one not included",
+        minimum=0,
+        maximum=1,
+        length=2,
+        added=True,
+    )
+
     def __post_init__(self) -> None:
         check_settings(self)
+        rising = self.guidance_interval[0] <= self.guidance_interval[1]
+        require(rising, "guidance_interval", "two rising times", self.guidance_interval)
         smallest = self.patch_size * 2 ** len(self.channels)
         expected = f"at least {smallest} pixels with this patch_size and these channels"
         require(self.image_size >= smallest, "image_size", expected, self.image_size)
@@ -148,8 +160,13 @@ def draw_times(num: int, distribution: str, rng: torch.Generator | None, like: T
     if distribution not in TIME_SAMPLINGS:
         raise unknown("time_sampling", distribution, TIME_SAMPLINGS)
     device = like.device if rng is None else rng.device
-    within = torch.rand(num, generator=rng, device=device, dtype=torch.float32).to(like.device)
-    u = ((torch.arange(num, device=like.device) + within) / num).clamp(MARGIN, 1 - MARGIN)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        within = torch.rand(shape, generator=rng, device=device, dtype=torch.float32)
+        return (torch.arange(shape[0], device=like.device) + within.to(like.device)) / shape[0]
+
+    # the strata are those of the whole batch, also where several processes share it
+    u = own_rows((num,), draw).clamp(MARGIN, 1 - MARGIN)
     t = torch.sigmoid(torch.special.ndtri(u)) if distribution == "logit-normal" else u
     return t.to(like.dtype)
 
@@ -213,6 +230,10 @@ class Diffusion(Model):
         """
         return self.config.unlabelled == "uniform"
 
+    def hidden_weights(self) -> list[Tensor]:
+        """Returns the weights of the network's convolutions, save the first and the last."""
+        return self.network.hidden_weights()
+
     def loss(
         self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None
     ) -> dict[str, Tensor]:
@@ -238,11 +259,7 @@ class Diffusion(Model):
         return {"loss": weights * target_mse, "target_mse": target_mse.detach(), "x0_mse": x0_mse}
 
     def _with_dropout(self, labels: Tensor, rng: torch.Generator | None) -> Tensor:
-        device = labels.device if rng is None else rng.device
-        hidden = (
-            torch.rand(len(labels), generator=rng, device=device).to(labels.device)
-            < self.config.label_dropout
-        )
+        hidden = rand((len(labels),), rng, labels.device) < self.config.label_dropout
         return torch.where(hidden, self.config.null_label, labels)
 
     def predict(self, xt: Tensor, t: Tensor, labels: Tensor | None = None) -> Estimate:
@@ -268,7 +285,7 @@ class Diffusion(Model):
         self,
         labels: Tensor,
         guidance_scale: float | None = None,
-        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guidance_interval: tuple[float, float] | None = None,
         clamp: bool = True,
     ) -> Denoiser:
         """Returns `denoise(xt, t) -> x0` for given labels, as the samplers want it.
@@ -276,17 +293,18 @@ class Diffusion(Model):
         Args:
             labels: int64 `[B]`, for every batch that the denoiser is called with.
             guidance_scale: None takes the config's.
-            guidance_interval: times within which guidance acts.
+            guidance_interval: times within which guidance acts; None takes the config's.
             clamp: keep x0 within [-1, 1], where all images are.
         """
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        interval = self.config.guidance_interval if guidance_interval is None else guidance_interval
         limit = 1.0 if clamp else None
         return Guided(
             lambda xt, t, given: self.predict(xt, t, given).x0,
             labels,
             self.config.null_label,
             scale,
-            guidance_interval,
+            interval,
             limit,
         )
 
@@ -299,7 +317,7 @@ class Diffusion(Model):
         num_steps: int | None = None,
         sampler: str | None = None,
         guidance_scale: float | None = None,
-        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guidance_interval: tuple[float, float] | None = None,
         eta: float = 0.0,
         times: Tensor | None = None,
     ) -> Tensor:
@@ -310,9 +328,8 @@ class Diffusion(Model):
             labels: int64 `[n]`; `config.null_label` stands for none. Without labels
                 `config.unlabelled` says what happens.
             rng: one number is drawn from it, which starts a stream for each image.
-            num_steps, sampler, guidance_scale: None takes the config's; see
-                `course_utils.models.diffusion.samplers.sample`.
-            guidance_interval: times within which guidance acts.
+            num_steps, sampler, guidance_scale, guidance_interval: None takes the config's; see
+                `course_utils.models.diffusion.samplers.sample` and `Guided`.
             eta: noise of the sampler "ddim".
             times: that are visited, in place of `num_steps`; see `time_grid`.
         """
@@ -325,7 +342,7 @@ class Diffusion(Model):
         num_steps: int | None = None,
         sampler: str | None = None,
         guidance_scale: float | None = None,
-        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guidance_interval: tuple[float, float] | None = None,
         eta: float = 0.0,
         times: Tensor | None = None,
         *,
@@ -381,7 +398,7 @@ class Diffusion(Model):
         images = images.to(self.device)
         xt = self.schedule.noised(images, noise.normal(self.config.image_shape, images), times[0])
         return self._walk(
-            xt, noise, labels, (sampler, guidance_scale, (0.0, 1.0), 0.0), times, trajectory
+            xt, noise, labels, (sampler, guidance_scale, None, 0.0), times, trajectory
         )
 
     @torch.no_grad()
@@ -396,7 +413,7 @@ class Diffusion(Model):
     ) -> Sampled:
         """Returns images sampled from x at the first time, in batches that fit into memory."""
         sampler, scale, interval, eta = options
-        labels = self._checked_labels(labels, noise).to(x.device)
+        labels = self.checked_labels(labels, noise).to(x.device)
         pieces = []
         for rows, own_labels, own_noise in zip(
             *(whole.split(IMAGES_PER_CALL) for whole in (x, labels, noise))
@@ -418,7 +435,13 @@ class Diffusion(Model):
         whole = joined(pieces)
         return replace(whole, x=whole.x.clamp(-1, 1))
 
-    def _checked_labels(self, labels: Tensor | None, noise: ImageNoise) -> Tensor:
+    def checked_labels(self, labels: Tensor | None, noise: ImageNoise) -> Tensor:
+        """Returns the labels of as many images as the noise is for, int64 `[n]`; without any, what
+        `config.unlabelled` says.
+
+        Raises:
+            CourseError: labels of another number, type or range.
+        """
         if labels is None and self.config.unlabelled == "uniform":
             return noise.integers(self.config.num_classes)
         if labels is None:
