@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from measure import add_row, rows_in
 from torch import Tensor
 
 from course_utils.base.config import override
@@ -108,12 +109,7 @@ def main() -> None:
         dataset,
         judge,
     )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = (
-        [json.loads(line) for line in options.out.read_text(encoding="utf-8").splitlines()]
-        if options.out.exists()
-        else []
-    )
+    rows = rows_in(options.out)
     for seed in range(len(rows), options.seeds):
         row = {"seed": seed, "machine": machine(), "real": real}
         seconds = None
@@ -133,8 +129,7 @@ def main() -> None:
                 ).value
             print(f"seed {seed}, {name}: {json.dumps(row[name])}", flush=True)
         rows.append(row)
-        with options.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        add_row(options.out, row)
     ratios = [row["dcgan-plain"]["FID"][0] / row["dcgan"]["FID"][0] for row in rows]
     print(
         f"real images: {json.dumps(real)}\nplain FID / our FID:"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusion_speed import measure
+from measure import add_row, measure, rows_in
 
 from course_utils.base.device import make_rng, reuse_freed_memory
 from course_utils.base.images import signed_to_uint8
@@ -66,11 +66,7 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     reuse_freed_memory()
     dataset, model = load_dataset(options.dataset), pretrained("diffusion", options.dataset).model
-    rows = (
-        [json.loads(line) for line in options.out.read_text(encoding="utf-8").splitlines()]
-        if options.out.exists()
-        else []
-    )
+    rows = rows_in(options.out)
     labels = torch.arange(options.num) % dataset.num_classes
     for scale in options.guidance_scale or [model.config.guidance_scale]:
         for calls in options.calls:
@@ -123,8 +119,7 @@ def main() -> None:
 def _write(path: Path, row: dict[str, Any]) -> None:
     row["machine"] = machine()
     print(json.dumps(row), flush=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    add_row(path, row)
 
 
 if __name__ == "__main__":

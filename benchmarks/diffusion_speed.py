@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from measure import add_row, batches, measure, rows_in
 from torch import Tensor
 
 from course_utils.base.config import override, parse_assignments
@@ -36,13 +37,10 @@ from course_utils.base.device import make_rng, pick_device, reuse_freed_memory
 from course_utils.base.images import signed_to_uint8, uint8_to_unit, unit_to_signed
 from course_utils.data import load_dataset
 from course_utils.data.dataset import Dataset
-from course_utils.metrics.features import class_probabilities, classifier_extractor, extract
-from course_utils.metrics.frechet import fid
-from course_utils.metrics.neighbours import precision_recall
 from course_utils.training.fit import fit
 from course_utils.training.presets import preset
 from course_utils.training.registry import build
-from course_utils.training.runs import machine, pretrained
+from course_utils.training.runs import machine
 
 PEER_SIZE, PEER_STEPS, PEER_BATCH, PEER_RATE = 32, 20, 16, 1e-4
 IMAGES_PER_CALL = 250
@@ -52,7 +50,7 @@ def main() -> None:
     """Prints and writes one row of JSON for each seed and model."""
     options = _options()
     dataset = load_dataset(options.dataset)
-    done = {(row["model"], row["seed"]): row for row in _rows(options.out)}
+    done = {(row["model"], row["seed"]): row for row in rows_in(options.out)}
     for seed in range(options.seeds):
         for model in ("course", "peer")[: 1 if options.no_peer else 2]:
             if (model, seed) in done:
@@ -61,7 +59,12 @@ def main() -> None:
                 row = run_course(dataset, options, seed)
             else:
                 row = run_peer(
-                    dataset, options, seed, options.seconds or done["course", seed]["train_seconds"]
+                    dataset,
+                    seed,
+                    options.seconds or done["course", seed]["train_seconds"],
+                    options.peer_num,
+                    options.peer_batch,
+                    options.peer_rate,
                 )
             done[model, seed] = {
                 "model": model,
@@ -71,8 +74,7 @@ def main() -> None:
                 **row,
             }
             print(json.dumps(done[model, seed]), flush=True)
-            with options.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(done[model, seed]) + "\n")
+            add_row(options.out, done[model, seed])
     for seed in range(options.seeds):
         if ("peer", seed) in done:
             print(
@@ -110,9 +112,14 @@ def run_course(dataset: Dataset, options: argparse.Namespace, seed: int) -> dict
 
 
 def run_peer(
-    dataset: Dataset, options: argparse.Namespace, seed: int, seconds: float
+    dataset: Dataset,
+    seed: int,
+    seconds: float,
+    num: int,
+    batch_size: int = PEER_BATCH,
+    learning_rate: float = PEER_RATE,
 ) -> dict[str, Any]:
-    """Returns what the peer reaches in so many seconds of training."""
+    """Returns what the peer reaches in so many seconds of training, measured on `num` images."""
     from denoising_diffusion_pytorch import GaussianDiffusion, Unet
     from ema_pytorch import EMA
 
@@ -123,11 +130,12 @@ def run_peer(
         device
     )
     average = EMA(model, beta=0.995, update_every=10)
-    optimizer = torch.optim.Adam(model.parameters(), lr=options.peer_rate, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     border = (PEER_SIZE - dataset.image_shape[1]) // 2
     start, num_steps = time.perf_counter(), 0
-    for images in _batches(dataset.train_images, options.peer_batch, seed):
-        loss = model(F.pad(uint8_to_unit(images.to(device)), [border] * 4))
+    for index in batches(dataset.train_images, batch_size, seed):
+        images = dataset.train_images[index].to(device)
+        loss = model(F.pad(uint8_to_unit(images), [border] * 4))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -145,73 +153,31 @@ def run_peer(
             return average.ema_model.sample(batch_size=num)[:, :, inside, inside].clamp(0, 1).cpu()
 
     begin = time.perf_counter()
-    first = sample(100)
+    first = sample(min(100, num))
     seconds_for_100 = time.perf_counter() - begin
-    images = torch.cat([first, *_pieces(sample, options.peer_num - 100)])[: options.peer_num]
+    images = torch.cat([first, *_pieces(sample, num - len(first))])
+    draw_seconds = time.perf_counter() - begin
     return {
-        "settings": {"batch_size": options.peer_batch, "learning_rate": options.peer_rate},
+        "settings": {"batch_size": batch_size, "learning_rate": learning_rate},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "train_seconds": spent,
         "ms_per_step": 1000 * spent / num_steps,
         "num_calls": PEER_STEPS,
         "seconds_for_100": seconds_for_100,
+        "draw_seconds": draw_seconds,
         **measure(signed_to_uint8(unit_to_signed(images)), dataset, None),
     }
-
-
-def measure(images: Tensor, dataset: Dataset, labels: Tensor | None) -> dict[str, Any]:
-    """Returns FID, precision and recall against as many test images, agreement with the labels, and
-    the floor of FID, each with its error.
-    """
-    classifier = pretrained("classifier", dataset.name).model
-    extractor = classifier_extractor(classifier)
-    num = min(len(images), len(dataset.test_images))
-    real = dataset.subset(num_train=num, num_test=num, seed=0)
-    fake, test, train = (
-        extract(extractor, part) for part in (images[:num], real.test_images, real.train_images)
-    )
-    precision, recall = precision_recall(test, fake)
-    found = {
-        "fid": fid(fake, test),
-        "precision": precision,
-        "recall": recall,
-        "fid_floor": fid(train, test),
-    }
-    result = {"num_images": num}
-    for name, value in found.items():
-        result |= {name: value.value, f"{name}_error": value.error}
-    if labels is not None:
-        right = class_probabilities(classifier, images).argmax(1) == labels
-        result["agreement"] = right.double().mean().item()
-    return result
-
-
-def _batches(images: Tensor, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Yields batches for ever, every image once an epoch, in random order."""
-    rng = make_rng(seed, 3)
-    while True:
-        for index in torch.randperm(len(images), generator=rng).split(batch_size):
-            if len(index) == batch_size:
-                yield images[index]
 
 
 def _pieces(sample: Callable[[int], Tensor], num: int) -> Iterator[Tensor]:
     start = time.perf_counter()
     for done in range(0, num, IMAGES_PER_CALL):
-        yield sample(IMAGES_PER_CALL)
+        yield sample(min(IMAGES_PER_CALL, num - done))
         print(
-            f"  peer: {done + IMAGES_PER_CALL} of {num} images,"
+            f"  peer: {min(done + IMAGES_PER_CALL, num)} of {num} images,"
             f" {time.perf_counter() - start:.0f} s",
             flush=True,
         )
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if path.exists()
-        else []
-    )
 
 
 def _options() -> argparse.Namespace:
