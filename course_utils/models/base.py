@@ -29,15 +29,12 @@ class Model(nn.Module):
             image.
         has_likelihood: whether the model gives log p(x), by `log_prob` (exact) or by `log_weights`
             (importance weights of a bound).
-        learns_from: the preset whose trained model `start_from` wants before the training; None for
-            a family that starts from nothing.
         config: the frozen dataclass that the model was built from.
     """
 
     family: str
     can_sample: bool = True
     has_likelihood: bool = False
-    learns_from: str | None = None
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -82,14 +79,6 @@ class Model(nn.Module):
     def learning_rate_factors(self) -> dict[str, float]:
         """Returns the factor of the learning rate of each part."""
         return dict.fromkeys(self.trainable_parts(), 1.0)
-
-    def start_from(self, teacher: Model) -> None:
-        """Takes from a trained model what the training begins with.
-
-        Raises:
-            CourseError: a model that this one cannot learn from.
-        """
-        raise CourseError(f"a {self.family} learns from no other model, got a {teacher.family}.")
 
     def hidden_weights(self) -> list[Tensor]:
         """Returns the weights between the first and the last layer, each with two dimensions or

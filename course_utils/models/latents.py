@@ -146,6 +146,9 @@ def active_dims(mu: Tensor, threshold: float = 0.01) -> Tensor:
 
 
 MIN_VARIANCE = 1e-4  # added to each component's variances; codes vary on a scale of 1
+# Measured on MNIST's training images: FID of samples 43 with 10 components, 33 with 50, 31 with 150
+# at four times the time of fitting; 29 is that of reconstructions.
+MOST_COMPONENTS, ROWS_A_DIMENSION = 50, 2
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ class LatentDensity:
 
 
 def fit_latent_density(
-    mu: Tensor, logvar: Tensor, num_components: int = 10, *, seed: int = 0
+    mu: Tensor, logvar: Tensor, num_components: int | None = None, *, seed: int = 0
 ) -> LatentDensity:
     """Returns a Gaussian mixture with full covariances, fitted to one draw from q(z | x) of each
     image: the aggregate posterior.
@@ -203,7 +206,8 @@ def fit_latent_density(
 
     Args:
         mu, logvar: of q(z | x) for the training images, `[N, D]`; N above `num_components` times D.
-        num_components: of the mixture; 1 is a single Gaussian.
+        num_components: of the mixture; 1 is a single Gaussian. None: 50, or as many as have 2 D
+            images each.
         seed: of the draws and of the fit's start.
 
     Source: Ghosh et al. 2020 (arXiv:1903.12436), "ex-post density estimation", section 4.
@@ -212,6 +216,9 @@ def fit_latent_density(
     from sklearn.mixture import GaussianMixture
 
     mu, logvar = check_features(mu, "mu"), check_features(logvar, "logvar")
+    if num_components is None:
+        affordable = len(mu) // (ROWS_A_DIMENSION * mu.shape[1])
+        num_components = max(1, min(MOST_COMPONENTS, affordable))
     check_count("num_components", num_components, 1)
     if mu.shape != logvar.shape or len(mu) <= num_components * mu.shape[1]:
         needed = f"more than {num_components} x {mu.shape[1]} rows of mu and logvar alike"

@@ -7,7 +7,7 @@ number by itself, leaves it so. Muon steps equally far in every direction that t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,29 +20,42 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 5
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """Returns U V^T of the singular value decomposition U S V^T, roughly: the singular values
-    become 0.7 to 1.2, except those below about 1/1000 of the matrix's norm.
+def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Returns U V^T of the singular value decomposition U S V^T of each matrix, roughly: the
+    singular values become 0.7 to 1.2, except those below about 1/1000 of the matrix's norm.
 
-    The iteration multiplies by a polynomial of the small square matrix X X^T, so all of it is done
-    on that matrix, and the large one is multiplied twice only.
+    Each iteration multiplies by a polynomial of the square matrix X X^T. So all iterations are done
+    on that smaller matrix, for all matrices of a size at once, and X itself is multiplied twice.
 
     Args:
-        matrix: `[M, N]`.
+        matrices: `[M, N]` each.
 
     Source: Newton-Schulz iteration as in Jordan 2024.
     """
+    wide = [matrix.T if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
+    wide = [matrix / (matrix.norm() + 1e-7) for matrix in wide]
+    sizes: dict[int, list[int]] = {}
+    for index, matrix in enumerate(wide):
+        sizes.setdefault(len(matrix), []).append(index)
+    for members in sizes.values():
+        grams = torch.stack([wide[index] @ wide[index].T for index in members])
+        for index, factor in zip(members, _polynomial(grams)):
+            wide[index] = factor @ wide[index]
+    return [
+        result.T if matrix.shape[0] > matrix.shape[1] else result
+        for matrix, result in zip(matrices, wide)
+    ]
+
+
+def _polynomial(grams: Tensor) -> Tensor:
+    """Returns what X is multiplied by in all iterations together, `[B, M, M]`, from X X^T."""
     a, b, c = COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
-    gram, identity = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
-    total = identity
+    identity = torch.eye(grams.shape[1], dtype=grams.dtype, device=grams.device)
+    total = identity.expand_as(grams)
     for _ in range(NUM_ITERATIONS):
-        factor = a * identity + b * gram + c * gram @ gram
-        total, gram = factor @ total, factor @ gram @ factor
-    x = total @ x
-    return x.T if tall else x
+        factor = a * identity + b * grams + c * grams @ grams
+        total, grams = factor @ total, factor @ grams @ factor
+    return total
 
 
 class Muon(torch.optim.Optimizer):
@@ -67,14 +80,14 @@ class Muon(torch.optim.Optimizer):
             closure: part of PyTorch's interface, not used.
         """
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            matrices = []
+            for weight in weights:
                 state = self.state[weight]
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
                 momentum = state["momentum"].mul_(MOMENTUM).add_(weight.grad)
-                matrix = (weight.grad + MOMENTUM * momentum).flatten(1)
-                length = math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))
-                update = orthogonalised(matrix).reshape(weight.shape)
-                weight.add_(update, alpha=-group["lr"] * length)
+                matrices.append((weight.grad + MOMENTUM * momentum).flatten(1))
+            for weight, update in zip(weights, orthogonalised(matrices)):
+                length = math.sqrt(max(1.0, update.shape[0] / update.shape[1]))
+                weight.add_(update.reshape(weight.shape), alpha=-group["lr"] * length)

@@ -166,16 +166,30 @@ _DCGAN = TrainConfig(
     ema_decay=0.995,
     channels_last=True,
 )
+# Ten calls of the network: 7 steps, three of which are guided. Guidance at the noisiest step costs
+# recall and guidance near the image changes nothing (on held-out training images of MNIST, FID and
+# recall: 3.4 and 0.75 where 5 steps are guided with 1.2; 2.9 and 0.76 so).
+_DIFFUSION_MODEL = DiffusionConfig(num_steps=7, guidance_scale=1.5, guidance_interval=(0.5, 0.9))
 _DIFFUSION = TrainConfig(
-    num_epochs=3,
+    num_epochs=4,
+    batch_size=128,
+    learning_rate=4e-3,
+    optimizer="muon",
+    adam_betas=(0.9, 0.99),
+    ema_decay=0.99,
+    channels_last=True,
+    precision="native",
+)
+# one for each problem, so each is cheap
+_REGRESSOR = TrainConfig(
+    num_epochs=1,
     batch_size=64,
     learning_rate=6e-3,
     adam_betas=(0.9, 0.99),
     ema_decay=0.99,
+    num_train_images=30_000,
     channels_last=True,
 )
-# one for each problem, so each is cheap
-_REGRESSOR = replace(_DIFFUSION, num_epochs=1, num_train_images=30_000)
 
 PRESETS: dict[str, dict[str, Experiment]] = {
     "vae": _budgets("vae", VAEConfig(), _VAE, replace(_VAE, num_epochs=60)),
@@ -184,7 +198,7 @@ PRESETS: dict[str, dict[str, Experiment]] = {
     ),
     "dcgan": _budgets("dcgan", DCGANConfig(), _DCGAN, replace(_DCGAN, num_epochs=20)),
     "diffusion": _budgets(
-        "diffusion", DiffusionConfig(), _DIFFUSION, replace(_DIFFUSION, num_epochs=60)
+        "diffusion", _DIFFUSION_MODEL, _DIFFUSION, replace(_DIFFUSION, num_epochs=60)
     ),
     "regressor": _budgets(
         "regressor",

@@ -14,6 +14,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from course_utils.base.config import flatten_dict, override
-from course_utils.base.device import budget, describe_device, pick_device
+from course_utils.base.device import budget, describe_device, in_main, pick_device, processes
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.files import (
     file_sha256,
@@ -363,6 +364,9 @@ def run(
     The training state is kept after each epoch, so a run that was cut off goes on where it stopped.
     Ctrl-C returns what there is, with `record["finished"]` false; the next call goes on.
 
+    Under a launcher such as `torchrun` every process calls this with equal arguments; they train
+    together, and the main one writes.
+
     Args:
         experiment: the settings; image size, channels and classes are taken from the dataset.
         dataset: what to train on.
@@ -382,7 +386,9 @@ def run(
     found = _finished(folder, experiment, dataset)
     if found is not None:
         return found
-    with locked(folder / STATE, "training", math.inf if wait else 0.0):
+    with ExitStack() as held:
+        lock = locked(folder / STATE, "training", math.inf if wait else 0.0)
+        in_main(lambda: held.enter_context(lock))
         # perhaps the other process has finished it
         found = _finished(folder, experiment, dataset)
         if found is not None:
@@ -416,7 +422,7 @@ def _train_in(
     """Returns the run that is trained in a folder and saved there where it is finished."""
     state_path = folder / STATE
     if not resume:
-        state_path.unlink(missing_ok=True)
+        in_main(lambda: state_path.unlink(missing_ok=True))
     model = build(experiment.model, experiment.seed)
     identity = {**flatten_dict(experiment.as_dict()), "dataset_sha256": dataset.sha256}
     history = fit(
@@ -432,9 +438,13 @@ def _train_in(
     if half:  # first round, then measure: the metrics are those of the weights that are stored
         model.load_state_dict(to_half(model.state_dict()))
     record = {"command": command, **describe(model, dataset, history, finished)}
-    if finished:
+
+    def keep() -> None:
         save_run(folder, model, experiment, history, record, half)
         state_path.unlink(missing_ok=True)
+
+    if finished:
+        in_main(keep)
     return Run(model.eval(), experiment, history, record, folder)
 
 
@@ -527,7 +537,7 @@ def train_or_load(
     shipped = find_shipped(experiment, dataset)
     if smoke:
         scratch = _smoke_run(smoke_version(experiment), dataset, on_epoch)
-        print(
+        processes().print(
             f"smoke budget: trained {scratch.history.num_epochs} short epoch"
             + ("" if shipped else "; nothing ships for this setting")
         )
@@ -541,7 +551,7 @@ def train_or_load(
         _announce(experiment, dataset, _took(shipped) if shipped else note)
         return run(experiment, dataset, on_epoch=on_epoch)
     origin = "the shipped weights" if found.source == SHIPPED else "an earlier run of yours"
-    print(f"loaded {family} from {origin}; nothing was trained")
+    processes().print(f"loaded {family} from {origin}; nothing was trained")
     return found.run
 
 
@@ -606,7 +616,7 @@ def _took(shipped: Path) -> str:
 def _announce(experiment: Experiment, dataset: Dataset, note: str) -> None:
     num_images = experiment.train.num_train_images
     some = num_images is not None and num_images < len(dataset.train_images)
-    print(
+    processes().print(
         f"training {experiment.family} on {f'{num_images:,} images of ' if some else ''}"
         f"{dataset.name}, {experiment.train.num_epochs} epochs{note}",
         flush=True,

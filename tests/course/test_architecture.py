@@ -21,7 +21,8 @@ ROOMS = {
     "base", "data", "models", "metrics", "inverse", "plotting", "widgets",
     "training", "studies", "exercises", "homework", "cli",
 }  # fmt: skip
-MAX_FLAT_MODULES, MAX_FILES = 3, 130
+# 130 and one that came since, which readers look for: training/muon.py
+MAX_FLAT_MODULES, MAX_FILES = 3, 131
 
 
 def name_of(path: Path) -> str:

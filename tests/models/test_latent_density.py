@@ -56,6 +56,13 @@ def test_equal_seeds_equal_densities_and_temperature_narrows(codes):
     assert len(torch.unique(cold, dim=0)) == 2
 
 
+def test_default_number_of_components_follows_the_images(codes):
+    mu, logvar = codes
+    assert len(fit_latent_density(mu, logvar).weights) == 50
+    assert len(fit_latent_density(mu[:40], logvar[:40]).weights) == 10  # 2 x 2 rows each
+    assert len(fit_latent_density(mu[:3], logvar[:3]).weights) == 1
+
+
 def test_bad_input_has_a_clear_error(codes):
     mu, logvar = codes
     with pytest.raises(CourseError, match="more than 1000 x 2 rows"):

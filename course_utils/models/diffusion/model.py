@@ -42,7 +42,9 @@ from course_utils.models.diffusion.unet import UNet
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Settings of a diffusion model, explained beside each; the defaults are the laptop model."""
+    """Settings of a diffusion model, explained beside each. The defaults are the laptop model;
+    its preset says how it is sampled.
+    """
 
     image_channels: int = setting(
         1, "channels of the images: 1 is grey, 3 is colour", choices=(1, 3)
@@ -293,18 +295,21 @@ class Diffusion(Model):
         Args:
             labels: int64 `[B]`, for every batch that the denoiser is called with.
             guidance_scale: None takes the config's.
-            guidance_interval: times within which guidance acts; None takes the config's.
+            guidance_interval: times within which guidance acts; None takes the config's with the
+                config's scale, which was chosen for it, and all times with a scale given here.
             clamp: keep x0 within [-1, 1], where all images are.
         """
+        if guidance_interval is None:
+            chosen = self.config.guidance_interval if guidance_scale is None else None
+            guidance_interval = chosen or (0.0, 1.0)
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        interval = self.config.guidance_interval if guidance_interval is None else guidance_interval
         limit = 1.0 if clamp else None
         return Guided(
             lambda xt, t, given: self.predict(xt, t, given).x0,
             labels,
             self.config.null_label,
             scale,
-            interval,
+            guidance_interval,
             limit,
         )
 
@@ -328,8 +333,9 @@ class Diffusion(Model):
             labels: int64 `[n]`; `config.null_label` stands for none. Without labels
                 `config.unlabelled` says what happens.
             rng: one number is drawn from it, which starts a stream for each image.
-            num_steps, sampler, guidance_scale, guidance_interval: None takes the config's; see
-                `course_utils.models.diffusion.samplers.sample` and `Guided`.
+            num_steps, sampler, guidance_scale: None takes the config's; see
+                `course_utils.models.diffusion.samplers.sample` and `denoiser`.
+            guidance_interval: as for `denoiser`.
             eta: noise of the sampler "ddim".
             times: that are visited, in place of `num_steps`; see `time_grid`.
         """
