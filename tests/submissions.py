@@ -31,7 +31,7 @@ CHANGES = {
     },
     "diffusion": {
         "model.num_steps": (3, 5, 20),
-        "model.guidance_scale": (1.5, 3.0),
+        "model.guidance_scale": (1.2, 3.0),
         "model.embed_dim": (32, 64),
         "train.ema_decay": (None, 0.9),
     },

@@ -13,9 +13,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from course_utils.base.config import Setting, config_settings, flatten, override
 from course_utils.base.device import BUDGETS
 from course_utils.base.errors import CourseError, unknown
+from course_utils.models.diffusion.samplers import ROUNDING, time_grid
 from course_utils.training.config import TrainConfig
 from course_utils.training.presets import Experiment, preset
-from course_utils.training.registry import config_class
+from course_utils.training.registry import config_class, takes_muon
 
 FAMILIES = ("vae", "dcgan", "diffusion")
 # Generated images that are measured, against as many test images
@@ -49,6 +50,7 @@ def homework_preset(family: str, budget_name: str) -> Experiment:
 
 # Why these are not the student's to change
 _OF_DATA = "it is taken from the data"
+_MUON = ("train.optimizer", "train.muon_learning_rate")
 FIXED = {
     "seed": (
         "both models are trained with the seeds of homework.json; a seed is no parameter of a model"
@@ -62,6 +64,8 @@ FIXED = {
     "model.image_size": _OF_DATA,
     "model.image_channels": _OF_DATA,
     "model.num_classes": _OF_DATA,
+    # but in families that take it
+    **dict.fromkeys(_MUON, "'muon' was tried with the diffusion model only"),
 }
 # Why a change of these, which may be made, does not count. They stand last in the table.
 _BUDGET = "it is the length of the training, not the model"
@@ -91,7 +95,8 @@ def settings_of(family: str) -> dict[str, Setting]:
     model, train = config_settings(config_class(family)), config_settings(TrainConfig)
     known = {f"model.{name}": setting for name, setting in model.items()}
     known |= {f"train.{name}": setting for name, setting in train.items()}
-    free = [name for name in known if name not in FIXED]
+    fixed = FIXED.keys() - _MUON if takes_muon(family) else FIXED.keys()
+    free = [name for name in known if name not in fixed]
     return {name: known[name] for name in sorted(free, key=NOT_COUNTED.__contains__)}
 
 
@@ -134,6 +139,14 @@ def _share_of_whole_images(experiment: Experiment) -> float:
     return min(1.0, max(1, round(experiment.model.penalty_share * size)) / size)
 
 
+def _never_guides(experiment: Experiment) -> bool:
+    """Returns whether no step of the sampler begins at a time at which guidance acts."""
+    model = experiment.model
+    low, high = (end + ROUNDING for end in model.guidance_interval)
+    times = time_grid(model.num_steps, start=model.first_time)[:-1].tolist()
+    return not any(low < t <= high for t in times)
+
+
 RULES = (
     NoEffect(
         "",
@@ -141,6 +154,13 @@ RULES = (
         lambda e: e.train.schedule != "one_cycle",
         lambda e: TrainConfig().warmup_fraction,
         "only the schedule 'one_cycle' has a warm-up",
+    ),
+    NoEffect(
+        "",
+        "train.muon_learning_rate",
+        lambda e: e.train.optimizer == "adamw",
+        lambda e: TrainConfig().muon_learning_rate,
+        "only the optimizer 'muon' has this learning rate",
     ),
     NoEffect(
         "vae",
@@ -190,6 +210,20 @@ RULES = (
         lambda e: e.model.unlabelled == "null",
         lambda e: 1.0,
         "samples without labels have nothing to guide",
+    ),
+    NoEffect(
+        "diffusion",
+        "model.guidance_scale",
+        _never_guides,
+        lambda e: 1.0,
+        "none of the sampler's steps lies within guidance_interval",
+    ),
+    NoEffect(
+        "diffusion",
+        "model.guidance_interval",
+        lambda e: e.model.guidance_scale == 1 or e.model.unlabelled == "null",
+        lambda e: (0.0, 1.0),
+        "there is no guidance, so no time at which it acts",
     ),
 )
 
@@ -328,7 +362,7 @@ def _wrong_names(changes: Mapping[str, Any], settings: Mapping[str, Setting]) ->
         if meant in seen:
             other = seen[meant]
             wrong[name] = f"is the same parameter as {other}; it has one value and counts once"
-        elif meant in FIXED:
+        elif meant in FIXED and meant not in settings:
             wrong[name] = f"does not count and cannot be changed: {FIXED[meant]}"
         elif name not in settings:
             wrong[name] = str(unknown("parameter", name, settings)).rstrip(".")

@@ -22,7 +22,7 @@ from course_utils.models.diffusion.model import DiffusionConfig
 from course_utils.models.gaussian import GaussianConfig
 from course_utils.models.vae import VAEConfig
 from course_utils.training.config import TrainConfig
-from course_utils.training.registry import REGISTRY, config_class
+from course_utils.training.registry import REGISTRY, config_class, takes_muon
 
 # Presets are tuned on 60,000 images. Passed over as often as those, a folder of 60 pictures would
 # be one step an epoch, and the model would learn nothing.
@@ -53,6 +53,8 @@ class Experiment:
                 f" {type(self.model).__name__}."
             )
         require(self.seed >= 0, "seed", "0 or more", self.seed)
+        fits = self.train.optimizer != "muon" or takes_muon(self.family)
+        require(fits, "train.optimizer", f"'adamw' for a {self.family}", self.train.optimizer)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Experiment:

@@ -36,6 +36,11 @@ def config_class(family: str) -> type:
     return REGISTRY[family][0]
 
 
+def takes_muon(family: str) -> bool:
+    """Returns whether a family names hidden weights, which the optimizer "muon" needs."""
+    return REGISTRY[family][1].hidden_weights is not Model.hidden_weights
+
+
 def build(config: Any, seed: int = 0) -> Model:
     """Returns a new model for a config, its weights drawn from `seed` without touching torch's
     global generator.

@@ -309,6 +309,9 @@ TINY = {
     },
 }
 OTHER = {
+    "train.optimizer": "adamw",
+    "train.muon_learning_rate": 0.1,
+    "model.guidance_interval": (0.0, 0.4),
     "model.network": "conv",
     "model.hidden_dims": (8, 4),
     "model.latent_dim": 5,
@@ -411,6 +414,9 @@ IDLE = [
     ("diffusion", {"model.num_steps": 1}, {"model.sampler": "ddpm"}),
     ("diffusion", {"model.num_steps": 1}, {"model.sampler": "dpm++2m"}),
     ("diffusion", {"model.unlabelled": "null"}, {"model.guidance_scale": 4.0}),
+    ("diffusion", {"model.guidance_interval": (0.5, 0.5)}, {"model.guidance_scale": 4.0}),
+    ("diffusion", {"model.guidance_scale": 1.0}, {"model.guidance_interval": (0.0, 0.4)}),
+    ("diffusion", {"train.optimizer": "adamw"}, {"train.muon_learning_rate": 0.1}),
 ]
 
 

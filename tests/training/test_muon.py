@@ -71,8 +71,8 @@ def test_hidden_weights_leave_out_the_ends():
     assert all(weight.ndim == 4 for weight in model.hidden_weights())
 
 
-def test_a_family_that_was_not_tried_with_it_says_so(dataset):
-    experiment = override(preset("vae", "smoke"), {"train.optimizer": "muon"})
-    experiment = experiment.fitted_to(dataset)
-    with pytest.raises(CourseError, match="muon"):
-        fit(build(experiment.model, 0), dataset, experiment.train)
+def test_a_family_that_was_not_tried_with_it_says_so():
+    with pytest.raises(
+        CourseError, match="train.optimizer: expected 'adamw' for a vae, got 'muon'"
+    ):
+        override(preset("vae", "smoke"), {"train.optimizer": "muon"})
