@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from course_utils.base.config import Setting, config_settings, flatten, override
 from course_utils.base.device import BUDGETS
 from course_utils.base.errors import CourseError, unknown
-from course_utils.models.diffusion.samplers import ROUNDING, time_grid
+from course_utils.models.diffusion.samplers import guides_at, time_grid
 from course_utils.training.config import TrainConfig
 from course_utils.training.presets import Experiment, preset
 from course_utils.training.registry import config_class, takes_muon
@@ -142,9 +142,8 @@ def _share_of_whole_images(experiment: Experiment) -> float:
 def _never_guides(experiment: Experiment) -> bool:
     """Returns whether no step of the sampler begins at a time at which guidance acts."""
     model = experiment.model
-    low, high = (end + ROUNDING for end in model.guidance_interval)
     times = time_grid(model.num_steps, start=model.first_time)[:-1].tolist()
-    return not any(low < t <= high for t in times)
+    return not any(guides_at(model.guidance_interval, t) for t in times)
 
 
 RULES = (

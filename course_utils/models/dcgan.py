@@ -507,8 +507,8 @@ class DCGAN(Model):
                 real = self.discriminator(self._seen(images, rng), labels).float()
         terms = {
             "d_fake": fake.sigmoid(),
-            "diversity": neighbour_distances(fakes),
-            "real_diversity": neighbour_distances(images),
+            "diversity": _distances(fakes),
+            "real_diversity": _distances(images),
         }
         return {
             "loss": generator_loss(self.config.loss, fake, real),
@@ -637,7 +637,7 @@ def truncated_normal(
     return truncated_quantiles(uniforms, bound).to(like.device, like.dtype)
 
 
-def neighbour_distances(images: Tensor) -> Tensor:
+def _distances(images: Tensor) -> Tensor:
     """Returns the RMS pixel distance of each image to its neighbour in the batch, `[B]`: the batch
     is in random order.
     """

@@ -169,7 +169,7 @@ _DCGAN = TrainConfig(
     channels_last=True,
 )
 # Ten calls of the network: 7 steps, three of which are guided. Guidance at the noisiest step costs
-# recall and guidance near the image changes nothing (on held-out training images of MNIST, FID and
+# recall and guidance near the image changes little (on held-out training images of MNIST, FID and
 # recall: 3.4 and 0.75 where 5 steps are guided with 1.2; 2.9 and 0.76 so).
 _DIFFUSION_MODEL = DiffusionConfig(num_steps=7, guidance_scale=1.5, guidance_interval=(0.5, 0.9))
 _DIFFUSION = TrainConfig(

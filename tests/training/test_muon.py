@@ -1,5 +1,7 @@
 """Muon: its step is the orthogonal part of the momentum, and `fit` trains with it, also on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -76,3 +78,10 @@ def test_a_family_that_was_not_tried_with_it_says_so():
         CourseError, match="train.optimizer: expected 'adamw' for a vae, got 'muon'"
     ):
         override(preset("vae", "smoke"), {"train.optimizer": "muon"})
+
+
+def test_fit_says_so_too(dataset):
+    experiment = preset("vae", "smoke").fitted_to(dataset)
+    config = replace(experiment.train, optimizer="muon")
+    with pytest.raises(CourseError, match="'muon' knows no hidden weights of a vae"):
+        fit(build(experiment.model, 0), dataset, config)

@@ -419,7 +419,7 @@ class Diffusion(Model):
     ) -> Sampled:
         """Returns images sampled from x at the first time, in batches that fit into memory."""
         sampler, scale, interval, eta = options
-        labels = self.checked_labels(labels, noise).to(x.device)
+        labels = self._checked_labels(labels, noise).to(x.device)
         pieces = []
         for rows, own_labels, own_noise in zip(
             *(whole.split(IMAGES_PER_CALL) for whole in (x, labels, noise))
@@ -441,7 +441,7 @@ class Diffusion(Model):
         whole = joined(pieces)
         return replace(whole, x=whole.x.clamp(-1, 1))
 
-    def checked_labels(self, labels: Tensor | None, noise: ImageNoise) -> Tensor:
+    def _checked_labels(self, labels: Tensor | None, noise: ImageNoise) -> Tensor:
         """Returns the labels of as many images as the noise is for, int64 `[n]`; without any, what
         `config.unlabelled` says.
 

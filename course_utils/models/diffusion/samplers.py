@@ -26,6 +26,12 @@ ROUNDING = 1e-6  # times reach the denoiser as float32
 LabelledDenoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+def guides_at(interval: tuple[float, float], t: float) -> bool:
+    """Returns whether guidance that is kept to the times (low, high] acts at time t."""
+    low, high = (end + ROUNDING for end in interval)
+    return low < t <= high
+
+
 @dataclass(frozen=True)
 class Guided:
     """A denoiser x0 = unconditional + scale (conditional - unconditional), to be handed to
@@ -63,8 +69,7 @@ class Guided:
 
     def scale_at(self, t: float) -> float:
         """Returns the strength at time t: `scale` within the interval, 1 outside."""
-        low, high = (end + ROUNDING for end in self.interval)
-        return self.scale if low < t <= high else 1.0
+        return self.scale if guides_at(self.interval, t) else 1.0
 
     def num_calls_at(self, t: float) -> int:
         """Returns how often the network runs for each image at time t."""
