@@ -68,12 +68,11 @@ from course_utils.studies.draw import (
 from course_utils.studies.evaluate import NUM_DRAWS, negative_log_likelihood
 from course_utils.training.fit import fit
 from course_utils.training.history import History
-from course_utils.training.presets import PRESETS, VARIANTS, Experiment, preset
+from course_utils.training.presets import Experiment, preset
 from course_utils.training.registry import build
 from course_utils.training.runs import machine
 
-STUDENT = "diffusion-student"
-STUDENT_PRESETS = (STUDENT, "student")  # the first that the course has
+STUDENT = "student"
 SMOKE_IMAGES, SMOKE_PEER_IMAGES = 200, 20
 NUM_IMAGES, NUM_PEER_IMAGES = 10_000, 1000  # the latter of slow peers on a CPU
 FEW = 100  # images that warm a model up
@@ -188,8 +187,6 @@ def student_rows(job: Job) -> list[dict[str, Any]]:
     """Returns the row of the one-call student, whose teacher's training counts beside its own: that
     of the same seed, trained again where its weights are gone.
     """
-    name = student_preset()
-    assert name is not None  # else it is not listed
     if job.teacher_path.exists():
         teacher = build(job.experiment("diffusion").model)
         teacher.load_state_dict(load_file(job.teacher_path))
@@ -200,17 +197,14 @@ def student_rows(job: Job) -> list[dict[str, Any]]:
         teacher, history = trained(job, "diffusion")
         teacher_seconds = history.seconds
         job.clock.forget()
-    experiment = job.experiment(name)
+    experiment = job.experiment(STUDENT)
     model = build(experiment.model, job.seed)
-    model.start_from(teacher.to(pick_device()))
-    seconds = fit(model, job.dataset, experiment.train, seed=job.seed).seconds
+    start = time.perf_counter()
+    model.start_from(teacher.to(pick_device()).eval(), job.seed)
+    seconds = time.perf_counter() - start  # of drawing the pairs
+    seconds += fit(model, job.dataset, experiment.train, seed=job.seed).seconds
     costs = {"train_seconds": seconds, "teacher_seconds": teacher_seconds}
     return [{"model": job.model, **costs, **judged(model.eval(), job)}]
-
-
-def student_preset() -> str | None:
-    """Returns the name of the student's preset, or None where the course has no student."""
-    return next((name for name in STUDENT_PRESETS if name in PRESETS or name in VARIANTS), None)
 
 
 def vae_rows(job: Job) -> list[dict[str, Any]]:
@@ -356,11 +350,6 @@ ENTRIES: dict[str, Entry] = {
 }
 
 
-def is_known(name: str) -> bool:
-    """Returns whether the course has this model."""
-    return name != STUDENT or student_preset() is not None
-
-
 def listed(options: argparse.Namespace) -> list[str]:
     """Returns the models that are asked for."""
     if options.only:
@@ -369,9 +358,7 @@ def listed(options: argparse.Namespace) -> list[str]:
     return [
         name
         for name, entry in ENTRIES.items()
-        if is_known(name)
-        and name not in left_out
-        and (options.dataset == "mnist" or not entry.only_mnist)
+        if name not in left_out and (options.dataset == "mnist" or not entry.only_mnist)
     ]
 
 
@@ -489,7 +476,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{LEFT_OUT}: {sentence}")
     if options.table:
         # every model that the course has is listed, measured or not
-        known = [name for name in NAMES if is_known(name)]
+        known = list(NAMES)
         print(board_table(rows_in(options.out), known))
     if options.picture:
         figure = board_picture(rows_in(options.out))

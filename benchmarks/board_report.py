@@ -33,7 +33,7 @@ class Name(NamedTuple):
 
 NAMES = {
     "diffusion": Name("diffusion", "diffusion"),
-    "diffusion-student": Name("one-call student", "diffusion"),
+    "student": Name("one-call student", "diffusion"),
     "dcgan": Name("DCGAN", "dcgan"),
     "vae": Name("VAE", "vae"),
     "vae-fitted-prior": Name("VAE, fitted prior", "vae"),

@@ -34,6 +34,7 @@ VARIANTS = {
     "dcgan-unconditional": ("dcgan-unconditional", ()),
     "diffusion": ("diffusion", ()),
     "diffusion-long": ("diffusion-long", ()),
+    "student": ("student", ()),  # learns from the shipped diffusion weights
     "regressor-inpaint-half": ("regressor-inpaint-half", ()),
     "vae-clinic": ("vae", CLINIC),
     **{

@@ -30,11 +30,14 @@ class Model(nn.Module):
         has_likelihood: whether the model gives log p(x), by `log_prob` (exact) or by `log_weights`
             (importance weights of a bound).
         config: the frozen dataclass that the model was built from.
+        learns_from: the preset of the trained model that training starts from, for a family that
+            has a teacher.
     """
 
     family: str
     can_sample: bool = True
     has_likelihood: bool = False
+    learns_from: str | None = None
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -85,6 +88,14 @@ class Model(nn.Module):
         more: what the optimizer "muon" is made for. None where the family was not tried with it.
         """
         return []
+
+    def start_from(self, teacher: Model, seed: int = 0) -> None:
+        """Takes over from its teacher what training needs; for families that name one.
+
+        Raises:
+            CourseError: a teacher that does not fit.
+        """
+        raise CourseError(f"a {self.family} learns from images alone: it takes no teacher.")
 
     def loss(
         self, batch: Batch, part: str, *, rng: torch.Generator | None = None

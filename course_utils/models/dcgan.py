@@ -494,7 +494,12 @@ class DCGAN(Model):
     def _generator_terms(
         self, images: Tensor, z: Tensor, labels: Tensor | None, rng: torch.Generator | None
     ) -> dict[str, Tensor]:
-        fakes = self.generator(z, labels)
+        return self._generator_terms_of(self.generator(z, labels), images, labels, rng)
+
+    def _generator_terms_of(
+        self, fakes: Tensor, images: Tensor, labels: Tensor | None, rng: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Returns the generator's terms for images that it has drawn."""
         # The detached copy of its weights is a critic that learns nothing here, which also saves
         # their gradients' cost.
         fixed = {

@@ -20,6 +20,7 @@ from course_utils.models.classifier import ClassifierConfig
 from course_utils.models.dcgan import DCGANConfig
 from course_utils.models.diffusion.model import DiffusionConfig
 from course_utils.models.gaussian import GaussianConfig
+from course_utils.models.student import StudentConfig
 from course_utils.models.vae import VAEConfig
 from course_utils.training.config import TrainConfig
 from course_utils.training.registry import REGISTRY, config_class, takes_muon
@@ -27,7 +28,7 @@ from course_utils.training.registry import REGISTRY, config_class, takes_muon
 # Presets are tuned on 60,000 images. Passed over as often as those, a folder of 60 pictures would
 # be one step an epoch, and the model would learn nothing.
 SMALL_EPOCH_STEPS = 50
-SMOKE_STEPS = 4
+SMOKE_STEPS, SMOKE_PAIRS = 4, 100
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,12 @@ def smoke_version(experiment: Experiment) -> Experiment:
     """Returns the experiment cut down to four steps of one epoch."""
     num_images = SMOKE_STEPS * experiment.train.batch_size
     repeated = experiment.train.min_epoch_steps is not None
+    model = experiment.model
+    if isinstance(model, StudentConfig):  # a teacher takes minutes for all pairs
+        model = replace(model, num_pairs=min(model.num_pairs, SMOKE_PAIRS))
     return replace(
         experiment,
+        model=model,
         train=replace(
             experiment.train,
             num_epochs=1,
@@ -168,6 +173,7 @@ _DCGAN = TrainConfig(
     ema_decay=0.995,
     channels_last=True,
 )
+_STUDENT = replace(_DCGAN, num_epochs=3)
 # Ten calls of the network: 7 steps, three of which are guided. Guidance at the noisiest step costs
 # recall and guidance near the image changes little (on held-out training images of MNIST, FID and
 # recall: 3.4 and 0.75 where 5 steps are guided with 1.2; 2.9 and 0.76 so).
@@ -202,6 +208,7 @@ PRESETS: dict[str, dict[str, Experiment]] = {
     "diffusion": _budgets(
         "diffusion", _DIFFUSION_MODEL, _DIFFUSION, replace(_DIFFUSION, num_epochs=60)
     ),
+    "student": _budgets("student", StudentConfig(), _STUDENT, replace(_STUDENT, num_epochs=20)),
     "regressor": _budgets(
         "regressor",
         RegressorConfig(),

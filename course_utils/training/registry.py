@@ -11,6 +11,7 @@ from course_utils.models.classifier import Classifier, ClassifierConfig
 from course_utils.models.dcgan import DCGAN, DCGANConfig
 from course_utils.models.diffusion.model import Diffusion, DiffusionConfig
 from course_utils.models.gaussian import Gaussian, GaussianConfig
+from course_utils.models.student import Student, StudentConfig
 from course_utils.models.vae import VAE, VAEConfig
 
 __all__ = ["REGISTRY", "Batch", "Model", "build", "config_class"]
@@ -21,6 +22,7 @@ REGISTRY: dict[str, tuple[type, type[Model]]] = {
     "diffusion": (DiffusionConfig, Diffusion),
     "gaussian": (GaussianConfig, Gaussian),
     "regressor": (RegressorConfig, Regressor),
+    "student": (StudentConfig, Student),
     "vae": (VAEConfig, VAE),
 }
 

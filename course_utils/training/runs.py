@@ -423,7 +423,7 @@ def _train_in(
     state_path = folder / STATE
     if not resume:
         in_main(lambda: state_path.unlink(missing_ok=True))
-    model = build(experiment.model, experiment.seed)
+    model = _build_to_train(experiment, dataset)
     identity = {**flatten_dict(experiment.as_dict()), "dataset_sha256": dataset.sha256}
     history = fit(
         model,
@@ -446,6 +446,16 @@ def _train_in(
     if finished:
         in_main(keep)
     return Run(model.eval(), experiment, history, record, folder)
+
+
+def _build_to_train(experiment: Experiment, dataset: Dataset) -> Model:
+    """Returns a new model, which has taken over what it needs where its family learns from a
+    teacher.
+    """
+    model = build(experiment.model, experiment.seed)
+    if model.learns_from is not None:
+        model.start_from(pretrained(model.learns_from, dataset).model, experiment.seed)
+    return model
 
 
 def load_data_of(trained: Run, data: str | None = None, *, verbose: bool = True) -> Dataset:
@@ -626,7 +636,7 @@ def _announce(experiment: Experiment, dataset: Dataset, note: str) -> None:
 def _smoke_run(
     experiment: Experiment, dataset: Dataset, on_epoch: Callable[[Model, History], None] | None
 ) -> Run:
-    model = build(experiment.model, experiment.seed)
+    model = _build_to_train(experiment, dataset)
     history = fit(model, dataset, experiment.train, seed=experiment.seed, on_epoch=on_epoch)
     few = dataset.subset(num_test=min(200, len(dataset.test_images)))
     return Run(model.eval(), experiment, history, describe(model, few, history, True), None)

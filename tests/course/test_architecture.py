@@ -21,8 +21,9 @@ ROOMS = {
     "base", "data", "models", "metrics", "inverse", "plotting", "widgets",
     "training", "studies", "exercises", "homework", "cli",
 }  # fmt: skip
-# 130 and one that came since, which readers look for: training/muon.py
-MAX_FLAT_MODULES, MAX_FILES = 3, 131
+# 130 and three that came since, each a thing that readers look for: training/muon.py,
+# models/student.py, and studies/collapse.py, which notebook 06 and its benchmark share.
+MAX_FLAT_MODULES, MAX_FILES = 3, 133
 
 
 def name_of(path: Path) -> str:

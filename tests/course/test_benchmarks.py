@@ -92,8 +92,7 @@ def test_board_begins_with_one_seed_of_each_and_ends_with_peers(script):
     board = script("board")
     options = board._options(["--budget", "laptop", "--seeds", "3", "--dataset", "strokes"])
     order = list(board.jobs(options))
-    student = ["diffusion-student"] if board.student_preset() else []
-    own = ["diffusion", *student, "dcgan", "vae"]
+    own = ["diffusion", "student", "dcgan", "vae"]
     peers = ["unet2d-diffusers", "denoising-diffusion", "dcgan-plain"]
     assert order[: len(own) + 4] == [(name, 0) for name in ["real images", *own, *peers]]
     assert order[len(own) + 4 :] == [
@@ -125,7 +124,7 @@ def test_board_table_shows_the_median_and_the_worst(script):
     assert own[1].startswith("| DCGAN | 0 | not measured |")
     gpu = [{**row, "device": "cuda, a GPU", "machine": "cuda"} for row in rows]
     assert "a GPU**" not in report.board_table([*rows, *gpu])
-    student = row_of("diffusion-student", 0, train_seconds=60.0, teacher_seconds=200.0)
+    student = row_of("student", 0, train_seconds=60.0, teacher_seconds=200.0)
     assert "| one-call student | 1 | 260 |" in report.board_table([student])
 
 

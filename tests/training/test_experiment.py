@@ -199,6 +199,7 @@ def test_smoke_differs_from_laptop_in_the_amount_of_work_only(family):
         "train.num_epochs",
         "train.num_train_images",
         "train.num_validation_images",
+        "model.num_pairs",  # that a student's teacher draws
     }
     assert (
         smoke["train.num_train_images"] <= 4 * smoke["train.batch_size"]
