@@ -8,6 +8,18 @@ __getattr__, __dir__ = lazy_door(
     __name__,
     {
         "course_utils.studies.clinic": ["Adapter", "diagnose"],
+        "course_utils.studies.collapse": [
+            "collapse_cells",
+            "collapse_film",
+            "collapse_results",
+            "collapse_study",
+            "collapse_training",
+            "collapse_words",
+            "loss_words",
+            "losses_and_kl",
+            "ring_film",
+            "ring_study",
+        ],
         "course_utils.studies.compare": [
             "BETTER",
             "compare_families",
@@ -22,7 +34,6 @@ __getattr__, __dir__ = lazy_door(
             "drawing_seconds",
             "label_frequencies",
             "network_calls",
-            "watch_classes",
         ],
         "course_utils.studies.editing": ["edit_tradeoff", "edited", "paintings", "style_sheet"],
         "course_utils.studies.evaluate": [

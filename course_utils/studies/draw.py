@@ -5,24 +5,19 @@ generator trains.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_utils.base.config import require
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8
 from course_utils.data.arrays import ImageSet, explain_other_file, fitted, read_arrays
 from course_utils.data.dataset import Dataset
 from course_utils.data.folder import read_pictures
-from course_utils.metrics.classes import class_coverage, class_kl
-from course_utils.metrics.features import class_probabilities
 from course_utils.models.base import Model, check_num_samples
-from course_utils.training.history import History
 from course_utils.training.runs import RECORD, STATE, resolve
 
 IMAGES_PER_CALL = 500
@@ -196,49 +191,3 @@ def _drawn(source: str, dataset: Dataset, num_images: int, seed: int) -> ImageSe
     images = sample_in_batches(run.model, num_images, rng=make_rng(seed), labels=labels)
     # classes of other data have other meanings
     return ImageSet(images, labels if run.experiment.dataset == dataset.key else None)
-
-
-def watch_classes(
-    classifier: Model, frequencies: Tensor, num_images: int = 1000
-) -> Callable[[Model, History], None]:
-    """Returns an `on_epoch` hook for `fit` that samples the model after each epoch and adds what
-    classes it drew to the history.
-
-    The row has split "samples" and the columns `classes_covered` (a number of classes), `class_kl`
-    (nats) and `seconds` (training time so far).
-
-    Args:
-        classifier: tells the classes of images.
-        frequencies: of the classes among real images, `[K]`, adding up to 1.
-        num_images: sampled each time, from the same noise.
-    """
-    require(
-        num_images >= len(frequencies),
-        "num_images",
-        f"at least {len(frequencies)}, the number of classes",
-        num_images,
-    )
-
-    @torch.no_grad()
-    def hook(model: Model, history: History) -> None:
-        was_training = model.training
-        model.eval()
-        images = sample_in_batches(model, num_images, rng=make_rng(0, 3))
-        model.train(was_training)
-        probabilities = class_probabilities(classifier, images)
-        covered = round(class_coverage(probabilities).value * len(frequencies))
-        row = {
-            "epoch": history.num_epochs,
-            "split": "samples",
-            "part": "generator",
-            "seconds": history.seconds,
-        }
-        history.rows.append(
-            {
-                **row,
-                "classes_covered": covered,
-                "class_kl": class_kl(probabilities, frequencies).value,
-            }
-        )
-
-    return hook

@@ -7,13 +7,9 @@ from __future__ import annotations
 import pytest
 import torch
 from materials import make_dataset
-from toys import Stop
 
 from course_utils.base.config import override
-from course_utils.base.errors import CourseError
-from course_utils.models.classifier import ClassifierConfig
 from course_utils.models.dcgan import DCGANConfig, gan_alarms
-from course_utils.studies.draw import watch_classes
 from course_utils.training.config import TrainConfig
 from course_utils.training.fit import fit
 from course_utils.training.registry import build
@@ -74,43 +70,3 @@ def test_fit_prints_the_alarm_of_a_generator_that_makes_one_image(capsys):
     fit(model, make_dataset(num_train=64), override(TRAIN, {"learning_rate": 1e-12}))
     printed = capsys.readouterr().out
     assert "epoch 2: mode collapse" in printed and "epoch 1: mode collapse" not in printed
-
-
-def test_classes_are_counted_after_each_epoch_and_survive_a_crash(tmp_path):
-    data, classifier = make_dataset(num_train=64), build(ClassifierConfig(num_classes=4)).eval()
-    watch = watch_classes(classifier, torch.full((4,), 0.25), num_images=40)
-
-    def watch_and_stop(model, history):
-        watch(model, history)
-        if history.num_epochs == 2:
-            raise Stop
-
-    config = override(TRAIN, {"num_epochs": 3})
-    expected = fit(small_gan(), data, config, on_epoch=watch)
-    with pytest.raises(Stop):
-        fit(small_gan(), data, config, on_epoch=watch_and_stop, state_path=tmp_path / "state")
-    resumed = fit(small_gan(), data, config, on_epoch=watch, state_path=tmp_path / "state")
-    assert len(expected.select("classes_covered", "samples")) == 3
-    assert resumed.select("class_kl", "samples")[0] == expected.select("class_kl", "samples")[0]
-    assert resumed.select("class_kl", "samples")[-1] == expected.select("class_kl", "samples")[-1]
-
-
-def test_watching_leaves_the_training_as_it_was():
-    data, classifier = make_dataset(num_train=64), build(ClassifierConfig(num_classes=4)).eval()
-    plain, watched = small_gan(), small_gan()
-    fit(plain, data, TRAIN)
-    fit(
-        watched,
-        data,
-        TRAIN,
-        on_epoch=watch_classes(classifier, torch.full((4,), 0.25), num_images=40),
-    )
-    assert all(
-        torch.equal(one, two)
-        for one, two in zip(plain.state_dict().values(), watched.state_dict().values())
-    )
-
-
-def test_too_few_images_to_see_every_class_are_refused():
-    with pytest.raises(CourseError, match="at least 4, the number of classes"):
-        watch_classes(build(ClassifierConfig(num_classes=4)), torch.full((4,), 0.25), num_images=3)
