@@ -12,6 +12,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from course_utils.base.files import runs_root
 from tools.notebook_files import widget_errors
 
 CELL_TIMEOUT_SECONDS = 3600
@@ -74,12 +75,14 @@ def execute(notebook: Any, folder: Path, workers: int) -> str | None:
 
 def kernel_env(workers: int) -> dict[str, str]:
     """Returns the caller's environment without progress bars, hash randomness, matplotlib backend.
+    What the notebooks keep of the learner's models goes to the folder of the runs.
 
     Kernels side by side get their share of the cores: threads that wait for each other are slow.
     """
     env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     if workers > 1:
         env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    env.setdefault("COURSE_MY_MODELS", str(runs_root() / "my_models.py"))
     return env | {"TQDM_DISABLE": "1", "PYTHONHASHSEED": "0"}
 
 

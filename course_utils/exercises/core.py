@@ -30,12 +30,17 @@ __all__ = [
     "exercises",
     "find",
     "hint",
+    "judge_guess",
+    "passed_answer",
     "progress",
     "solution",
+    "solution_of",
 ]
 
 # how far each exercise's hints have been shown in this session
 _hints_given: Counter[str] = Counter()
+# the answers that were passed in this session, by exercise
+_passed_answers: dict[str, Any] = {}
 
 
 def check(exercise_id: str, answer: Any) -> None:
@@ -58,9 +63,37 @@ def check(exercise_id: str, answer: Any) -> None:
         )
     elif verdict.status == PASSED:
         print(f"✓ {exercise.id}: passed. {verdict.message}")
+        _passed_answers[exercise.id] = answer
         _remember(exercise.id)
     else:
         print(f"✗ {exercise.id}: not yet. {verdict.message}")
+
+
+def judge_guess(guess: Any, measured: Any, within: float = 0.1, unit: str = "") -> None:
+    """Prints whether what a learner predicted agrees with what was measured.
+
+    Args:
+        guess: a number or a text; "?" or `...` where none was made.
+        measured: a number or a text; texts are compared without regard to case.
+        within: by which share of the measured number a guess may be off and still be right.
+        unit: of the numbers, such as "nats".
+    """
+    shown = f"{measured:.4g} {unit}".rstrip() if isinstance(measured, (int, float)) else measured
+    if guess is ... or guess == "?":
+        print(f"You made no guess. Measured: {shown}.")
+        return
+    if isinstance(measured, (int, float)) and not isinstance(measured, bool):
+        try:
+            number = float(guess)
+        except (TypeError, ValueError):
+            print(f"Your guess, {guess!r}, is no number. Measured: {shown}.")
+            return
+        right = abs(number - measured) <= within * abs(measured)
+        off = "too high" if number > measured else "too low"
+    else:
+        right = " ".join(str(guess).split()).casefold() == str(measured).casefold()
+        off = "not what happens"
+    print(f"Your guess, {guess}, is {'right' if right else off}. Measured: {shown}.")
 
 
 def hint(exercise_id: str) -> None:
@@ -97,6 +130,24 @@ def solution(exercise_id: str) -> None:
         print(f"{exercise.id}: {exercise.solution}")
     if exercise.explanation:
         print(exercise.explanation)
+
+
+def solution_of(exercise_id: str) -> Any:
+    """Returns the reference solution of an exercise: a function, a class or a value.
+
+    Raises:
+        CourseError: there is no such exercise.
+    """
+    return find(exercise_id).solution
+
+
+def passed_answer(exercise_id: str) -> Any:
+    """Returns the answer that passed an exercise in this session, or None.
+
+    Raises:
+        CourseError: there is no such exercise.
+    """
+    return _passed_answers.get(find(exercise_id).id)
 
 
 def progress() -> None:

@@ -4,6 +4,7 @@ reason.
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
 import linecache
@@ -52,6 +53,8 @@ class Exercise:
         mistakes: known wrong answers; each has its own message.
         hints: graded, the weakest first.
         explanation: printed with the solution.
+        gradients: the places of the arguments that a gradient has to reach, where the question asks
+            for it; it is compared with that of the solution.
         rtol, atol: relative and absolute tolerance of numbers.
     """
 
@@ -64,6 +67,7 @@ class Exercise:
     mistakes: tuple[Mistake, ...] = ()
     hints: tuple[str, ...] = ()
     explanation: str = ""
+    gradients: tuple[int, ...] = ()
     rtol: float = 1e-4
     atol: float = 1e-6
 
@@ -220,6 +224,9 @@ def _plain_text(value: Any) -> Any:
 NOT_ATTEMPTED, PASSED, WRONG = "not attempted", "passed", "wrong"
 
 
+NO_RETURN = "Your function returned None. Is the `return` missing?"
+
+
 class NotAttempted(Exception):
     """The answer still holds the `...` of the stub."""
 
@@ -277,8 +284,94 @@ def _compare_with_solution(exercise: Exercise, answer: Any) -> None:
             raise Wrong(f"Your function raised {given}.")
         if not same(given, right, exercise.rtol, exercise.atol):
             place = f" (test input {case} of {len(expected)})" if len(expected) > 1 else ""
+            if not same(_results(exercise, answer, seed=1), got, exercise.rtol, exercise.atol):
+                raise Wrong(UNREPEATABLE)
             difference = describe_difference(given, right, exercise.rtol, exercise.atol)
             raise Wrong(f"{difference[0].upper()}{difference[1:]}{place}.")
+    if exercise.gradients:
+        _compare_gradients(exercise, answer)
+
+
+UNREPEATABLE = (
+    "Two calls with the same arguments gave different results: some of your random numbers do not"
+    " come from the generator that is given, so nobody can repeat your run."
+)
+
+
+def require_repeatable(function: Callable, arguments: Callable[[], tuple]) -> None:
+    """Raises `Wrong` where a function that is given a generator draws from another one.
+
+    Args:
+        arguments: returns the same arguments at each call, with a generator in the same state.
+    """
+    with _fixed_torch_seed(0):
+        first = function(*arguments())
+    with _fixed_torch_seed(1):
+        second = function(*arguments())
+    if not same(first, second, 0.0, 0.0):
+        raise Wrong(UNREPEATABLE)
+
+
+def require_finite(value: Any) -> None:
+    """Raises `Wrong` where a result holds NaN or infinity."""
+    import numpy
+
+    if not numpy.isfinite(to_array(value)).all():
+        raise Wrong("Your result holds NaN or infinity.")
+
+
+def require_attempt(value: Any) -> None:
+    """Raises `NotAttempted` for what a stub returns, and `Wrong` for None: checks that call methods
+    of a learner's class look at what comes back with it.
+    """
+    if value is None:
+        raise Wrong(NO_RETURN)
+    _require_attempt(value)
+
+
+def _compare_gradients(exercise: Exercise, answer: Any) -> None:
+    """Raises `Wrong` where a gradient does not reach an argument or differs from the solution's."""
+    import torch
+
+    assert exercise.cases is not None
+    names = list(inspect.signature(exercise.solution).parameters)
+    for arguments, same_arguments in zip(exercise.cases(), exercise.cases(), strict=True):
+        right = _gradients(exercise.solution, arguments, exercise.gradients)
+        given = _gradients(_guarded(answer), same_arguments, exercise.gradients)
+        for place, expected, got in zip(exercise.gradients, right, given, strict=True):
+            if got is None:
+                raise Wrong(
+                    f"The values are right, but no gradient reaches `{names[place]}`, so it could"
+                    " not be trained. detach(), no_grad(), item(), NumPy and torch.normal cut the"
+                    " gradient off."
+                )
+            if not torch.allclose(got, expected, rtol=1e-3, atol=1e-5):
+                raise Wrong(
+                    f"The values are right, but the gradient that reaches `{names[place]}` is not:"
+                    " a part of the computation is cut off from it."
+                )
+
+
+def _gradients(function: Callable, arguments: tuple, places: tuple[int, ...]) -> list:
+    """Returns the gradients of the sum of a function's results with respect to some arguments; None
+    where none arrives.
+    """
+    import torch
+
+    given = list(arguments)
+    for place in places:
+        given[place] = given[place].detach().clone().requires_grad_()
+    with _fixed_torch_seed():
+        result = function(*given)
+    parts = [part for part in _as_list(result) if getattr(part, "requires_grad", False)]
+    if not parts:
+        return [None] * len(places)
+    total = torch.stack([part.sum() for part in parts]).sum()
+    return list(torch.autograd.grad(total, [given[i] for i in places], allow_unused=True))
+
+
+def _as_list(result: Any) -> list:
+    return list(result) if isinstance(result, (list, tuple)) else [result]
 
 
 def _run_check(exercise: Exercise, answer: Any) -> None:
@@ -296,6 +389,8 @@ def _run_check(exercise: Exercise, answer: Any) -> None:
     except (
         Exception
     ) as error:  # the answer has a form that the check cannot work with: say so, with the place
+        if "ellipsis" in str(error).lower():
+            raise NotAttempted from error
         raise Wrong(f"Checking your answer raised {Raised(error, None)}.") from error
 
 
@@ -303,7 +398,10 @@ def _known_mistake(exercise: Exercise, answer: Any) -> str | None:
     """Returns the message of the mistake whose results equal those of the answer, or None."""
     if callable(answer) and exercise.cases is None:
         return None
-    got = _results(exercise, answer)
+    try:
+        got = _results(exercise, answer)
+    except Wrong:  # a forgotten return
+        return None
     for mistake in exercise.mistakes:
         if callable(mistake.answer) != callable(answer):
             continue
@@ -326,14 +424,14 @@ def _equal_results(first: Any, second: Any, exercise: Exercise) -> bool:
     return same(first, second, exercise.rtol, exercise.atol)
 
 
-def _results(exercise: Exercise, answer: Any) -> list:
+def _results(exercise: Exercise, answer: Any, seed: int = 0) -> list:
     """Returns the answer itself, or what it returns (or raises) for each case."""
     if not callable(answer) or exercise.cases is None:
         return [answer]
     function, results = _guarded(answer), []
     for arguments in exercise.cases():
         try:
-            with _fixed_torch_seed():
+            with _fixed_torch_seed(seed):
                 results.append(function(*arguments))
         except Raised as raised:
             results.append(raised)
@@ -341,8 +439,8 @@ def _results(exercise: Exercise, answer: Any) -> list:
 
 
 def _guarded(function: Callable) -> Callable:
-    """Returns the function with two more outcomes: NotAttempted for a stub, Raised for any
-    exception of its own.
+    """Returns the function with three more outcomes: NotAttempted for a stub, Wrong for a forgotten
+    `return`, Raised for any exception of its own.
     """
 
     @functools.wraps(function)
@@ -353,10 +451,21 @@ def _guarded(function: Callable) -> Callable:
             if "ellipsis" in str(error).lower():
                 raise NotAttempted from error
             raise Raised(error, function) from error
+        if result is None:
+            raise NotAttempted if _is_empty(function) else Wrong(NO_RETURN)
         _require_attempt(result)
         return result
 
     return guarded
+
+
+def _is_empty(function: Callable) -> bool:
+    """Returns whether a function's body names nothing at all, as `...` and `pass` do."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    uses = {instruction.opname for instruction in dis.get_instructions(code)}
+    return uses <= {"RESUME", "NOP", "LOAD_CONST", "POP_TOP", "RETURN_CONST", "RETURN_VALUE"}
 
 
 def _require_attempt(value: Any) -> None:
@@ -365,14 +474,14 @@ def _require_attempt(value: Any) -> None:
 
 
 @contextmanager
-def _fixed_torch_seed() -> Iterator[None]:
+def _fixed_torch_seed(seed: int = 0) -> Iterator[None]:
     """Seeds torch's global CPU generator inside the block, so that two functions that draw from it
     draw the same.
     """
     torch = sys.modules.get("torch")
     with torch.random.fork_rng(devices=[]) if torch else nullcontext():
         if torch:
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
         yield
 
 

@@ -11,8 +11,8 @@ import torch
 
 from course_utils import exercises as checks
 from course_utils.base.errors import CourseError
-from course_utils.exercises import core
-from course_utils.exercises.judge import Exercise, describe_difference, same
+from course_utils.exercises import core, judge
+from course_utils.exercises.judge import Exercise, Wrong, describe_difference, same
 
 MODULE = """
 import torch
@@ -50,6 +50,7 @@ EXERCISES = (
     Exercise("98.grows", "Write a growing function.", lambda x: x, "Growth.", check=check_order),
     Exercise("98.number", "What is p?", 0.25, "p matters.", mistakes=(Mistake(0.75, "That is 1 - p."),), hints=("Count.",),
         explanation="One of four."),
+    Exercise("98.sample", "Double it.", lambda mu: 2 * mu, "It trains.", cases=lambda: [(torch.ones(2),)], gradients=(0,)),
     Exercise("98.choice", "Which one?", "B", "It is B."),
 )
 """  # noqa: E501
@@ -81,6 +82,10 @@ def checked(capsys):
 
 
 def body_is_dots(mu, logvar): ...
+
+
+def forgets_to_return(mu, logvar):
+    0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum()
 
 
 def dots_inside(mu, logvar):
@@ -132,6 +137,7 @@ def test_hint_is_offered_only_where_there_is_one(checked):
             "Noise has a generator.",
         ),
         ("grows", lambda x: x**3, "Growth."),
+        ("sample", lambda mu: mu + mu, "It trains."),
         ("number", 0.2500001, "p matters."),
         ("number", torch.tensor(0.25, requires_grad=True), "p matters."),
         ("choice", " b ", "It is B."),
@@ -204,7 +210,15 @@ def changes_its_input(mu, logvar):
             "The shape [3] is right, but 2 of 3 values differ.",
         ),
         ("terms", lambda mu, logvar: torch.log(mu), "Your result holds NaN or infinity."),
-        ("draw", lambda rng: torch.randn(3), "The shape [3] is right, but 3 of 3 values differ."),
+        ("draw", lambda rng: torch.randn(3), "do not come from the generator that is given"),
+        (
+            "draw",
+            lambda rng: 2 * torch.randn(3, generator=rng),
+            "Every value is 2 times what it should be.",
+        ),
+        ("kl", forgets_to_return, "Your function returned None. Is the `return` missing?"),
+        ("sample", lambda mu: (2 * mu).detach(), "no gradient reaches `mu`"),
+        ("sample", lambda mu: mu + mu.detach(), "the gradient that reaches `mu` is not"),
         ("grows", lambda x: -x, "It should grow with its argument."),
         (
             "grows",
@@ -284,7 +298,7 @@ def test_progress_is_kept_and_printed(checked, capsys, tmp_path):
         "passed": ["98.choice", "98.number"]
     }
     core.progress()
-    assert capsys.readouterr().out.splitlines()[-1] == "98        2 of 6"
+    assert capsys.readouterr().out.splitlines()[-1] == "98        2 of 7"
 
 
 @pytest.mark.parametrize("content", ["{half", "[]", '{"passed": 3}', '{"passed": [3]}'])
@@ -373,3 +387,44 @@ def test_same(given, right, expected):
 )
 def test_describe_difference_reaches_inside(given, right, words):
     assert words in describe_difference(given, right, 1e-4, 1e-6)
+
+
+def test_a_function_that_ignores_its_generator_is_not_repeatable():
+    def arguments():
+        return (torch.Generator().manual_seed(3),)
+
+    judge.require_repeatable(lambda rng: torch.randn(3, generator=rng), arguments)
+    with pytest.raises(Wrong, match="do not come from the generator that is given"):
+        judge.require_repeatable(lambda rng: torch.randn(3), arguments)
+
+
+def test_results_have_to_be_finite():
+    judge.require_finite([1.0, -2.0])
+    with pytest.raises(Wrong, match="NaN or infinity"):
+        judge.require_finite(torch.tensor([1.0, float("nan")]))
+
+
+def test_what_a_learners_class_returns_has_to_be_something():
+    judge.require_attempt(torch.ones(1))
+    with pytest.raises(Wrong, match="Is the `return` missing"):
+        judge.require_attempt(None)
+    with pytest.raises(judge.NotAttempted):
+        judge.require_attempt((1, ...))
+
+
+@pytest.mark.parametrize(
+    ("guess", "measured", "printed"),
+    [
+        ("?", 20.0, "You made no guess. Measured: 20 nats."),
+        (..., "rise", "You made no guess. Measured: rise."),
+        (21, 20.0, "Your guess, 21, is right. Measured: 20 nats."),
+        ("25", 20.0, "Your guess, 25, is too high. Measured: 20 nats."),
+        (-30, -20.0, "Your guess, -30, is too low. Measured: -20 nats."),
+        ("many", 20, "Your guess, 'many', is no number. Measured: 20 nats."),
+        (" Rise ", "rise", "Your guess,  Rise , is right. Measured: rise."),
+        ("fall", "rise", "Your guess, fall, is not what happens. Measured: rise."),
+    ],
+)
+def test_a_guess_is_judged(guess, measured, printed, capsys):
+    core.judge_guess(guess, measured, unit="nats")
+    assert capsys.readouterr().out.strip() == printed
