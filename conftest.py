@@ -3,7 +3,10 @@
 No network, a few training steps, the embedded dataset, no progress bars.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ["COURSE_OFFLINE"] = "1"
 os.environ["COURSE_BUDGET"] = "smoke"
@@ -13,3 +16,8 @@ os.environ.setdefault("COURSE_DATASET", "strokes")
 os.environ.pop(
     "MPLBACKEND", None
 )  # Jupyter exports its own, which kernels of this environment would inherit
+
+# What the notebooks keep of the learner's models does not meet what an earlier run kept.
+_folder = tempfile.mkdtemp(prefix="my-models-")
+atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+os.environ["COURSE_MY_MODELS"] = os.path.join(_folder, "my_models.py")

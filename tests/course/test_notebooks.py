@@ -22,6 +22,10 @@ PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 1_000_000
 PICTURES = {"image/png", "image/gif"}
 MAX_IMPORT_LINES = 8
+# The notebooks whose reader builds the models herself: a core, and sections that may be skipped.
+BUILT = {"00", "01", "02", "03", "04", "05"}
+DEEPER, FIGURE = "◆", "figure"
+CORE_MINUTES = {"00": (20, 40)}  # of most notebooks: 45 to 60
 
 
 @pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
@@ -62,7 +66,132 @@ def test_bootstrap_cell_is_the_same_everywhere(notebook):
     assert BOOTSTRAP_TAG in first.metadata.tags
 
 
+def is_built(path: Path) -> bool:
+    return path.stem[:2] in BUILT
+
+
+def by_section(notebook) -> list[tuple[str, list]]:
+    """Returns the second-level headings and the cells below each; the cells above the first one
+    stand under an empty heading.
+    """
+    found = [("", [])]
+    for cell in notebook.cells:
+        pieces = [cell.source]
+        if cell.cell_type == "markdown":
+            pieces = re.split(r"^(?=## )", cell.source, flags=re.M)
+        for piece in filter(str.strip, pieces):
+            if cell.cell_type == "markdown" and piece.startswith("## "):
+                found.append((piece.splitlines()[0], []))
+            found[-1][1].append(nbformat.from_dict({**cell, "source": piece}))
+    return found
+
+
+def core_cells(notebook) -> list:
+    return [cell for title, cells in by_section(notebook) if DEEPER not in title for cell in cells]
+
+
+def is_read(cell) -> bool:
+    """Whether a reader has to read a code cell: not the first one, nor one that only draws."""
+    tags = cell.metadata.get("tags", [])
+    return cell.cell_type == "code" and BOOTSTRAP_TAG not in tags and FIGURE not in tags
+
+
+def test_core_is_short_enough_to_be_read(notebook, path):
+    if not is_built(path):
+        pytest.skip("of the older form")
+    nbformat.validate(notebook)
+    cells = core_cells(notebook)
+    text = sum(words(cell.source) for cell in cells if cell.cell_type == "markdown")
+    whole = sum(words(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
+    assert text <= 2600 and whole <= 3600, f"{text} words in the core, {whole} in all"
+    lines = sum(map(num_lines, filter(is_read, cells)))
+    assert lines <= 250, f"{lines} lines of code to read in the core"
+    assert path.stat().st_size <= MAX_BYTES
+
+
+def test_a_cell_that_is_read_holds_one_idea(notebook, path):
+    if not is_built(path):
+        pytest.skip("of the older form")
+    for cell in filter(is_read, notebook.cells):
+        assert num_lines(cell) <= 12, cell.source
+        assert max(map(len, cell.source.splitlines())) <= 100
+    for cell in own_cells(notebook):
+        if not is_read(cell):
+            assert num_lines(cell) <= 20, cell.source
+            assert cell.metadata.get("jupyter", {}).get("source_hidden"), cell.source
+
+
+def test_sections_are_numbered_and_timed(notebook, path):
+    if not is_built(path):
+        pytest.skip("of the older form")
+    titles = [title for title, _ in by_section(notebook) if title]
+    numbers = [int(re.match(r"## (\d+) ", title).group(1)) for title in titles]
+    assert numbers == list(range(1, len(titles) + 1))
+    minutes = {title: re.findall(r"\((\d+) min", title) for title in titles}
+    core = sum(int(found[0]) for title, found in minutes.items() if found and DEEPER not in title)
+    least, most = CORE_MINUTES.get(path.stem[:2], (45, 60))
+    assert least <= core <= most, f"{core} minutes"
+    assert all(found for title, found in minutes.items() if DEEPER in title)
+
+
+def test_deeper_sections_may_be_skipped(notebook, path):
+    """The core uses no name that only a deeper section defines."""
+    if not is_built(path):
+        pytest.skip("of the older form")
+    assigned: set[str] = set()
+    for cell in core_cells(notebook):
+        if cell.cell_type == "code":
+            assigned |= names_bound(ast.parse(cell.source))
+    for title, cells in by_section(notebook):
+        if DEEPER in title:
+            sources = [cell.source for cell in cells if cell.cell_type == "code"]
+            own = set().union(*(names_bound(ast.parse(source)) for source in sources))
+            for name in own - assigned:
+                uses = [
+                    cell.source
+                    for cell in core_cells(notebook)
+                    if cell.cell_type == "code" and name in names_read(ast.parse(cell.source))
+                ]
+                assert not uses, f"the core reads {name}, which only {title!r} defines"
+
+
+def names_bound(tree: ast.AST) -> set[str]:
+    """Returns the global names that a cell defines."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return found
+
+
+def names_read(tree: ast.AST) -> set[str]:
+    return {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+
+
+def test_what_the_learner_writes_is_used(notebook, path):
+    """Each exercise's answer comes back through `yours`, or as a guess that is judged."""
+    if not is_built(path):
+        pytest.skip("of the older form")
+    sources = [cell.source for cell in own_cells(notebook)]
+    text = "\n".join(sources)
+    fetched = set(re.findall(r"\d\d\.\w+", " ".join(re.findall(r"yours\([^)]*\)", text))))
+    for cell in own_cells(notebook):
+        if "exercise" in cell.metadata.get("tags", []) and "def " in cell.source:
+            names = re.findall(r'check\("(\d\d\.\w+)"', cell.source)
+            assert set(names) <= fetched, f"{names} is written and never used"
+
+
 def test_size(notebook, path):
+    if is_built(path):
+        pytest.skip("see test_core_is_short_enough_to_be_read")
     nbformat.validate(notebook)
     text = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     lines = sum(num_lines(cell) for cell in code_cells(notebook))
@@ -73,7 +202,9 @@ def test_size(notebook, path):
     assert path.stat().st_size <= MAX_BYTES
 
 
-def test_cells_are_short(notebook):
+def test_cells_are_short(notebook, path):
+    if is_built(path):
+        pytest.skip("see test_a_cell_that_is_read_holds_one_idea")
     sizes = [num_lines(cell) for cell in own_cells(notebook)]
     assert median(sizes) <= 19
     assert max(sizes) <= 45
@@ -102,11 +233,14 @@ def test_names_come_through_the_doors(notebook):
     assert max(map(len, imports)) <= MAX_IMPORT_LINES
 
 
-def test_a_fifth_of_the_cells_are_exercises(notebook):
+def test_there_are_exercises(notebook, path):
     cells = own_cells(notebook)
     exercises = [cell for cell in cells if "exercise" in cell.metadata.get("tags", [])]
     assert all("check(" in cell.source and "..." in cell.source for cell in exercises)
-    assert 0.13 <= len(exercises) / len(cells) <= 0.27, f"{len(exercises)} of {len(cells)}"
+    if is_built(path):
+        assert 3 <= len(exercises) <= 15
+    else:
+        assert 0.13 <= len(exercises) / len(cells) <= 0.27, f"{len(exercises)} of {len(cells)}"
 
 
 def test_outputs_are_there_fresh_and_clean(notebook):
@@ -124,9 +258,11 @@ def test_outputs_are_there_fresh_and_clean(notebook):
             )
 
 
-def test_most_cells_end_in_something_to_see(notebook):
+def test_most_cells_end_in_something_to_see(notebook, path):
     cells = own_cells(notebook)
-    assert sum(bool(cell.outputs) for cell in cells) >= 0.8 * len(cells)
+    # a class that is built in view has nothing to show yet
+    share = 0.6 if is_built(path) else 0.8
+    assert sum(bool(cell.outputs) for cell in cells) >= share * len(cells)
 
 
 def test_figures_go_through_show_with_an_alt_text(notebook):
@@ -138,9 +274,7 @@ def test_figures_go_through_show_with_an_alt_text(notebook):
             node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)
         ):
             if getattr(call.func, "id", "") == "show":
-                assert "alt" in {keyword.arg for keyword in call.keywords} or len(call.args) == 2, (
-                    cell.source
-                )
+                assert call.args, cell.source
         for output in cell.outputs:
             for tag in re.findall(r"<img[^>]*>", output.get("data", {}).get("text/html", "")):
                 assert re.search(r'alt="[^"]{15,}"', tag)
@@ -177,6 +311,13 @@ def test_functions_read_only_their_arguments(notebook):
             known |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             known.add(node.name)
+        elif isinstance(node, ast.Assign):
+            # the learner's parts, and constants
+            bound = names_bound(node)
+            call = node.value.func if isinstance(node.value, ast.Call) else None
+            known |= {
+                name for name in bound if name.isupper() or getattr(call, "id", "") == "yours"
+            }
 
     def check(table) -> None:
         if table.get_type() == "function":
@@ -202,7 +343,12 @@ def test_notebook_does_not_define_what_the_package_owns(notebook):
                 for node in ast.parse(module.read_text()).body
                 if isinstance(node, (ast.FunctionDef, ast.ClassDef))
             }
-    tree = ast.parse("\n".join(cell.source for cell in own_cells(notebook)))
+    written = [
+        cell.source
+        for cell in own_cells(notebook)
+        if "exercise" not in cell.metadata.get("tags", [])
+    ]  # an exercise is where the learner writes what the package has too
+    tree = ast.parse("\n".join(written))
     defined = {
         node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))
     }
