@@ -1,5 +1,5 @@
-"""What every notebook calls: `setup()` first, `show()` for each figure, `show_source()` for the
-library's own code.
+"""What every notebook calls: `setup()` first, `show()` for each figure, `LiveTraining` where a loop
+trains, `show_source()` for the library's own code.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ import random
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from course_utils import __version__
+from course_utils.base.config import require
 from course_utils.base.errors import CourseError
 from course_utils.base.files import course_root
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from course_utils.plotting.canvas import Animation
 
 MIN_ALT_CHARACTERS = 15
 PIXEL_IMAGE_WIDTH_PX = 224  # small pixel images are enlarged to about this width, in whole steps
@@ -120,7 +129,7 @@ def install_missing() -> None:
     importlib.invalidate_caches()
 
 
-def show(figure: Any, alt: str) -> None:
+def show(figure: Any, alt: str | None = None) -> None:
     """Displays a picture once, with a text for those who cannot see it, and closes it.
 
     The picture is `image/png` (or `image/gif`), which every front end shows, restricted modes and
@@ -131,18 +140,41 @@ def show(figure: Any, alt: str) -> None:
         figure: a matplotlib Figure, a PIL image, a uint8 array or tensor [C, H, W] with 1 or 3
             channels, or an `Animation`.
         alt: what the picture shows (type, axes, trend), at least 15 characters, and not just its
-            title.
+            title. The functions of `course_utils.plotting` attach such a text, with the numbers, to
+            what they return: it is used where `alt` is left out, and follows `alt` where it is
+            given, so that an author adds only what the eye sees beyond the numbers.
 
     Raises:
-        CourseError: `alt` is missing, too short or only the title; `figure` is something else.
+        CourseError: there is no text, or it is too short or only the title; `figure` is something
+            else.
     """
-    from IPython.display import display
+    text = _alt_text(figure, alt)
+    _display(*_picture(figure, text))
+    _display_words(text)
+
+
+def _alt_text(figure: Any, alt: str | None) -> str:
+    """Returns the text of a picture: the author's, followed by the one attached to the figure."""
+    from matplotlib.figure import Figure
+
+    from course_utils.plotting.canvas import attached_text
+
+    attached = attached_text(figure)
+    if alt is not None or not attached:
+        _require_alt(alt, _titles(figure) if isinstance(figure, Figure) else ())
+    if alt is None or not attached:
+        return alt or attached
+    own = alt.strip()
+    return f"{own if own[-1] in '.!?:;' else own + '.'} {attached}"
+
+
+def _picture(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Returns a picture and what is said about it, the two parts of a display message."""
     from matplotlib.figure import Figure
 
     from course_utils.plotting.canvas import FIGURE_DPI, SAVED_DPI, Animation
 
     is_figure = isinstance(figure, Figure)
-    _require_alt(alt, _titles(figure) if is_figure else ())
     if isinstance(figure, Animation):
         data, mime_type, width = figure.data, figure.mime_type, figure.width
     else:
@@ -150,7 +182,19 @@ def show(figure: Any, alt: str) -> None:
         data, mime_type = _small_png(image), "image/png"
         width = round(image.width * FIGURE_DPI / SAVED_DPI) if is_figure else image.width
     picture = {mime_type: base64.b64encode(data).decode("ascii"), "text/plain": alt}
-    display(picture, metadata={mime_type: {"alt": alt, "width": width}}, raw=True)
+    return picture, {mime_type: {"alt": alt, "width": width}}
+
+
+def _display(picture: dict[str, str], about: dict[str, Any], **how: Any) -> Any:
+    from IPython.display import display
+
+    return display(picture, metadata=about, raw=True, **how)
+
+
+def _display_words(alt: str) -> None:
+    """Displays the text of a picture behind a disclosure."""
+    from IPython.display import display
+
     in_words = (
         '<details class="alt-text"><summary>The picture in'
         f" words</summary>{html.escape(alt)}</details>"
@@ -166,6 +210,240 @@ def _enlarged(image: Any) -> Any:
 
     scale = max(1, round(PIXEL_IMAGE_WIDTH_PX / image.width))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+MIN_PAUSE = 2.0  # seconds between two pictures of a running training ...
+MAX_SHARE = 1 / 32  # ... or more, so that drawing them takes no larger share of the time
+MAX_FILM_FRAMES = 24
+WINDOWS = 50  # the strong line is the mean of a 50th of all steps
+
+
+class LiveTraining:
+    """The view of a running training: loss curves and current images in one output, which is drawn
+    anew now and then while a plain PyTorch loop runs.
+
+    ```python
+    with LiveTraining(num_steps, every=50, ylabel="loss (nats per image)") as live:
+        for step in range(num_steps):
+            ...
+            live.step({"loss": loss}, images=lambda: decode(z_fixed))
+    show(live.film())
+    ```
+
+    Leaving the block draws the final state. An error inside it passes through and leaves the last
+    picture where it is. Without `with`, call `finish()` after the loop. Outside a notebook a short
+    line is printed instead of each picture.
+
+    Args:
+        num_steps: of the training, from which the time left is computed.
+        every: a picture is drawn after a multiple of so many steps, and at least 2 seconds after
+            the one before; later still where drawing one takes long, so that all of them together
+            take about 3 % of the time.
+        ylabel: name and unit of the losses.
+    """
+
+    def __init__(self, num_steps: int, every: int = 50, ylabel: str = "loss") -> None:
+        require(num_steps >= 1, "num_steps", "at least 1", num_steps)
+        require(every >= 1, "every", "at least 1", every)
+        self.num_steps, self.every, self.ylabel = num_steps, every, ylabel
+        self._losses: dict[str, tuple[list[int], list[float]]] = {}
+        self._images: Callable[[], Tensor] | None = None
+        self._frames: list[tuple[int, Tensor]] = []  # step and uint8 images [N, C, H, W]
+        self._step, self._finished, self._handle = 0, False, None
+        self._costs: list[float] = []
+        self._start = self._drawn = time.perf_counter()
+
+    def __enter__(self) -> LiveTraining:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+
+    def step(self, losses: Mapping[str, Any], images: Callable[[], Tensor] | None = None) -> None:
+        """Notes the losses of one training step, and draws the view where it is time.
+
+        Args:
+            losses: `{name: number}`; a tensor with one element is a number too.
+            images: returns the images of this moment, uint8 or signed, `[N, C, H, W]`, always of
+                one shape; called without gradients, and only when the view is drawn. Global random
+                numbers that it draws do not change the training. It has to switch the model to
+                `eval()` and back itself where that matters.
+
+        Raises:
+            CourseError: no losses, losses that are not numbers, images of another kind, or the
+                view is finished.
+        """
+        if self._finished:
+            raise CourseError(
+                "expected no step after finish(), got one; make a new LiveTraining for a new loop."
+            )
+        require(bool(losses), "losses", "{name: number} with at least one entry", losses)
+        self._step, self._images = self._step + 1, images
+        for name, value in losses.items():
+            steps, values = self._losses.setdefault(name, ([], []))
+            steps.append(self._step)
+            values.append(_number(name, value))
+        if self._step == 1 or (self._step % self.every == 0 and self._is_time()):
+            self._draw()
+
+    def finish(self) -> None:
+        """Draws the final state, with its text in words below; a second call does nothing.
+
+        Raises:
+            CourseError: no step was made.
+        """
+        require(self._step > 0, "finish()", "at least one step() before it", "none")
+        if not self._finished:
+            self._draw(final=True)
+            self._finished = True
+
+    def film(self, seconds: float = 3.0, scale: int = 2) -> Animation:
+        """Returns the images that were drawn, from the first to the last, as an animation of up to
+        24 frames with its text.
+
+        Args:
+            seconds: from the first to the last frame.
+            scale: how often each pixel is repeated along each side.
+
+        Raises:
+            CourseError: no images were drawn.
+        """
+        from course_utils.base.images import tile
+        from course_utils.plotting.canvas import MIN_FRAMES, animate, still_frames
+        from course_utils.plotting.pictures import square_columns
+        from course_utils.plotting.words import grid_words
+
+        if not self._frames:
+            raise CourseError(
+                "film(): expected a training that showed images, got none; give each step"
+                " images=, a function that returns them."
+            )
+        num_images = len(self._frames[0][1])
+        sheets = [tile(images, square_columns(num_images)) for _, images in self._frames]
+        # a short training may have drawn fewer than an animation needs: the last one stays longer
+        sheets += sheets[-1:] * (MIN_FRAMES - len(sheets))
+        sheets = still_frames(sheets, min(MAX_FILM_FRAMES, len(sheets)))
+        film = animate(sheets, seconds, scale=scale)
+        first, last = (self._frames[place][0] for place in (0, -1))
+        grid = grid_words(num_images, square_columns(num_images))
+        text = (
+            f"Film of a training in {film.num_frames} frames, from step {first:,} to step"
+            f" {last:,}: grid of {grid}."
+        )
+        return replace(film, alt_text=text)
+
+    def _is_time(self) -> bool:
+        # the first picture is slower than the others, so no single one decides
+        cost = min(self._costs[-2:]) if len(self._costs) > 1 else 0.0
+        return time.perf_counter() - self._drawn >= max(MIN_PAUSE, cost / MAX_SHARE)
+
+    def _draw(self, final: bool = False) -> None:
+        begin = time.perf_counter()
+        self._keep_frame()
+        if _in_notebook():
+            self._display_view(final)
+        else:
+            last = ", ".join(
+                f"{name} {values[-1]:.4g}" for name, (_, values) in self._losses.items()
+            )
+            print(f"{self._progress()}: {last}")
+        self._drawn = time.perf_counter()
+        self._costs.append(self._drawn - begin)
+
+    def _keep_frame(self) -> None:
+        """Draws the images of this step and keeps them, unless that was done."""
+        if self._images is None or (self._frames and self._frames[-1][0] == self._step):
+            return
+        images = _drawn_images(self._images)
+        if self._frames and images.shape != self._frames[0][1].shape:
+            raise CourseError(
+                f"images: expected the shape of the first ones, {list(self._frames[0][1].shape)},"
+                f" got {list(images.shape)}; draw the same number at every step."
+            )
+        self._frames.append((self._step, images))
+        if len(self._frames) > 2 * MAX_FILM_FRAMES:
+            # every second one leaves, neither the first nor the last
+            self._frames = self._frames[::2]
+
+    def _display_view(self, final: bool) -> None:
+        from course_utils.plotting.canvas import attached_text
+        from course_utils.plotting.pictures import training_view
+
+        figure = training_view(
+            self._losses,
+            self._frames[-1][1] if self._frames else None,
+            self._progress(),
+            self.ylabel,
+            window=max(1, self.num_steps // WINDOWS),
+        )
+        alt = attached_text(figure)
+        picture, about = _picture(figure, alt) if final else _quick_picture(figure, alt)
+        if self._handle is None:
+            self._handle = _display(picture, about, display_id=True)
+        else:
+            self._handle.update(picture, metadata=about, raw=True)
+        if final:
+            _display_words(alt)
+
+    def _progress(self) -> str:
+        seconds = time.perf_counter() - self._start
+        text = f"Step {self._step:,} of {self.num_steps:,}, {_duration(seconds)}"
+        left = seconds / self._step * (self.num_steps - self._step)
+        return f"{text}, about {_duration(left)} left" if left > 0 else text
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value.detach() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CourseError(
+            f"losses: expected one number for {name!r}, got {type(value).__name__} ({error}); take"
+            " the mean over the batch."
+        ) from error
+
+
+def _drawn_images(draw: Callable[[], Tensor]) -> Tensor:
+    """Returns what `draw` returns as uint8 `[N, C, H, W]`, without a trace in gradients or in the
+    global generators.
+    """
+    import torch
+
+    from course_utils.plotting.pictures import as_uint8
+
+    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.no_grad(), torch.random.fork_rng(devices=gpus):
+        images = draw()
+    if not isinstance(images, torch.Tensor) or len(images) == 0:
+        got = "none" if isinstance(images, torch.Tensor) else type(images).__name__
+        raise CourseError(f"images: expected a tensor of images [N, C, H, W], got {got}.")
+    try:
+        return as_uint8(images)
+    except CourseError as error:
+        raise CourseError(f"images: {error}") from error
+
+
+def _in_notebook() -> bool:
+    """Returns whether a kernel runs this code, whose front end can show a picture."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+def _quick_picture(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Returns what `_picture` returns, in less time and with more bytes."""
+    from course_utils.plotting.canvas import FIGURE_DPI
+
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=FIGURE_DPI, pil_kwargs={"compress_level": 1})
+    picture = {"image/png": base64.b64encode(stream.getvalue()).decode("ascii"), "text/plain": alt}
+    width = round(figure.get_figwidth() * FIGURE_DPI)
+    return picture, {"image/png": {"alt": alt, "width": width}}
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def show_source(obj: Any) -> None:
@@ -235,12 +513,12 @@ def _titles(figure: Any) -> tuple[str, ...]:
     )
 
 
-def _require_alt(alt: str, titles: tuple[str, ...]) -> None:
+def _require_alt(alt: str | None, titles: tuple[str, ...]) -> None:
     advice = "say in a sentence what the picture shows"
     if not isinstance(alt, str) or len(alt.strip()) < MIN_ALT_CHARACTERS:
         raise CourseError(
             f"expected an alt text of at least {MIN_ALT_CHARACTERS} characters, got {alt!r};"
-            f" {advice}."
+            f" {advice} (the figures of course_utils.plotting bring a text of their own)."
         )
     if alt.strip().casefold() in {title.strip().casefold() for title in titles}:
         raise CourseError(

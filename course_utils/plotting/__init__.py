@@ -22,7 +22,19 @@ __getattr__, __dir__ = lazy_door(
         ],
         "course_utils.plotting.pictures": ["image_grid", "image_rows", "image_table"],
         "course_utils.plotting.gan": ["discriminators", "gan_curves", "point_frames"],
-        "course_utils.plotting.metrics": ["comparison_with_floor", "verdict_table"],
+        "course_utils.plotting.mechanisms": [
+            "encoder_ellipses",
+            "prior_holes",
+            "reparameterisation_graph",
+            "vae_diagram",
+            "weight_images",
+        ],
+        "course_utils.plotting.metrics": [
+            "comparison_with_floor",
+            "neighbour_balls",
+            "ssim_map",
+            "verdict_table",
+        ],
         "course_utils.plotting.compare": ["comparison_panels", "quality_and_cost"],
     },
 )

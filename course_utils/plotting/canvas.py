@@ -5,7 +5,7 @@ animations of bounded size.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def apply_style() -> None:
 
 
 WIDTH = 7.0  # inches; 700 px in a notebook
+ALT_ATTRIBUTE = "alt_text"  # of a Figure (see `describe`) and of an Animation
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -64,6 +65,33 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def describe(figure: Figure, text: str | Callable[[], str]) -> Figure:
+    """Attaches an alt text to a figure, as its attribute `alt_text`, and returns the figure.
+
+    The functions of this package call it with the numbers that they have just drawn, so that the
+    text cannot differ from the picture; `course_utils.notebook.show` reads it with
+    `attached_text`. A second call replaces the text of the first.
+
+    Args:
+        text: one or two sentences; or a function that reads them from the figure, which is called
+            when the text is needed, so that the text knows a label that was changed in between.
+
+    Raises:
+        CourseError: no text.
+    """
+    if isinstance(text, str):
+        text = " ".join(text.split())
+        require(bool(text), "text", "a sentence that says what the figure shows", "nothing")
+    setattr(figure, ALT_ATTRIBUTE, text)  # a plain attribute, which matplotlib leaves alone
+    return figure
+
+
+def attached_text(picture: Any) -> str:
+    """Returns the alt text that a figure or an animation carries, "" where it carries none."""
+    text: Any = getattr(picture, ALT_ATTRIBUTE, "")
+    return text if isinstance(text, str) else " ".join(text().split())
 
 
 MIME_TYPES = {"png": "image/png", "gif": "image/gif"}
@@ -80,6 +108,7 @@ class Animation:
         mime_type: "image/png" (animated PNG) or "image/gif".
         num_frames: that it holds; fewer than were given where the size had to shrink.
         width, height: in pixels.
+        alt_text: what it shows, in words.
     """
 
     data: bytes
@@ -87,6 +116,7 @@ class Animation:
     num_frames: int
     width: int
     height: int
+    alt_text: str = ""
 
 
 def animate(
@@ -127,7 +157,12 @@ def animate(
     while len(pictures) >= MIN_FRAMES:
         data = _encode(pictures, seconds, kind)
         if len(data) <= max_bytes:
-            return Animation(data, MIME_TYPES[kind], len(pictures), *pictures[0].size)
+            width, height = pictures[0].size
+            text = (
+                f"Animation of {len(pictures)} frames, {width} by {height} pixels, {seconds:g} s"
+                " from the first to the last one."
+            )
+            return Animation(data, MIME_TYPES[kind], len(pictures), width, height, text)
         # the last frame is the result: it stays
         pictures = pictures[:-1:2] + pictures[-1:] if len(pictures) > MIN_FRAMES else []
     raise CourseError(

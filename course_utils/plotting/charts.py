@@ -6,11 +6,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError
 from course_utils.metrics.measurement import with_error
-from course_utils.plotting.canvas import OKABE_ITO, WIDTH, new_figure
+from course_utils.plotting.canvas import OKABE_ITO, WIDTH, describe, new_figure
+from course_utils.plotting.words import (
+    counted,
+    lines_words,
+    rounded,
+    spoken,
+    spread_words,
+    summary,
+    trace,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +66,7 @@ def training_curves(histories: Any, terms: Sequence[str], ylabel: str = "nats pe
         axes.xaxis.get_major_locator().set_params(integer=True)
     fig.axes[0].set_ylabel(ylabel)
     fig.axes[-1].legend()
-    return fig
+    return describe(fig, partial(lines_words, "Training curves", fig.axes))
 
 
 def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: str = "") -> Figure:
@@ -127,7 +137,12 @@ def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: st
     )
     axes.legend(handles=[prior], loc="upper right")
     axes.set(title=title, xlabel="z, dimension 0", ylabel="z, dimension 1", aspect="equal")
-    return fig
+    inside = (points.norm(dim=1) <= PRIOR_RADIUS_95).double().mean().item()
+    medians = {text: f"({x:.2f}, {y:.2f})" for (x, y), text, _ in centres}
+    many = counted(len(points), "image")
+    opening = f"Map of {many} in a 2-D latent space, with the median of each class"
+    closing = f"{100 * inside:.0f} % lie in the circle that holds 95 % of the prior."
+    return describe(fig, summary(opening, medians, closing=closing))
 
 
 def lines(
@@ -149,7 +164,7 @@ def lines(
             axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.legend()
-    return fig
+    return describe(fig, partial(lines_words, "Lines", [axes]))
 
 
 def comparison(values: Mapping[str, tuple[float, float]], xlabel: str, title: str = "") -> Figure:
@@ -179,7 +194,9 @@ def comparison(values: Mapping[str, tuple[float, float]], xlabel: str, title: st
     )
     axes.margins(x=0.2)
     axes.grid(axis="x", alpha=0.3)
-    return fig
+    numbers = {name: with_error(*value) for name, value in values.items()}
+    means = [value for value, _ in values.values()]
+    return describe(fig, summary(f"Dots with error bars, {spoken(xlabel)}", numbers, means))
 
 
 def stacked_bars(
@@ -214,7 +231,11 @@ def stacked_bars(
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.margins(y=0.12)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return fig
+    numbers = {}
+    for (group, heights), total in zip(parts.items(), floor):
+        each = [f"{column_title(name)} {height:.1f}" for name, height in heights.items()]
+        numbers[f"{spoken(xlabel)} {group}:"] = f"{', '.join(each)}, total {total:.1f}"
+    return describe(fig, summary(f"Stacked bars, {spoken(ylabel)}", numbers, floor))
 
 
 def ranked_bars(
@@ -250,7 +271,14 @@ def ranked_bars(
         axes.legend()
     axes.set_xticks(range(len(order)), order)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    return fig
+    text = (
+        f"{len(order)} bars from high to low, {spoken(ylabel)} over {spoken(xlabel)}: highest"
+        f" {rounded(heights[0])} (number {order[0]}), lowest {rounded(heights[-1])} (number"
+        f" {order[-1]})."
+    )
+    if threshold is not None:
+        text += f" {sum(high)} of {len(high)} are above the threshold of {threshold:g}."
+    return describe(fig, text)
 
 
 def column_title(name: str) -> str:
@@ -297,7 +325,7 @@ def curves(
         axes.plot(x, y, color=colour, linestyle=dash, label=name)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.legend()
-    return fig
+    return describe(fig, partial(lines_words, "Smooth curves", [axes]))
 
 
 def fits(x: Tensor, target: Tensor, fitted: Mapping[str, Tensor], xlabel: str = "x") -> Figure:
@@ -321,7 +349,15 @@ def fits(x: Tensor, target: Tensor, fitted: Mapping[str, Tensor], xlabel: str = 
         axes.set_title(name, fontsize=11)
     fig.axes[0].set_ylabel("density")
     fig.axes[-1].legend(fontsize=9)
-    return fig
+    peaks = {name: peak_words(x, density) for name, density in fitted.items()}
+    opening = f"Densities over {spoken(xlabel)}, one panel a fit, the target as a grey area"
+    return describe(fig, summary(opening, {"target": peak_words(x, target), **peaks}))
+
+
+def peak_words(x: Tensor, density: Tensor) -> str:
+    """Returns how high a density `[N]` is at most and at which x `[N]`, in words."""
+    place = int(density.argmax())
+    return f"peak {rounded(density[place])} at {rounded(x[place])}"
 
 
 def histograms(
@@ -353,14 +389,16 @@ def histograms(
         )
     axes.set(title=title, xlabel=xlabel, ylabel="share (area 1)")
     axes.legend()
-    return fig
+    spreads = {name: spread_words(one) for name, one in values.items()}
+    medians = [float(np.median(np.asarray(one))) for one in values.values()]
+    return describe(fig, summary(f"Histograms of {spoken(xlabel)}", spreads, medians))
 
 
 def scatter_band(
     points: Tensor, x: Tensor, mean: Tensor, std: Tensor, xlabel: str, ylabel: str, title: str = ""
 ) -> Figure:
     """Returns points with a line for the mean of y given x and a band of two standard deviations to
-    each side.
+    each side; the labels of the axes name both in the legend.
 
     Args:
         points: `[N, 2]`.
@@ -369,7 +407,8 @@ def scatter_band(
     fig = new_figure(3.6, 5.0)
     axes = fig.subplots()
     axes.scatter(*points.T, s=8, alpha=0.4, color="#666666", linewidths=0, label="images")
-    axes.plot(x, mean, color=OKABE_ITO[1], label="mean of y given x")
+    name = f"mean of {ylabel} given {xlabel}"
+    axes.plot(x, mean, color=OKABE_ITO[1], label=name)
     axes.fill_between(
         x,
         mean - 2 * std,
@@ -381,7 +420,11 @@ def scatter_band(
     )
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.legend(fontsize=9)
-    return fig
+    opening = f"{counted(len(points), 'point')}, {spoken(ylabel)} over {spoken(xlabel)}"
+    widths = [2 * float(choose(std)) for choose in (min, max)]
+    reach = " to ".join(dict.fromkeys(map(rounded, widths)))
+    closing = f"The band reaches ± 2 standard deviations around it, which are {reach}."
+    return describe(fig, summary(opening, {spoken(name): trace(x, mean)}, closing=closing))
 
 
 def roc_curves(rates: Mapping[str, tuple[Tensor, Tensor]], title: str = "") -> Figure:
@@ -397,9 +440,19 @@ def roc_curves(rates: Mapping[str, tuple[Tensor, Tensor]], title: str = "") -> F
         axes.plot(false_alarms, hits, color=colour, linestyle=dash, label=name)
     axes.set(
         title=title,
-        xlabel="share of digits called outliers",
+        xlabel="share of ordinary images called outliers",
         ylabel="share of outliers found",
         aspect="equal",
     )
     axes.legend(fontsize=9)
-    return fig
+    areas = {name: _area_under(*curve) for name, curve in rates.items()}
+    opening = "ROC curves over the diagonal of blind guessing, area under the curve"
+    numbers = {name: rounded(area) for name, area in areas.items()}
+    return describe(fig, summary(opening, numbers, list(areas.values())))
+
+
+def _area_under(false_alarms: Tensor, hits: Tensor) -> float:
+    """Returns the area under a ROC curve by the trapezoidal rule."""
+    import torch
+
+    return abs(torch.trapezoid(torch.as_tensor(hits), torch.as_tensor(false_alarms)).item())

@@ -8,8 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from course_utils.plotting.canvas import OKABE_ITO, new_figure
+from course_utils.metrics.measurement import with_error
+from course_utils.plotting.canvas import OKABE_ITO, describe, new_figure
 from course_utils.plotting.charts import MARKERS
+from course_utils.plotting.words import counted, rounded, spoken, summary, trace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +35,7 @@ def verdicts(rows: Mapping[str, tuple[float, float, str, str]], title: str = "")
             nothing was measured. What lies beyond the axis stands at its end, without an error bar.
     """
     fig = new_figure(0.9 + 0.42 * len(rows))
-    axes, words = fig.subplots(1, 2, sharey=True, width_ratios=(1.3, 1))
+    axes, words = fig.subplots(1, 2, sharey=True, width_ratios=(1, 1))
     for row, (severity, error, text, verdict) in enumerate(rows.values()):
         colour, marker = VERDICT_STYLES[verdict]
         if math.isfinite(severity):
@@ -56,7 +58,7 @@ def verdicts(rows: Mapping[str, tuple[float, float, str, str]], title: str = "")
             color=colour,
             weight="bold",
         )
-        words.annotate(text, (0.36, row), va="center", fontsize=10)
+        words.annotate(text, (0.38, row), va="center", fontsize=10)
     axes.axvline(1, color="black", linestyle="--", linewidth=1)
     axes.axvspan(1, MOST_SEVERE, color=VERDICT_STYLES["present"][0], alpha=0.08, linewidth=0)
     axes.set_yticks(range(len(rows)), list(rows))
@@ -64,7 +66,12 @@ def verdicts(rows: Mapping[str, tuple[float, float, str, str]], title: str = "")
     axes.set(xlim=(-0.1, MOST_SEVERE), ylim=(len(rows) - 0.5, -0.5), title=title)
     axes.grid(axis="y", alpha=0.3)
     words.set_axis_off()
-    return fig
+    found = {}
+    for name, (severity, _, text, verdict) in rows.items():
+        measured = f"severity {rounded(severity)}, " if math.isfinite(severity) else ""
+        found[f"{name}:"] = f"{measured}{text}, {verdict}"
+    opening = "Dots for the severity of each cause, threshold at 1"
+    return describe(fig, summary(opening, found, [severity for severity, *_ in rows.values()]))
 
 
 def setting_sweep(
@@ -115,7 +122,12 @@ def setting_sweep(
         axes.set_visible(False)
     if title:
         fig.suptitle(title)
-    return fig
+    traces = {}
+    for ylabel, values in panels.items():
+        floor = f" (real vs real {rounded(floors[ylabel])})" if floors and ylabel in floors else ""
+        traces[ylabel] = trace(settings, [value for value, _ in values]) + floor
+    opening = f"{counted(len(panels), 'panel')} with error bars over {spoken(xlabel)}"
+    return describe(fig, summary(opening, traces))
 
 
 def fidelity_trade_off(
@@ -144,4 +156,13 @@ def fidelity_trade_off(
         )
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.margins(0.15)
-    return fig
+    # shares end at 1, and so does their axis
+    for values, low_high, limit in (
+        (xs, axes.get_xlim(), axes.set_xlim),
+        (ys, axes.get_ylim(), axes.set_ylim),
+    ):
+        if 0 <= min(values) and max(values) <= 1:
+            limit(max(low_high[0], -0.02), min(low_high[1], 1.02))
+    numbers = {name: f"({with_error(*x)}, {with_error(*y)})" for name, (x, y) in points.items()}
+    opening = f"Curve through points ({spoken(xlabel)}, {spoken(ylabel)}) with error bars"
+    return describe(fig, summary(opening, numbers, [y for _, (y, _) in points.values()]))

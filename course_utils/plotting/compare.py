@@ -8,8 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from course_utils.plotting.canvas import OKABE_ITO, WIDTH, new_figure
+from course_utils.metrics.measurement import with_error
+from course_utils.plotting.canvas import OKABE_ITO, WIDTH, describe, new_figure
 from course_utils.plotting.charts import MARKERS
+from course_utils.plotting.words import counted, spoken, summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +47,13 @@ def comparison_panels(
         axes.set_xlabel(ARROWS.get(better.get(metric, ""), ""), fontsize=8)
     for axes in panels[len(metrics) :]:
         axes.set_axis_off()
-    return fig
+    numbers = {}
+    for metric, cells in metrics.items():
+        each = [f"{family} {with_error(cell.mean, cell.error)}" for family, cell in cells.items()]
+        numbers[f"{metric}:"] = ", ".join(each)
+    return describe(
+        fig, summary(f"{counted(len(metrics), 'panel')} of dots with error bars", numbers)
+    )
 
 
 def _draw_panel(
@@ -144,7 +152,13 @@ def quality_and_cost(
         panels[0].set_yscale("log")
     panels[0].set_ylabel(ylabel)
     panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return fig
+    numbers = {}
+    for family, measured in quality.items():
+        prices = [f"{spoken(cost)} {_short(values[family])}" for cost, values in costs.items()]
+        numbers[family] = f"{with_error(*measured)} at {', '.join(prices)}"
+    closing = f"Grey band: real images {with_error(*floor)}." if floor is not None else ""
+    opening = f"Dots with error bars, {spoken(ylabel)}, one panel a cost"
+    return describe(fig, summary(opening, numbers, means, closing))
 
 
 def _short(value: float) -> str:

@@ -8,11 +8,13 @@ values stand beside their marks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from course_utils.base.errors import CourseError
-from course_utils.plotting.canvas import OKABE_ITO, new_figure
+from course_utils.plotting.canvas import OKABE_ITO, describe, new_figure
 from course_utils.plotting.charts import DASHES, MARKERS
+from course_utils.plotting.words import lines_words, rounded, summary, trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +71,14 @@ def mixture(
     sums.set(xlabel="density of x", title="all z together", xlim=(0, None))
     sums.set_ylim(min(x).item(), 1.35 * max(x).item())
     sums.legend(fontsize=9, loc="upper right")
-    return fig
+    peak = int(density.argmax())
+    return describe(
+        fig,
+        f"Left: {len(draws)} draws of z and x around the decoder's curve, mean of x given z"
+        f" {trace(z, mean)}, with a band of ± {rounded(2 * noise_std)}. Right, on the same axis of"
+        f" x: {len(slices)} slices, one for each z, and their sum p(x), whose peak of"
+        f" {rounded(density[peak])} is at x = {rounded(x[peak])}.",
+    )
 
 
 def jensen(weights: Tensor) -> Figure:
@@ -128,7 +137,12 @@ def jensen(weights: Tensor) -> Figure:
     )
     axes.set(xlabel="weight w", ylabel="log w (nats)")
     axes.legend(loc="lower right")
-    return fig
+    return describe(
+        fig,
+        f"The curve of log w with {len(weights)} weights from {rounded(low)} to {rounded(high)} on"
+        f" it. Above their mean {rounded(mean)}: log of the mean {log_mean:.2f} on the curve, mean"
+        f" of the logs {mean_log:.2f} below it, a gap of {log_mean - mean_log:.2f} nats.",
+    )
 
 
 def bound_bars(log_evidence: float, bounds: Mapping[str, tuple[float, float]]) -> Figure:
@@ -146,7 +160,9 @@ def bound_bars(log_evidence: float, bounds: Mapping[str, tuple[float, float]]) -
     _draw_bound(axes, log_evidence, bounds, floor)
     axes.set_ylim(floor, log_evidence + 0.2 * (log_evidence - floor))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return fig
+    opening = f"Stacked bars that reach log p(x) = {log_evidence:.2f} nats, one for each q"
+    numbers = {name: f"ELBO {bound:.2f} and KL {kl:.2f}" for name, (bound, kl) in bounds.items()}
+    return describe(fig, summary(opening, numbers, [bound for bound, _ in bounds.values()]))
 
 
 def bound_picture(
@@ -191,7 +207,15 @@ def bound_picture(
     _draw_bound(bar, log_evidence, {"": (elbo, gap)}, floor)
     bar.set_title(f"log p(x) = {log_evidence:.2f}", fontsize=11)
     bar.set_ylim(floor, log_evidence + 1.4)
-    return fig
+    peaks = {}
+    for name, density in curves.items():
+        place = int(density.argmax())
+        peaks[name] = f"peak {rounded(density[place])} at {rounded(z[place])}"
+    closing = (
+        f"Beside them the bar of log p(x) = {log_evidence:.2f} nats: ELBO {elbo:.2f} and KL"
+        f" {gap:.2f}."
+    )
+    return describe(fig, summary("Densities over z, the first as an area", peaks, closing=closing))
 
 
 def _draw_bound(
@@ -282,7 +306,9 @@ def scaled_lines(
         yscale="log" if log_y else "linear",
     )
     axes.legend()
-    return fig
+    scales = {(True, True): "Lines on logarithmic axes", (False, False): "Lines"}
+    one = f"Lines, {'x' if log_x else 'y'} logarithmic"
+    return describe(fig, partial(lines_words, scales.get((log_x, log_y), one), [axes]))
 
 
 def progress_bands(
@@ -313,4 +339,4 @@ def progress_bands(
         axes.set(xlabel=xlabel, title=title)
     fig.axes[0].set_ylabel(ylabel)
     fig.axes[0].legend(fontsize=9, loc="lower right")
-    return fig
+    return describe(fig, partial(lines_words, "Means of several runs", fig.axes))

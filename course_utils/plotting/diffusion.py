@@ -7,13 +7,16 @@ Colour is never the only difference: curves differ by dash or marker too, points
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from course_utils.base.errors import CourseError
-from course_utils.plotting.canvas import OKABE_ITO, WIDTH, new_figure
+from course_utils.metrics.measurement import with_error
+from course_utils.plotting.canvas import OKABE_ITO, WIDTH, describe, new_figure
 from course_utils.plotting.charts import DASHES, MARKERS
 from course_utils.plotting.metrics import FLOOR_COLOUR
 from course_utils.plotting.pictures import image_table
+from course_utils.plotting.words import counted, lines_words, points_words, rounded, spoken, summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +44,7 @@ def schedule_curves(t: Tensor, curves: Mapping[str, tuple[Tensor, Tensor, Tensor
         axes.set(xlabel="t (0: image, 1: noise)")
         axes.set_title(title, fontsize=11)
     fig.axes[0].legend(fontsize=9)
-    return fig
+    return describe(fig, partial(lines_words, "Lines", fig.axes))
 
 
 def film_frames(num_frames: int, num_columns: int) -> list[int]:
@@ -135,7 +138,8 @@ def against_calls(
     axes.minorticks_off()
     axes.set(xlabel="network calls an image", ylabel=f"{ylabel} (bars: ± 2 standard errors)")
     axes.legend()
-    return fig
+    closing = f"Grey band: real vs real {with_error(*floor)}." if floor is not None else ""
+    return describe(fig, partial(lines_words, "Lines", [axes], closing))
 
 
 def _draw_floor(axes: Axes, floor: tuple[float, float]) -> None:
@@ -180,7 +184,10 @@ def guidance_trade_off(
         axes.axhline(floor[1], color="black", linestyle=":", linewidth=1, label="real vs real")
         axes.legend()
     axes.set(xlabel=xlabel, ylabel=ylabel, title="numbers: guidance scale")
-    return fig
+    points = {f"scale {scale:g}": place for scale, place in zip(scales, zip(x[0], y[0]))}
+    opening = f"Path of points ({spoken(xlabel)}, {spoken(ylabel)}) with error bars"
+    closing = f"Real vs real: {points_words({'': floor})['']}." if floor is not None else ""
+    return describe(fig, summary(opening, points_words(points), list(y[0]), closing))
 
 
 def score_field(
@@ -249,7 +256,16 @@ def score_field(
     )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right", fontsize=9, frameon=True, framealpha=0.9, markerscale=3)
-    return fig
+    low, high = lengths.min(), lengths.max()
+    text = (
+        f"{spoken(title) or 'Score field'}: arrows at {len(places)} places of the plane, their"
+        f" colour the length of the score, from {rounded(low)} to {rounded(high)}."
+    )
+    if points is not None:
+        text += f" {counted(len(points), 'point')} of data."
+    if len(paths):
+        text += f" {counted(len(paths[0]), 'path')} of x_t over {counted(len(paths), 'time')}."
+    return describe(fig, text)
 
 
 def sheets(xts: Sequence[Tensor], num_columns: int = 8) -> list[Tensor]:

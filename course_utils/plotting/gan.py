@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError
-from course_utils.plotting.canvas import OKABE_ITO, WIDTH, new_figure
-from course_utils.plotting.charts import DASHES
+from course_utils.plotting.canvas import OKABE_ITO, WIDTH, describe, new_figure
+from course_utils.plotting.charts import DASHES, peak_words
+from course_utils.plotting.words import names_words, summary, trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +96,12 @@ def point_frames(
         axes.set_title(text, fontsize=10)
     if title:
         fig.suptitle(title)
-    return fig
+    return describe(
+        fig,
+        f"Rows of {len(column_titles)} frames each, generated points in the plane with the"
+        f" {len(centres)} modes of the data as rings, from top to bottom: {names_words(rows)}."
+        f" Columns, from left to right: {names_words(column_titles)}.",
+    )
 
 
 def discriminators(
@@ -127,7 +133,9 @@ def discriminators(
     bottom.set(xlabel="x", ylabel="D(x)", ylim=(-0.05, 1.05))
     for axes in (top, bottom):
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return fig
+    words = {name: peak_words(x, density) for name, density in densities.items()}
+    words |= {f"D {name}": trace(x, y) for name, y in {"best, D*": best, **learned}.items()}
+    return describe(fig, summary("Densities over x, below them D(x) from 0 to 1", words))
 
 
 def gan_curves(histories: Mapping[str, Any]) -> Figure:
@@ -159,7 +167,12 @@ def gan_curves(histories: Mapping[str, Any]) -> Figure:
     for axes in cells[-1]:
         axes.set_xlabel("epoch")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), fontsize=9)
-    return fig
+    words = {}
+    for cells_row, name in zip(cells, histories):
+        for axes, panel in zip(cells_row, GAN_PANELS):
+            for line in axes.lines:
+                words[f"{name}, {panel} {line.get_label()}"] = trace(*line.get_data())
+    return describe(fig, summary("Training curves of a GAN over epochs", words))
 
 
 def _draw_curves(

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from course_utils.base.errors import CourseError
-from course_utils.plotting.canvas import OKABE_ITO, new_figure
+from course_utils.metrics.measurement import with_error
+from course_utils.plotting.canvas import OKABE_ITO, describe, new_figure
 from course_utils.plotting.charts import MARKERS, column_title
+from course_utils.plotting.words import lines_words, rounded, spoken, summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +71,7 @@ def seed_curves(
         locator = cast("MaxNLocator", axes.xaxis.get_major_locator())  # of every axis of numbers
         locator.set_params(integer=True)
     _legend(fig)
-    return fig
+    return describe(fig, partial(lines_words, "Training curves (in words: first seed)", panels))
 
 
 def _term(column: str) -> str:
@@ -110,7 +113,11 @@ def before_and_after(
         axes.set(title=name, xlim=(-0.6, len(groups) - 0.4))
         axes.margins(y=0.2)
         axes.grid(axis="y", alpha=0.3)
-    return fig
+    numbers = {}
+    for name, groups in metrics.items():
+        each = [f"{group} {with_error(*value)}" for group, value in groups.items()]
+        numbers[f"{name}:"] = ", ".join(each)
+    return describe(fig, summary("Dots with error bars, one panel a metric", numbers))
 
 
 def parameter_scatter(
@@ -147,7 +154,14 @@ def parameter_scatter(
             axes.sharey(all_axes[0])
     all_axes[0].set_ylabel(metric)
     _legend(fig)
-    return fig
+    ranges = {}
+    for name, groups in panels.items():
+        heights = [height for points in groups.values() for _, height in points]
+        span = f"{rounded(min(heights))} to {rounded(max(heights))}"
+        ranges[f"{name}:"] = f"{len(heights)} runs from {span}"
+    closing = "" if reference is None else f"Dashed line at {rounded(reference)}."
+    opening = f"Dots, one for each run, {spoken(metric)} over each parameter"
+    return describe(fig, summary(opening, ranges, closing=closing))
 
 
 def _panels(count: int, per_row: int = 3, height: float = 2.6) -> tuple[Figure, list[Axes]]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError
 from course_utils.metrics.measurement import with_error
-from course_utils.plotting.canvas import OKABE_ITO, WIDTH, new_figure
+from course_utils.plotting.canvas import OKABE_ITO, WIDTH, describe, new_figure
 from course_utils.plotting.charts import MARKERS
 from course_utils.plotting.pictures import image_table
+from course_utils.plotting.words import counted, spoken, summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,9 +109,10 @@ def method_table(
     # inches; a letter of this size is about 0.08 wide in bold
     column = max(1.1, 0.08 * (max(texts, default=0) + 2))
     fig = new_figure(1.3 + 0.4 * len(values), width=max(WIDTH, 1.6 + column * len(problems)))
-    axes = fig.subplots()
+    axes, best = fig.subplots(), {}
     for j, problem in enumerate(problems):
         marks = _marks([row[problem] for row in values.values()], higher_is_better)
+        best[f"{problem}:"] = _best_words(values, problem, marks)
         for i, (row, mark) in enumerate(zip(values.values(), marks)):
             colour = {"*": BEST_COLOUR, "~": EQUAL_COLOUR}.get(mark, "#FFFFFF")
             axes.add_patch(
@@ -133,7 +135,21 @@ def method_table(
     axes.set_yticks([i + 0.5 for i in range(len(values))], list(values))
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
-    return fig
+    opening = (
+        f"Table of {counted(len(values), 'method')}, {spoken(metric)}, the best of each problem"
+    )
+    return describe(fig, summary(opening, best))
+
+
+def _best_words(
+    values: Mapping[str, Mapping[str, tuple[float, float] | None]], problem: str, marks: list[str]
+) -> str:
+    """Returns the best method of a problem, and how many are not told apart from it, in words."""
+    if "*" not in marks:
+        return "none"
+    name = list(values)[marks.index("*")]
+    near = f" ({marks.count('~')} not told apart)" if "~" in marks else ""
+    return f"{name} {with_error(*values[name][problem] or (math.nan, math.nan))}{near}"
 
 
 def distortion_plane(
@@ -174,7 +190,9 @@ def distortion_plane(
         )
     axes.set(xlabel=distortion, ylabel=realism, title=title)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return fig
+    numbers = {name: f"({with_error(*x)}, {with_error(*y)})" for name, (x, y) in points.items()}
+    opening = f"Points ({spoken(distortion)}; {spoken(realism)}) with error bars"
+    return describe(fig, summary(opening, numbers, [y for _, (y, _) in points.values()]))
 
 
 def _marks(column: Sequence[tuple[float, float] | None], higher_is_better: bool) -> list[str]:

@@ -5,12 +5,14 @@ samples with their look-alikes, power curves.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError
-from course_utils.plotting.canvas import OKABE_ITO, new_figure
+from course_utils.plotting.canvas import OKABE_ITO, attached_text, describe, new_figure
 from course_utils.plotting.charts import MARKERS
 from course_utils.plotting.pictures import image_rows
+from course_utils.plotting.words import lines_words, rounded, spoken, spread_words, summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +67,13 @@ def ratio_histogram(
         xlim=(0, high),
     )
     axes.legend()
-    return fig
+    spreads = {}
+    for name, values in {"held-out images": null, **ratios}.items():
+        spreads[name] = spread_words(values)
+        if threshold is not None:
+            share = (values < threshold).double().mean().item()
+            spreads[name] += f", {100 * share:.3g} % below {rounded(threshold)}"
+    return describe(fig, summary(f"Histograms of {spoken(axes.get_xlabel())}", spreads))
 
 
 def lookalike_pairs(
@@ -97,9 +105,10 @@ def lookalike_pairs(
         )
     shown = shown[ratios[shown].argsort(stable=True)[:num_pairs]]
     rows = {"sample": images[shown], "nearest": real[nearest[shown]]}
-    return image_rows(
+    fig = image_rows(
         rows, column_titles=[f"{value:.2f}" for value in ratios[shown].tolist()], title=title
     )
+    return describe(fig, f"{attached_text(fig)} The number of a column is its sample's ratio.")
 
 
 def power_curves(
@@ -146,4 +155,4 @@ def power_curves(
         title=title,
     )
     axes.legend()
-    return fig
+    return describe(fig, partial(lines_words, "Lines with error bars", [axes]))

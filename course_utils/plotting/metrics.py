@@ -1,5 +1,5 @@
-"""Charts of metrics: two Gaussians and their distance, the plane of sharpness and diversity, scores
-beside the real-vs-real floor, verdicts.
+"""Charts of metrics: two Gaussians and their distance, the plane of sharpness and diversity, the
+balls of precision and recall, SSIM as a map, scores beside the real-vs-real floor, verdicts.
 
 Colour is never the only difference: states have a word, curves a marker and a dash, points a name.
 """
@@ -10,9 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from course_utils.base.errors import CourseError
-from course_utils.plotting.canvas import OKABE_ITO, WIDTH, new_figure
+from course_utils.base.errors import CourseError, unknown
+from course_utils.metrics.measurement import check_count, check_pair, with_error
+from course_utils.metrics.neighbours import Balls, balls_of, hits
+from course_utils.metrics.paired import WINDOW
+from course_utils.plotting.canvas import OKABE_ITO, WIDTH, attached_text, describe, new_figure
 from course_utils.plotting.charts import HATCHES, MARKERS, comparison
+from course_utils.plotting.pictures import as_uint8, draw_pixels
+from course_utils.plotting.words import counted, names_words, points_words, spoken, summary, trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +79,13 @@ def gaussian_distance(
     )
     plane.legend(loc="upper left")
     _draw_terms(bars, terms)
-    return fig
+    means = points_words({name: tuple(mean.tolist()) for name, (mean, _) in gaussians.items()})
+    closing = (
+        f"Beside them a bar of their squared Fréchet distance {sum(terms):.2f}: means"
+        f" {terms[0]:.2f}, covariances {terms[1]:.2f}."
+    )
+    opening = "Two Gaussians as ellipses of 1 and 2 standard deviations, with means at"
+    return describe(fig, summary(opening, means, closing=closing))
 
 
 def _draw_ellipse(
@@ -153,7 +164,10 @@ def score_map(
         ylim=(0.5, 1.08 * num_classes),
         title=title,
     )
-    return fig
+    opening = f"Points (S, D) among lines of equal Inception Score S x D up to {num_classes}"
+    return describe(
+        fig, summary(opening, points_words(points), [s * d for s, d in points.values()])
+    )
 
 
 def plane(
@@ -169,7 +183,8 @@ def plane(
         axes.axvline(points["floor"][0], color="black", linestyle=":", linewidth=1)
         axes.axhline(points["floor"][1], color="black", linestyle=":", linewidth=1)
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.05, 1.12), ylim=(-0.05, 1.12), title=title)
-    return fig
+    opening = f"Points ({spoken(xlabel)}, {spoken(ylabel)})"
+    return describe(fig, summary(opening, points_words(points), [y for _, y in points.values()]))
 
 
 def _draw_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
@@ -237,7 +252,12 @@ def against_num_images(
     axes.set_xticks([0, *inverse], ["∞", *(f"{num:,}" for num in num_images)], rotation=45)
     axes.set(xlabel="number of images N (axis: 1/N)", ylabel=ylabel)
     axes.legend()
-    return fig
+    ends = {
+        name: f"{trace(num_images, values)}, limit {with_error(*limits[name])}"
+        for name, (values, _) in series.items()
+    }
+    opening = f"Points with error bars and straight lines, {spoken(ylabel)} over 1/N, N images"
+    return describe(fig, summary(opening, ends, [limits[name][0] for name in series]))
 
 
 def comparison_with_floor(
@@ -261,7 +281,7 @@ def comparison_with_floor(
     )
     axes.axvline(value, color="black", linestyle=":", linewidth=1, zorder=0)
     axes.legend(loc="best")
-    return fig
+    return describe(fig, f"{attached_text(fig)} Grey band: real vs real {with_error(*floor)}.")
 
 
 def verdict_table(
@@ -299,4 +319,188 @@ def verdict_table(
     axes.set_yticks([i + 0.5 for i in range(len(rows))], list(rows))
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
-    return fig
+    every = [state for row in rows.values() for _, state in row.values()]
+    counts = {f"{state}:": str(every.count(state)) for state in states}
+    opening = (
+        f"Table of {counted(len(rows), 'row')} ({names_words(rows)}) and"
+        f" {counted(len(columns), 'column')} ({names_words(columns)}), cells of each state"
+    )
+    return describe(fig, summary(opening, counts))
+
+
+# metric: (its points, whose balls have to hold them)
+BALL_PANELS = {"precision": ("generated", "real"), "recall": ("real", "generated")}
+
+
+def neighbour_balls(real: Tensor, fake: Tensor, k: int = 3, which: str = "both") -> Figure:
+    """Returns the balls of precision and recall in the plane: a circle round each real point that
+    reaches to its k-th nearest real neighbour, with the generated points inside and outside marked,
+    and the same the other way round.
+
+    The axes hold all points; a large circle may reach beyond them.
+
+    Args:
+        real, fake: points of the plane, `[N, 2]` and `[M, 2]`; up to about 50 each stay legible.
+        k: from 1 to the size of the smaller set minus 1.
+        which: "precision", "recall" or "both", side by side.
+
+    Raises:
+        CourseError: points of another shape, or a `which` or `k` that there is not.
+
+    Source: Kynkäänniemi et al. 2019 (arXiv:1904.06991), eq. 1-2 and fig. 2.
+    """
+    if which not in (*BALL_PANELS, "both"):
+        raise unknown("panel", which, (*BALL_PANELS, "both"))
+    real, fake = check_pair(real, fake, ("real", "fake"))
+    if real.shape[1] != 2:
+        raise CourseError(
+            f"expected points of the plane, [N, 2], got {list(real.shape)} and"
+            f" {list(fake.shape)}; choose two features, or project them onto two directions."
+        )
+    num = min(len(real), len(fake))
+    check_count("k", k, 1, num - 1, why=f"the smaller set has {num} points")
+    sets, chosen = {"real": real, "generated": fake}, list(BALL_PANELS)
+    if which != "both":
+        chosen = [which]
+    fig = new_figure(4.7, WIDTH if which == "both" else 4.2)
+    sentences = []
+    panels = fig.subplots(1, len(chosen), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, chosen):
+        points_name, centres_name = BALL_PANELS[metric]
+        points, balls = sets[points_name], balls_of(sets[centres_name], k)
+        inside = hits(points, balls).counts > 0
+        _draw_balls(axes, balls, f"{centres_name}, with its ball")
+        for covered, marker, colour, place in (
+            (inside, "o", OKABE_ITO[0], "in a ball"),
+            (~inside, "X", OKABE_ITO[4], "in none"),
+        ):
+            axes.scatter(
+                *points[covered].T.tolist(),
+                s=38,
+                marker=marker,
+                color=colour,
+                edgecolor="white",
+                linewidths=0.7,
+                label=f"{points_name}, {place}",
+                zorder=3,
+            )
+        num_inside = int(inside.sum())
+        share = f"{100 * num_inside / len(points):.0f} %"
+        axes.set_title(f"{metric}: {num_inside} of {len(points)} ({share})")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
+        axes.set(xlabel="feature 0", aspect="equal")
+        sentences.append(
+            f"{metric.capitalize()}: {num_inside} of {len(points)} {points_name} points"
+            f" ({share}) lie in a ball of a {centres_name} one."
+        )
+    _frame_points(panels, real, fake)
+    return describe(
+        fig,
+        f"{len(real)} real and {len(fake)} generated points in the plane, with circles that reach"
+        f" from each point to its neighbour number {k} of the same set. {' '.join(sentences)}",
+    )
+
+
+def _draw_balls(axes: Axes, balls: Balls, label: str) -> None:
+    from matplotlib.patches import Circle
+
+    for centre, radius in zip(balls.centres.tolist(), balls.radii.tolist()):
+        axes.add_patch(
+            Circle(
+                (centre[0], centre[1]),
+                radius,
+                facecolor=(0.5, 0.5, 0.5, 0.08),
+                edgecolor="#AAAAAA",
+                linewidth=0.8,
+            )
+        )
+    axes.scatter(
+        *balls.centres.T.tolist(), s=12, color="black", linewidths=0, label=label, zorder=2
+    )
+
+
+def _frame_points(panels: Sequence[Axes], real: Tensor, fake: Tensor) -> None:
+    """Gives all panels one square view that holds every point."""
+    import torch
+
+    low, high = torch.cat([real, fake]).aminmax(dim=0)
+    middle, reach = (low + high) / 2, 0.56 * (high - low).max().item() or 1.0
+    for axes in panels:
+        axes.set(
+            xlim=(middle[0].item() - reach, middle[0].item() + reach),
+            ylim=(middle[1].item() - reach, middle[1].item() + reach),
+        )
+    panels[0].set_ylabel("feature 1")
+
+
+def ssim_map(
+    original: Tensor, degraded: Tensor, values: Tensor, names: Sequence[str] | None = None
+) -> Figure:
+    """Returns one row for each pair of images: the original, the degraded image, and SSIM at every
+    pixel where its window fits, with the mean in the title.
+
+    Colours go from 0 to 1; a pixel below 0, where bright and dark are swapped, has the colour of 0.
+    The means are those of the values as they are. The grey rim is as wide as half the window.
+
+    Args:
+        original, degraded: uint8 or signed, `[N, C, H, W]` each.
+        values: `metrics.ssim_maps(...).value` of the same images, `[N, C, H - 10, W - 10]`;
+            channels are averaged.
+        names: of the degradations, N of them; None writes "degraded" above the column.
+
+    Raises:
+        CourseError: shapes that do not belong to one another.
+
+    Source: Wang et al. 2004, IEEE Trans. Image Processing 13(4), fig. 5 (SSIM index maps).
+    """
+    num, height, width = _check_maps(original, degraded, values, names)
+    maps = values.detach().cpu().double().mean(1)  # [N, H - 10, W - 10]
+    means = maps.flatten(1).mean(1).tolist()
+    fig = new_figure(num * (0.29 * WIDTH * height / width + 0.3))
+    cells = fig.subplots(num, 3, squeeze=False)
+    rim, drawn = WINDOW // 2, None
+    extent = (rim - 0.5, width - rim - 0.5, height - rim - 0.5, rim - 0.5)
+    for row, (row_axes, before, after, mean) in enumerate(
+        zip(cells, as_uint8(original), as_uint8(degraded), means)
+    ):
+        draw_pixels(row_axes[0], before)
+        draw_pixels(row_axes[1], after)
+        row_axes[2].set_facecolor("#CCCCCC")
+        drawn = row_axes[2].imshow(maps[row].numpy(), cmap="viridis", vmin=0, vmax=1, extent=extent)
+        titles = ("original", names[row] if names else "degraded", f"mean SSIM {mean:.2f}")
+        for axes, title in zip(row_axes, titles):
+            axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+            axes.set_title(title, fontsize=11)
+            axes.spines[:].set_visible(False)
+    if drawn is not None:
+        fig.colorbar(drawn, ax=cells[:, 2].tolist(), label="SSIM at the pixel")
+    parts = {
+        names[row] if names else f"pair {row + 1}": f"mean {mean:.2f}, lowest {lowest:.2f}"
+        for row, (mean, lowest) in enumerate(zip(means, maps.flatten(1).amin(1).tolist()))
+    }
+    opening = (
+        "Original and degraded image beside a map of SSIM at every pixel, dark where it is low"
+    )
+    return describe(fig, summary(opening, parts, means))
+
+
+def _check_maps(
+    original: Tensor, degraded: Tensor, values: Tensor, names: Sequence[str] | None
+) -> tuple[int, int, int]:
+    """Returns the number of pairs, their height and their width."""
+    if original.ndim != 4 or len(original) < 1 or original.shape != degraded.shape:
+        raise CourseError(
+            "expected originals and degraded images [N, C, H, W] of one shape, got"
+            f" {list(original.shape)} and {list(degraded.shape)}; repeat the original for each"
+            " degradation."
+        )
+    num, channels, height, width = original.shape
+    expected = [num, channels, height - WINDOW + 1, width - WINDOW + 1]
+    if list(values.shape) != expected:
+        raise CourseError(
+            f"values: expected {expected}, one for each place of the window, got"
+            f" {list(values.shape)}; pass metrics.ssim_maps(...).value of the same images."
+        )
+    if names is not None and len(names) != num:
+        raise CourseError(f"names: expected {num}, one for each pair, got {len(names)}.")
+    return num, height, width

@@ -1,18 +1,22 @@
-"""Sheets of images: grids, labelled rows and tables. Images may be uint8 or signed ([-1, 1]), `[N,
-C, H, W]`.
+"""Sheets of images: grids, labelled rows and tables, and the view of a running training. Images may
+be uint8 or signed ([-1, 1]), `[N, C, H, W]`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from course_utils.base.errors import CourseError
-from course_utils.plotting.canvas import WIDTH, new_figure
+from course_utils.plotting.canvas import OKABE_ITO, WIDTH, describe, new_figure
+from course_utils.plotting.charts import DASHES
+from course_utils.plotting.words import counted, grid_words, lines_words, names_words, spoken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
     from torch import Tensor
 
 LETTER = 0.073  # inches that a letter of a label is wide
@@ -34,10 +38,14 @@ def image_grid(
     cells = list(fig.subplots(num_rows, num_columns, squeeze=False).flat)
     for axes in cells:
         axes.set_axis_off()
-    for axes, image, text in zip(cells, _as_uint8(images), titles):
-        _draw_pixels(axes, image)
+    for axes, image, text in zip(cells, as_uint8(images), titles):
+        draw_pixels(axes, image)
         axes.set_title(text, fontsize=10)
-    return fig
+    return describe(
+        fig,
+        f"{_named(title)}Grid of {grid_words(len(images), num_columns)}, with texts above them, row"
+        f" by row: {names_words(titles)}.",
+    )
 
 
 def image_rows(
@@ -61,7 +69,7 @@ def image_rows(
     if len({tuple(images.shape) for images in rows.values()}) != 1:
         shapes = {label: list(images.shape) for label, images in rows.items()}
         raise CourseError(f"expected one or more rows of images of one shape, got {shapes}.")
-    images = torch.cat([_as_uint8(row) for row in rows.values()])
+    images = torch.cat([as_uint8(row) for row in rows.values()])
     num_columns = len(images) // len(rows)
     return image_table(
         images,
@@ -97,7 +105,7 @@ def image_table(
 
     num_columns = max(1, min(num_columns, len(images)))
     num_rows, (height, width) = -(-len(images) // num_columns), images.shape[2:]
-    sheet = tile(_as_uint8(images), num_columns, pad)
+    sheet = tile(as_uint8(images), num_columns, pad)
     lines = "\n".join(column_labels or []).split("\n")
     longest = LETTER * max(map(len, lines))
     upright = longest > 1.2 * WIDTH / num_columns  # it would run into its neighbours
@@ -106,7 +114,7 @@ def image_table(
         min(10.0, WIDTH * sheet.shape[1] / sheet.shape[2] + (0.4 if title else 0) + room)
     )
     axes = fig.subplots()
-    _draw_pixels(axes, sheet)
+    draw_pixels(axes, sheet)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     for axis, labels, num, size in (
         (axes.yaxis, row_labels, num_rows, height),
@@ -120,10 +128,103 @@ def image_table(
     if upright:
         axes.tick_params(axis="x", labelrotation=90)
     axes.spines[:].set_visible(False)
-    return fig
+    text = _named(title) + _table_words(len(images), num_columns, row_labels)
+    if column_labels:
+        text += f" Columns, from left to right: {names_words(column_labels)}."
+    named = [
+        f"{way} {spoken(label)}" for way, label in (("across", xlabel), ("down", ylabel)) if label
+    ]
+    return describe(fig, f"{text} {f'Axes: {names_words(named)}.' if named else ''}")
 
 
-def _as_uint8(images: Tensor) -> Tensor:
+def _named(title: str) -> str:
+    """Returns a title as a sentence of its own, "" where there is none."""
+    title = spoken(title)
+    return f"{title if title[-1:] in '.!?' else title + '.'} " if title else ""
+
+
+def _table_words(num_images: int, num_columns: int, row_labels: Sequence[str] | None) -> str:
+    if not row_labels or not any(row_labels):
+        return f"Grid of {grid_words(num_images, num_columns)}."
+    names = names_words(row_labels)
+    return f"Rows of {counted(num_columns, 'image')} each, from top to bottom: {names}."
+
+
+VIEW_POINTS = 1000  # of one line in the view of a training; more would not be seen
+
+
+def training_view(
+    losses: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    images: Tensor | None = None,
+    title: str = "",
+    ylabel: str = "loss",
+    window: int = 1,
+) -> Figure:
+    """Returns the curves of losses over the steps of a training, and the images of this moment
+    beside them. Quick to draw, so that it can be drawn again and again during the training.
+
+    A pale line shows every step, a strong one the mean of the last `window` steps. From 100 values
+    on, the axis leaves out the outer 1 % of them, such as the first steps of a training.
+
+    Args:
+        losses: `{name: (steps, values)}`, values that are not finite leave a gap.
+        images: uint8 or signed, `[N, C, H, W]`.
+        window: steps that the mean is taken over.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from course_utils.base.images import tile
+
+    # a fixed layout: the automatic one would take longer than all the rest
+    fig = Figure(figsize=(WIDTH, 3.3))
+    fig.suptitle(title, fontsize=11)
+    top, bottom = 0.88, 0.16
+    axes = fig.add_axes((0.11, bottom, 0.46 if images is not None else 0.86, top - bottom))
+    for (name, (steps, values)), colour, dash in zip(losses.items(), OKABE_ITO, DASHES):
+        x, y = np.asarray(steps), np.asarray(values, dtype=float)
+        shown = np.unique(np.linspace(0, len(x) - 1, min(len(x), VIEW_POINTS)).round().astype(int))
+        axes.plot(x[shown], y[shown], color=colour, alpha=0.3, linewidth=1)
+        mean = _running_mean(y, window)
+        axes.plot(x[shown], mean[shown], color=colour, linestyle=dash, label=name)
+    everything = np.concatenate([np.asarray(values, dtype=float) for _, values in losses.values()])
+    finite = everything[np.isfinite(everything)]
+    if len(finite) >= 100:
+        low, high = np.quantile(finite, [0.01, 0.99])
+        room = 0.05 * (high - low) or 1.0
+        axes.set_ylim(low - room, high + room)
+    axes.set(xlabel="step", ylabel=ylabel)
+    axes.locator_params(axis="x", integer=True, nbins=5)
+    axes.legend(fontsize=9)
+    text = _named(title) + lines_words(f"Mean of {window} steps" if window > 1 else "Lines", [axes])
+    if images is not None:
+        num_columns = square_columns(len(images))
+        right = fig.add_axes((0.61, 0.04, 0.37, top - 0.04))
+        right.set_axis_off()
+        draw_pixels(right, tile(as_uint8(images), num_columns))
+        text += f" Beside them a grid of {grid_words(len(images), num_columns)}."
+    return describe(fig, text)
+
+
+def square_columns(num_images: int) -> int:
+    """Returns how many columns make a grid of images about as wide as high."""
+    return max(1, math.ceil(math.sqrt(num_images)))
+
+
+def _running_mean(values: NDArray, window: int) -> NDArray:
+    """Returns the mean of the last `window` values at each place, of fewer at the start; values
+    that are not finite count for nothing.
+    """
+    import numpy as np
+
+    finite = np.isfinite(values)
+    sums, counts = np.cumsum(np.where(finite, values, 0.0)), np.cumsum(finite).astype(float)
+    for total in (counts, sums):
+        total[window:] -= total[:-window].copy()
+    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
+
+
+def as_uint8(images: Tensor) -> Tensor:
     """Returns uint8 images on the CPU for uint8 or signed ones."""
     import torch
 
@@ -136,7 +237,7 @@ def _as_uint8(images: Tensor) -> Tensor:
     return signed_to_uint8(images)
 
 
-def _draw_pixels(axes: Axes, image: Tensor) -> None:
+def draw_pixels(axes: Axes, image: Tensor) -> None:
     """Draws one uint8 image `[C, H, W]`, black to white over the whole range of levels."""
     axes.imshow(
         image.permute(1, 2, 0).squeeze(-1).numpy(),

@@ -437,7 +437,7 @@ def _train_in(
     finished = history.num_epochs == experiment.train.num_epochs
     if half:  # first round, then measure: the metrics are those of the weights that are stored
         model.load_state_dict(to_half(model.state_dict()))
-    record = {"command": command, **describe(model, dataset, history, finished)}
+    record = {"command": command, **describe_run(model, dataset, history, finished)}
 
     def keep() -> None:
         save_run(folder, model, experiment, history, record, half)
@@ -476,7 +476,9 @@ def load_data_of(trained: Run, data: str | None = None, *, verbose: bool = True)
     return load_own_pictures(key, folder, image_size, verbose=verbose)
 
 
-def describe(model: Model, dataset: Dataset, history: History, finished: bool) -> dict[str, Any]:
+def describe_run(
+    model: Model, dataset: Dataset, history: History, finished: bool
+) -> dict[str, Any]:
     """Returns the record of a training: data, time, machine, and each loss term on all test images
     with its standard error.
     """
@@ -639,7 +641,7 @@ def _smoke_run(
     model = _build_to_train(experiment, dataset)
     history = fit(model, dataset, experiment.train, seed=experiment.seed, on_epoch=on_epoch)
     few = dataset.subset(num_test=min(200, len(dataset.test_images)))
-    return Run(model.eval(), experiment, history, describe(model, few, history, True), None)
+    return Run(model.eval(), experiment, history, describe_run(model, few, history, True), None)
 
 
 def default_folder(experiment: Experiment, dataset: Dataset) -> Path:

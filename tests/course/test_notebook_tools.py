@@ -132,7 +132,7 @@ def test_show_takes_an_animation_as_it_is(kind, shown):
     )
     notebook.show(animation, ALT)
     picture, about = picture_in(shown, f"image/{kind}")
-    assert about == {"alt": ALT, "width": 60}
+    assert about["alt"].startswith(f"{ALT}. Animation of 4 frames") and about["width"] == 60
     assert picture.format == kind.upper() and picture.n_frames >= 4
 
 
@@ -142,6 +142,49 @@ def test_show_needs_a_text_that_says_something(alt):
     figure.suptitle("Powers of the latent")
     with pytest.raises(CourseError, match="expected an alt text"):
         notebook.show(figure, alt)
+
+
+def described_figure() -> Figure:
+    figure = Figure()
+    figure.suptitle("Powers of the latent")
+    return style.describe(figure, "Two lines, y over x: a from 1 at 0 to 2 at 1.")
+
+
+@pytest.mark.parametrize(
+    ("own", "text"),
+    [
+        (None, "Two lines, y over x: a from 1 at 0 to 2 at 1."),
+        ("The lines cross twice", "The lines cross twice. Two lines, y over x: a from 1"),
+        ("Do the lines cross? ", "Do the lines cross? Two lines, y over x: a from 1"),
+    ],
+)
+def test_an_attached_text_stands_alone_or_after_the_authors(own, text, shown):
+    notebook.show(described_figure(), *([] if own is None else [own]))
+    (picture, about), (words, _) = shown
+    assert about["image/png"]["alt"].startswith(text)
+    assert about["image/png"]["alt"].endswith("a from 1 at 0 to 2 at 1.")
+    assert picture["text/plain"] == about["image/png"]["alt"]
+    assert picture["text/plain"] in words["text/plain"]
+
+
+def test_an_author_still_has_to_say_something_beside_an_attached_text(shown):
+    for own in ("", "short", "powers of the latent"):
+        with pytest.raises(CourseError, match="expected an alt text"):
+            notebook.show(described_figure(), own)
+    assert shown == []
+
+
+def test_a_picture_without_an_attached_text_needs_one(shown):
+    for picture in (Figure(), numpy.zeros((1, 8, 8), numpy.uint8), torch.zeros(1, 8, 8)):
+        with pytest.raises(CourseError, match="expected an alt text .* got None"):
+            notebook.show(picture)
+    assert shown == []
+
+
+def test_an_animation_brings_its_text(shown):
+    frames = [torch.full((1, 6, 6), 60 * index, dtype=torch.uint8) for index in range(4)]
+    notebook.show(animate(frames, 2.0, scale=10))
+    assert picture_in(shown)[1]["alt"].startswith("Animation of 4 frames, 60 by 60 pixels, 2 s")
 
 
 def test_show_refuses_the_title_of_an_axes_as_text():
