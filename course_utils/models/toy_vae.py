@@ -150,28 +150,6 @@ def best_gaussian(model: ToyLatentModel, x: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def log_weights(
-    model: ToyLatentModel,
-    mu: Tensor,
-    std: Tensor,
-    x: Tensor,
-    num_samples: int,
-    *,
-    rng: torch.Generator | None = None,
-) -> Tensor:
-    """Returns log p(x, z) - log q(z) for `num_samples` draws z ~ q = N(mu, std^2), `[num_samples,
-    B]`, in nats.
-
-    With the first three arguments bound by `partial` it is what `importance_weighted_bound` takes.
-
-    Args:
-        mu, std: numbers, or `[B]`.
-        x: observations `[B]`.
-    """
-    z = mu + std * randn((num_samples, *x.shape), rng, x)
-    return model.log_joint(x, z) - log_normal(z, mu, std)
-
-
 class Gradients(NamedTuple):
     """One estimate of the ELBO's gradient for each draw, with respect to the mean and to the
     log-variance of q, `[num_draws, ..., D]`.
@@ -179,39 +157,6 @@ class Gradients(NamedTuple):
 
     mu: Tensor
     logvar: Tensor
-
-
-def score_function_gradients(
-    model: ToyLatentModel,
-    x: Tensor,
-    mu: Tensor,
-    logvar: Tensor,
-    num_draws: int,
-    *,
-    rng: torch.Generator | None = None,
-    baseline: float | Tensor = 0.0,
-) -> Gradients:
-    """Returns (log p(x, z) - log q(z) - baseline) * d log q(z) for each draw: unbiased, and it
-    never differentiates the model.
-
-    Args:
-        x: observations `[D]`, one for each latent number.
-        mu, logvar: of q, `[..., D]`.
-        num_draws: how many z to draw, at least 1.
-        rng: source of the draws.
-        baseline: anything that does not depend on z, such as the ELBO, `[..., 1]` or a number.
-
-    Source: Williams 1992 (Machine Learning 8), eq. 4; Ranganath et al. 2014 (arXiv:1401.0118), eq.
-    3.
-    """
-    std = torch.exp(0.5 * logvar)
-    eps = randn((num_draws, *mu.shape), rng, mu)
-    z = mu + std * eps
-    # [num_draws, ..., 1]: all D numbers in one
-    total = (model.log_joint(x, z) - log_normal(z, mu, std)).sum(-1, keepdim=True)
-    return Gradients(
-        (total - baseline) * eps / std, (total - baseline) * 0.5 * (eps.square() - 1.0)
-    )
 
 
 def reparameterised_gradients(
@@ -223,10 +168,14 @@ def reparameterised_gradients(
     *,
     rng: torch.Generator | None = None,
 ) -> Gradients:
-    """Returns the gradient of log p(x, z) - log q(z) through z = mu + sigma * eps for each draw:
-    unbiased too.
+    """Returns the gradient of log p(x, z) - log q(z) through z = mu + sigma * eps for each draw, an
+    unbiased estimate of the ELBO's.
 
-    Args: as for `score_function_gradients`.
+    Args:
+        x: observations `[D]`, one for each latent number.
+        mu, logvar: of q, `[..., D]`.
+        num_draws: how many z to draw, at least 1.
+        rng: source of the draws.
 
     Source: Kingma & Welling 2014 (arXiv:1312.6114), sec. 2.4; Rezende et al. 2014
     (arXiv:1401.4082).
