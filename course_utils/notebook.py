@@ -301,7 +301,7 @@ class LiveTraining:
 
     def film(self, seconds: float = 3.0, scale: int = 2) -> Animation:
         """Returns the images that were drawn, from the first to the last, as an animation of up to
-        24 frames with its text.
+        24 frames with its text; the first half, or less, of images that are too large for it.
 
         Args:
             seconds: from the first to the last frame.
@@ -321,13 +321,21 @@ class LiveTraining:
                 " images=, a function that returns them."
             )
         num_images = len(self._frames[0][1])
-        sheets = [tile(images, square_columns(num_images)) for _, images in self._frames]
-        # a short training may have drawn fewer than an animation needs: the last one stays longer
-        sheets += sheets[-1:] * (MIN_FRAMES - len(sheets))
-        sheets = still_frames(sheets, min(MAX_FILM_FRAMES, len(sheets)))
-        film = animate(sheets, seconds, scale=scale)
+        while True:
+            columns = square_columns(num_images)
+            sheets = [tile(images[:num_images], columns) for _, images in self._frames]
+            # a short training may have drawn fewer than an animation needs: the last stays longer
+            sheets += sheets[-1:] * (MIN_FRAMES - len(sheets))
+            sheets = still_frames(sheets, min(MAX_FILM_FRAMES, len(sheets)))
+            try:
+                film = animate(sheets, seconds, scale=scale)
+                break
+            except CourseError:
+                if num_images == 1:
+                    raise
+                num_images //= 2  # large pictures: fewer of them fit into a film
         first, last = (self._frames[place][0] for place in (0, -1))
-        grid = grid_words(num_images, square_columns(num_images))
+        grid = grid_words(num_images, columns)
         text = (
             f"Film of a training in {film.num_frames} frames, from step {first:,} to step"
             f" {last:,}: grid of {grid}."

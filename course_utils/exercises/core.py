@@ -48,7 +48,7 @@ def check(exercise_id: str, answer: Any) -> None:
     remembered.
 
     Args:
-        exercise_id: the exercise, such as "04.kl".
+        exercise_id: the exercise, such as "04.loss".
         answer: a value or a function, as the question asks; `...` while it is not attempted.
 
     Raises:

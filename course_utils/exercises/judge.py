@@ -42,7 +42,7 @@ class Exercise:
     """One exercise of a notebook.
 
     Args:
-        id: the notebook's number, a dot and a name, such as "04.kl".
+        id: the notebook's number, a dot and a name, such as "04.loss".
         question: the task, in one sentence.
         solution: the right value or function. `solution()` shows it; the checks compare with it.
         why: one sentence that says why it matters; printed when the answer passes.
@@ -83,6 +83,7 @@ def same(given: Any, right: Any, rtol: float, atol: float) -> bool:
     """Returns whether two answers agree: numbers and tensors within the tolerance, texts without
     regard to case, containers item by item.
     """
+    given, right = _plain_truth(given), _plain_truth(right)
     if isinstance(right, str) or isinstance(given, str):
         return (
             isinstance(right, str)
@@ -124,7 +125,9 @@ def describe_difference(given: Any, right: Any, rtol: float, atol: float) -> str
     """Returns how a wrong answer differs from the right one: its kind, its shape, its sign, its
     scale, or only that it does.
     """
-    if kind_of(given) != kind_of(right):
+    given = _plain_truth(given)
+    sequences = all(isinstance(value, (list, tuple)) for value in (given, right))
+    if kind_of(given) != kind_of(right) and not (sequences and len(given) == len(right)):
         return f"expected {kind_of(right)}, got {kind_of(given)}"
     if isinstance(right, Mapping):
         key = next(key for key in right if not same(given[key], right[key], rtol, atol))
@@ -186,6 +189,12 @@ def _is_numeric(value: Any) -> bool:
     return getattr(getattr(value, "dtype", None), "kind", "") in tuple("biufc")
 
 
+def _plain_truth(value: Any) -> Any:
+    """Returns NumPy's or torch's True or False, such as `np.sqrt(4) > 1` gives, as Python's."""
+    is_truth = str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
+    return bool(value) if is_truth and getattr(value, "ndim", None) == 0 else value
+
+
 def _numeric_difference(given: Any, right: Any, rtol: float, atol: float) -> str:
     import numpy
 
@@ -199,6 +208,8 @@ def _numeric_difference(given: Any, right: Any, rtol: float, atol: float) -> str
             f" {'large' if given.item() > right.item() else 'small'}"
         )
     nonzero = numpy.abs(right) > atol
+    if nonzero.all() and not given.any():
+        return "every value is 0"
     ratios = given[nonzero] / right[nonzero]
     if (
         ratios.size > 1
@@ -337,9 +348,13 @@ def _compare_gradients(exercise: Exercise, answer: Any) -> None:
     names = list(inspect.signature(exercise.solution).parameters)
     for arguments, same_arguments in zip(exercise.cases(), exercise.cases(), strict=True):
         right = _gradients(exercise.solution, arguments, exercise.gradients)
-        given = _gradients(_guarded(answer), same_arguments, exercise.gradients)
+        try:
+            given = _gradients(_guarded(answer), same_arguments, exercise.gradients)
+        except Raised:  # NumPy refuses a tensor that asks for its gradient
+            given = [None] * len(exercise.gradients)
         for place, expected, got in zip(exercise.gradients, right, given, strict=True):
-            if got is None:
+            # torch.normal lets a gradient through that is zero
+            if got is None or (not got.any() and expected.any()):
                 raise Wrong(
                     f"The values are right, but no gradient reaches `{names[place]}`, so it could"
                     " not be trained. detach(), no_grad(), item(), NumPy and torch.normal cut the"

@@ -17,6 +17,7 @@ import json
 import linecache
 import os
 import re
+import symtable
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def yours(*exercise_ids: str) -> Any:
     for each other one; prints which is which.
 
     Args:
-        exercise_ids: such as "04.kl", "04.reparameterise".
+        exercise_ids: such as "04.loss", "04.reparameterise".
 
     Returns:
         one answer for one id, else a tuple in the order of the ids.
@@ -283,7 +284,17 @@ def _no_source(name: str) -> CourseError:
 
 
 def _used_names(source: str) -> list[str]:
-    """Returns the names that a definition reads and that are no builtins, in order."""
-    nodes = ast.walk(ast.parse(source))
-    names = [node.id for node in nodes if isinstance(node, ast.Name)]
-    return [name for name in dict.fromkeys(names) if not hasattr(builtins, name)]
+    """Returns the names that a definition reads from outside itself and that are no builtins, in
+    order; arguments and other local names are none of them, whatever else is called the same.
+    """
+    outside: set[str] = set()
+    tables = [symtable.symtable(source, "notebook", "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        found = [name for name in table.get_symbols() if name.is_global() and name.is_referenced()]
+        outside |= {symbol.get_name() for symbol in found}
+    names = [node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    return [
+        name for name in dict.fromkeys(names) if name in outside and not hasattr(builtins, name)
+    ]

@@ -150,6 +150,15 @@ def test_the_film_has_the_images_from_the_first_to_the_last(screen, clock):
     )
 
 
+def test_a_film_of_large_images_shows_fewer_of_them(screen, clock):
+    noise = torch.randint(0, 256, (16, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    live = LiveTraining(1)
+    live.step({"loss": 1.0}, images=lambda: noise.to(torch.uint8))
+    film = live.film()
+    assert len(film.data) <= 250_000
+    assert film.alt_text.endswith("grid of 4 images, 2 rows of 2.")
+
+
 def test_a_long_training_keeps_few_frames_and_both_ends(monkeypatch, clock):
     monkeypatch.setattr(notebook, "_in_notebook", lambda: False)
     with LiveTraining(200, every=1) as live:

@@ -22,7 +22,7 @@ from math import sqrt as root
 from course_utils.exercises.core import solution_of
 
 HIDDEN = 7
-kl = solution_of("04.kl")
+kl = solution_of("05.aggregate")
 offset = torch.zeros(3)
 
 
@@ -55,6 +55,12 @@ class Net(nn.Module):
 class UsesATensor(nn.Module):
     def forward(self, x):
         return x + offset
+
+
+class Counts(nn.Module):
+    def forward(self, offset):  # called like the tensor, and another thing
+        scale = [kl for kl in range(len(offset))]
+        return sum(scale)
 '''
 
 
@@ -80,18 +86,18 @@ def run_cell(monkeypatch, source, name):
 
 def test_passed_answers_take_the_place_of_solutions(notebook, capsys):
     def own(mu, logvar):
-        return 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1)
+        return mu.var(0, correction=0) + logvar.exp().mean(0)
 
-    core.check("04.kl", own)
+    core.check("05.aggregate", own)
     core.check("04.reparameterise", lambda mu, logvar, rng: mu)  # wrong
     capsys.readouterr()
-    kl, draw = yours("04.kl", "04.reparameterise")
+    kl, draw = yours("05.aggregate", "04.reparameterise")
     assert kl is own and draw is core.solution_of("04.reparameterise")
     assert capsys.readouterr().out.splitlines() == [
-        "yours: 04.kl",
+        "yours: 05.aggregate",
         "reference solution, not passed yet: 04.reparameterise",
     ]
-    assert yours("04.kl") is own
+    assert yours("05.aggregate") is own
 
 
 def test_a_kept_model_is_built_again_elsewhere(notebook, dataset, tmp_path, monkeypatch):
@@ -105,9 +111,9 @@ def test_a_kept_model_is_built_again_elsewhere(notebook, dataset, tmp_path, monk
     assert torch.equal(again(x), expected) and not again.training
     assert again.latent == 3
     mu = torch.randn(2, 3)
-    assert torch.equal(again.kl(mu, mu), core.solution_of("04.kl")(mu, mu))
+    assert torch.equal(again.kl(mu, mu), core.solution_of("05.aggregate")(mu, mu))
     text = (tmp_path / "my_models.py").read_text()
-    assert 'kl = solution_of("04.kl")  # not passed yet when this was kept' in text
+    assert 'kl = solution_of("05.aggregate")  # not passed yet when this was kept' in text
     assert "double = scale" in text and "HIDDEN = 7" in text and "offset" not in text
 
 
@@ -121,6 +127,14 @@ def test_models_of_equal_names_do_not_mix(notebook, dataset, monkeypatch):
     assert mine("second", dataset)(x).shape == (1, 9)
     keep("first", second.Net((1, 4, 4)), dataset, (1, 4, 4))  # takes the place of the older
     assert mine("first", dataset)(x).shape == (1, 9)
+
+
+def test_local_names_are_not_those_of_the_notebook(notebook, dataset, tmp_path):
+    keep("counts", notebook.Counts(), dataset)
+    text = (tmp_path / "my_models.py").read_text()
+    # what `scale` and `kl` mean elsewhere
+    assert "helper" not in text and "05.aggregate" not in text
+    assert mine("counts", dataset)([5, 5, 5]) == 3
 
 
 def test_what_was_not_kept_is_said(notebook, dataset, capsys):
