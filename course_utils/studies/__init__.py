@@ -7,7 +7,13 @@ from course_utils.base.lazy import lazy_door
 __getattr__, __dir__ = lazy_door(
     __name__,
     {
-        "course_utils.studies.clinic": ["Adapter", "diagnose"],
+        "course_utils.studies.clinic": [
+            "Adapter",
+            "Examiner",
+            "as_adapter",
+            "diagnose",
+            "sweep_panels",
+        ],
         "course_utils.studies.collapse": [
             "collapse_cells",
             "collapse_film",
@@ -48,6 +54,19 @@ __getattr__, __dir__ = lazy_door(
             "bias_over_seeds",
             "synthetic_accuracy",
             "trained_accuracy",
+        ],
+        "course_utils.studies.two_kinds": [
+            "accuracy",
+            "brief_cnn",
+            "divergences",
+            "facts_of_images",
+            "few_label_accuracies",
+            "few_labelled",
+            "ink_of_two_classes",
+            "label_scores",
+            "naive_bayes_crossing",
+            "small_grey",
+            "strange_images",
         ],
     },
 )
