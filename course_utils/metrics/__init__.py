@@ -11,6 +11,8 @@ __getattr__, __dir__ = lazy_door(
             "Measurement",
             "bootstrap",
             "is_difference_real",
+            "is_effect_real",
+            "mean_over_images",
             "mean_over_seeds",
             "seed_error",
         ],
@@ -36,6 +38,7 @@ __getattr__, __dir__ = lazy_door(
             "density_coverage",
             "nearest",
             "nearest_distances",
+            "nearest_neighbour_accuracy",
             "precision_recall",
         ],
         "course_utils.metrics.classes": [

@@ -338,6 +338,38 @@ def bootstrap(
     return torch.tensor(values, dtype=torch.float64).std().item()
 
 
+def mean_over_images(name: str, values: Tensor, **about: Any) -> Measurement:
+    """Returns the mean of one number for each image, its error from the spread between images.
+
+    Args:
+        values: `[N]`, N at least 2; of paired differences where two models saw the same images.
+        about: other fields of the measurement, such as `dataset`.
+    """
+    values = torch.as_tensor(values).detach().cpu().double().flatten()
+    if len(values) < 2:
+        raise CourseError(
+            f"{name}: expected the values of at least 2 images, got {len(values)}; one image says"
+            " nothing about the spread between images."
+        )
+    error = values.std().item() / len(values) ** 0.5
+    return Measurement(name, values.mean().item(), error, len(values), **about)
+
+
+def is_effect_real(effect: Measurement) -> Difference:
+    """Returns whether the mean of paired differences is further from 0 than chance would explain,
+    by the rule of `is_difference_real`.
+    """
+    none = replace(effect, value=0.0, error=0.0, num_seeds=1)
+    found = is_difference_real(effect, none)
+    judgement = "real" if found else "within the noise"
+    size = (
+        f"{found.num_errors:.1f} standard errors, limit {found.limit:.2f}"
+        if effect.error > 0
+        else "no noise at all"
+    )
+    return replace(found, text=f"{effect.name}: {effect.number}, {judgement} ({size}).")
+
+
 def mean_over_seeds(
     name: str, values: Sequence[float], num_images: int, **about: Any
 ) -> Measurement:

@@ -24,7 +24,7 @@ __getattr__, __dir__ = lazy_door(
         "course_utils.plotting.gan": ["discriminators", "gan_curves", "point_frames"],
         "course_utils.plotting.mechanisms": [
             "encoder_ellipses",
-            "prior_holes",
+            "holes_on_plane",
             "reparameterisation_graph",
             "vae_diagram",
             "weight_images",

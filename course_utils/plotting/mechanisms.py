@@ -370,7 +370,7 @@ def encoder_ellipses(
     )
 
 
-def prior_holes(
+def holes_on_plane(
     latents: Tensor,
     draws: Tensor,
     decoded: Tensor,

@@ -13,6 +13,7 @@ from course_utils.metrics.neighbours import (
     density_coverage,
     nearest,
     nearest_distances,
+    nearest_neighbour_accuracy,
     precision_recall,
 )
 
@@ -196,3 +197,30 @@ def test_error_bars_are_those_of_leaving_out_each_image_in_turn(dim, spread, k):
         for m in (*precision_recall(real, fake, k), *density_coverage(real, fake, k))
     }
     assert found == pytest.approx({name: value**0.5 for name, value in squared.items()}, rel=1e-9)
+
+
+def test_nearest_neighbour_accuracy_counts_the_own_kind():
+    first, second = torch.tensor([[0.0], [1.0], [10.0]]), torch.tensor([[1.4], [20.0], [21.0]])
+    # 0 -> 1 own, 1 -> 1.4 other, 10 -> 1.4 other; 1.4 -> 1 other, 20 -> 21 own, 21 -> 20 own
+    found = nearest_neighbour_accuracy(first, second)
+    assert found.value == pytest.approx(3 / 6) and found.num_images == 3
+
+
+def test_nearest_neighbour_accuracy_of_equal_and_of_separate_distributions():
+    first, second = points(300, 3, 1), points(300, 3, 2)
+    same = nearest_neighbour_accuracy(first, second)
+    assert abs(same.value - 0.5) < 3 * same.error
+    assert nearest_neighbour_accuracy(first, second + 50).value == 1.0
+
+
+def test_a_row_is_no_neighbour_of_itself_even_where_rows_repeat():
+    first, second = points(40, 3, 1), points(40, 3, 2)
+    # the copies stand in the other set: each row's nearest other row is its copy there
+    assert nearest_neighbour_accuracy(first, first.clone()).value < 0.2
+    twice = [rows.repeat(2, 1) for rows in (first, second)]
+    assert nearest_neighbour_accuracy(*twice).value == 1.0
+
+
+def test_nearest_neighbour_accuracy_needs_equal_sizes():
+    with pytest.raises(CourseError, match="equal size, got 5 and 4"):
+        nearest_neighbour_accuracy(points(5, 2, 1), points(4, 2, 2))

@@ -29,6 +29,8 @@ from course_utils.metrics.measurement import (
     Measurement,
     bootstrap,
     is_difference_real,
+    is_effect_real,
+    mean_over_images,
     seed_error,
 )
 
@@ -341,3 +343,17 @@ def test_inception_without_weights_or_package_says_what_to_do(stand_ins, monkeyp
 def test_size_of_a_difference_in_standard_errors(difference, error, expected):
     """No difference is none, also where nothing is noisy."""
     assert Difference(False, difference, error, 1.96, "").num_errors == expected
+
+
+def test_mean_over_images_and_whether_it_differs_from_zero():
+    values = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    found = mean_over_images("gain, nats", values)
+    assert found.value == 2.5 and found.num_images == 4
+    assert found.error == pytest.approx(values.std().item() / 2)
+    assert is_effect_real(found).text == (
+        "gain, nats: 2.50 ± 0.65, real (3.9 standard errors, limit 1.96)."
+    )
+    unsure = is_effect_real(mean_over_images("gain, nats", values - 2.0))
+    assert not unsure and "within the noise (0.8 standard errors" in unsure.text
+    with pytest.raises(CourseError, match="at least 2 images, got 1"):
+        mean_over_images("gain", values[:1])

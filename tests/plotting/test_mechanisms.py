@@ -56,7 +56,7 @@ EVERY = {
     "encoder_ellipses": lambda: plotting.encoder_ellipses(
         PLANE_MU, PLANE_LOGVAR, PLANE_LABELS, NAMES
     ),
-    "prior_holes": lambda: plotting.prior_holes(LATENTS, DRAWS, DECODED),
+    "holes_on_plane": lambda: plotting.holes_on_plane(LATENTS, DRAWS, DECODED),
     "weight_images": lambda: plotting.weight_images(torch.randn(3, 1, 8, 8), NAMES),
     "neighbour_balls": lambda: plotting.neighbour_balls(REAL, FAKE, 2),
     "ssim_map": lambda: plotting.ssim_map(IMAGES, OTHERS, ssim_values(), ["turned", "negative"]),
@@ -164,7 +164,7 @@ def holes_by_hand(radius: float, level: float) -> tuple[list[bool], float]:
 def test_holes_are_counted_and_compared_with_chance(radius, level):
     holes, chance = holes_by_hand(radius, level)
     found = sum(holes)
-    figure = plotting.prior_holes(LATENTS, DRAWS, DECODED, radius=radius, level=level)
+    figure = plotting.holes_on_plane(LATENTS, DRAWS, DECODED, radius=radius, level=level)
     share, by_chance = (f"{100 * part / 60:.1f} %" for part in (found, chance))
     assert 10 < found < 50  # the right half of the prior
     assert figure.axes[0].get_title().startswith(f"{found} of 60 draws ({share})")
@@ -179,7 +179,7 @@ def test_chance_is_what_latents_from_the_prior_show():
     draws, shares = torch.randn(400, 2, generator=make_rng(7)), []
     for seed in range(10):
         spread = torch.randn(500, 2, generator=make_rng(100 + seed))
-        title = plotting.mechanisms.prior_holes(
+        title = plotting.mechanisms.holes_on_plane(
             spread, draws, DECODED[:1].expand(400, -1, -1, -1), num_shown=1
         ).axes[0]
         numbers = re.findall(r"([\d.]+) %", title.get_title())
@@ -189,7 +189,7 @@ def test_chance_is_what_latents_from_the_prior_show():
 
 
 def test_holes_show_their_own_pictures():
-    figure = plotting.prior_holes(LATENTS, DRAWS, DECODED, num_shown=4)
+    figure = plotting.holes_on_plane(LATENTS, DRAWS, DECODED, num_shown=4)
     shown = [axes for axes in figure.axes[1:] if axes.images]
     assert [axes.get_title() for axes in shown] == [*"ABCD", *"1234"]
     levels = torch.stack([torch.tensor(axes.images[0].get_array()) for axes in shown]).float()
@@ -275,12 +275,15 @@ BAD = [
         lambda: plotting.encoder_ellipses(PLANE_MU, PLANE_LOGVAR, PLANE_LABELS, NAMES[:2]),
         "labels: expected numbers from 0 to 1, got 0 to 2",
     ),
-    (lambda: plotting.prior_holes(LINE, DRAWS, DECODED), r"latents: .* got \[5, 3\]"),
-    (lambda: plotting.prior_holes(LATENTS, LINE, DECODED), r"draws: .* got \[5, 3\]"),
-    (lambda: plotting.prior_holes(LATENTS, DRAWS, DECODED[:5]), "decoded: expected 60 .* got 5"),
-    (lambda: plotting.prior_holes(LATENTS, DRAWS, DECODED, radius=0.0), "radius: .* got 0.0"),
-    (lambda: plotting.prior_holes(LATENTS, DRAWS, DECODED, level=1.0), "level: .* got 1.0"),
-    (lambda: plotting.prior_holes(LATENTS, DRAWS, DECODED, num_shown=10), "num_shown: .* got 10"),
+    (lambda: plotting.holes_on_plane(LINE, DRAWS, DECODED), r"latents: .* got \[5, 3\]"),
+    (lambda: plotting.holes_on_plane(LATENTS, LINE, DECODED), r"draws: .* got \[5, 3\]"),
+    (lambda: plotting.holes_on_plane(LATENTS, DRAWS, DECODED[:5]), "decoded: expected 60 .* got 5"),
+    (lambda: plotting.holes_on_plane(LATENTS, DRAWS, DECODED, radius=0.0), "radius: .* got 0.0"),
+    (lambda: plotting.holes_on_plane(LATENTS, DRAWS, DECODED, level=1.0), "level: .* got 1.0"),
+    (
+        lambda: plotting.holes_on_plane(LATENTS, DRAWS, DECODED, num_shown=10),
+        "num_shown: .* got 10",
+    ),
     (
         lambda: plotting.weight_images(torch.zeros(3, 16), NAMES),
         r"weights: expected \[3, C, H, W\].* got \[3, 16\]",

@@ -18,6 +18,7 @@ from course_utils.base.images import uint8_to_signed
 from course_utils.data.augment import augment
 from course_utils.data.strokes import draw_factors, render
 from course_utils.metrics.measurement import Measurement
+from course_utils.metrics.neighbours import nearest_neighbour_accuracy
 from course_utils.studies.clinic import (
     ABSENT,
     CANNOT_TELL,
@@ -36,7 +37,8 @@ CAUSES = [
     "amortisation",
     "active units",
     "collapse",
-    "prior mismatch",
+    "prior moments",
+    "prior holes",
     "capacity",
     "augmentation",
 ]
@@ -87,19 +89,25 @@ PLANTED_BY_HAND = {
         lambda mu, logvar: (F.pad(mu, (0, 30)), F.pad(logvar, (0, 30))),
         lambda z: z[:, :LATENT_DIM],
     ),
-    "prior mismatch": lambda pair: recoded(
+    "prior moments": lambda pair: recoded(
         pair, lambda mu, logvar: (2 * mu, logvar + 2 * math.log(2)), lambda z: z / 2
     ),
 }
 
 
-def test_a_healthy_vae_raises_no_alarm_and_is_left_alone(images):
+# The prior of every shipped VAE has holes: a density that is fitted to its codes improves FID, for
+# "vae-clinic" from 232 to 127. So "healthy" means everything else.
+HOLES = "prior holes"
+
+
+def test_a_healthy_vae_raises_no_other_alarm_and_is_left_alone(images):
     model = pretrained("vae-clinic", "strokes").model.cpu()
     before = [parameter.clone() for parameter in model.parameters()]
     diagnosis = diagnose(model, images, train_transform=transform())
     assert list(diagnosis.findings) == CAUSES
-    assert {finding.verdict for finding in diagnosis.findings.values()} == {ABSENT}
-    assert "no cause is present" in str(diagnosis)
+    others = [finding for cause, finding in diagnosis.findings.items() if cause != HOLES]
+    assert {finding.verdict for finding in others} == {ABSENT}
+    assert diagnosis.present == [HOLES] and "fitted to the codes" in str(diagnosis)
     assert all(diagnosis.figure(cause).axes for cause in [None, *CAUSES])
     with pytest.raises(CourseError, match="unknown cause"):
         diagnosis.figure("colapse")
@@ -114,8 +122,66 @@ def test_the_planted_cause_is_named_and_no_other(planted, images, healthy):
     else:
         pair = shipped(f"vae-clinic-{PLANTED_BY_TRAINING[planted]}")
     diagnosis = diagnose(pair, images, train_transform=transform())
-    assert diagnosis.present == [planted]
+    assert [cause for cause in diagnosis.present if cause != HOLES] == [planted]
     assert diagnosis[planted].remedy in " ".join(str(diagnosis).replace("\n  ", " ").split("\n"))
+
+
+NUM_LATENTS, NUM_PIXELS, NOISE_STD = 4, 16, 0.03
+
+
+def linear_pair(draw_z):
+    """Returns a pair with the exact posterior of x = 0.5 + W z + noise, and signed images whose z
+    were drawn by `draw_z(num)`: all its codes together are spread like those z.
+    """
+    axes = torch.linalg.qr(torch.randn(NUM_PIXELS, NUM_LATENTS, generator=make_rng(1)))[0]
+    weights = 0.15 * axes  # orthogonal columns, so that the posterior is the same in each dimension
+    precision = 1 + 0.15**2 / NOISE_STD**2
+
+    def encode(signed):
+        x = (signed.flatten(1) + 1) / 2 - 0.5
+        mu = x @ weights / NOISE_STD**2 / precision
+        return mu, torch.full_like(mu, -math.log(precision))
+
+    def decode(z):
+        return (2 * (0.5 + z @ weights.T) - 1).clamp(-1, 1).view(-1, 1, 4, 4)
+
+    z = draw_z(500)
+    noise = NOISE_STD * torch.randn(500, NUM_PIXELS, generator=make_rng(2))
+    x = (0.5 + z @ weights.T + noise).clamp(0, 1)
+    return Adapter(encode, decode, "gaussian", NOISE_STD), (2 * x - 1).view(-1, 1, 4, 4)
+
+
+def from_prior(num):
+    return torch.randn(num, NUM_LATENTS, generator=make_rng(3))
+
+
+def in_clusters(num):
+    """Returns latents in 16 narrow clusters, with the mean 0 and the covariance I of the prior."""
+    corners = torch.randint(2, (num, NUM_LATENTS), generator=make_rng(4)) * 2.0 - 1
+    return 0.97 * corners + math.sqrt(1 - 0.97**2) * from_prior(num)
+
+
+def test_codes_that_are_spread_like_the_prior_are_not_accused():
+    diagnosis = diagnose(*linear_pair(from_prior))
+    assert diagnosis[HOLES].verdict == diagnosis["prior moments"].verdict == ABSENT
+    assert abs(diagnosis[HOLES].measurement.value) < 3 * diagnosis[HOLES].measurement.error
+
+
+def test_holes_are_seen_though_the_moments_are_those_of_the_prior():
+    diagnosis = diagnose(*linear_pair(in_clusters))
+    assert diagnosis["prior moments"].verdict == ABSENT
+    assert diagnosis[HOLES].verdict == PRESENT and diagnosis.present == [HOLES]
+
+
+def test_the_error_bar_of_holes_is_that_of_shuffled_sets():
+    first, second = from_prior(400), torch.randn(400, NUM_LATENTS, generator=make_rng(5))
+    both, values = torch.cat([first, second]), []
+    for seed in range(30):
+        mixed = both[torch.randperm(len(both), generator=make_rng(6, seed))]
+        values.append(nearest_neighbour_accuracy(mixed[:400], mixed[400:]))
+    null = torch.tensor([found.value for found in values])
+    assert null.mean() == pytest.approx(0.5, abs=0.01)
+    assert null.std().item() == pytest.approx(values[0].error, rel=0.4)
 
 
 def test_a_collapsed_code_leaves_nothing_else_to_tell(images):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from course_utils.studies.clinic.causes import ABSENT, CANNOT_TELL, PRESENT, Diagnosis, Finding
 from course_utils.studies.clinic.diagnosis import diagnose
+from course_utils.studies.clinic.examiner import Examiner, sweep_panels
 from course_utils.studies.clinic.readings import Adapter, as_adapter
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "Adapter",
     "Diagnosis",
     "Finding",
+    "Examiner",
     "as_adapter",
     "diagnose",
+    "sweep_panels",
 ]

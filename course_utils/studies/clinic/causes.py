@@ -1,4 +1,4 @@
-"""The seven causes for which a VAE disappoints at inference: how each is measured, from what
+"""The eight causes for which a VAE disappoints at inference: how each is measured, from what
 threshold on it counts, and what a finding says.
 """
 
@@ -120,6 +120,11 @@ class Diagnosis:
         """Names of the causes that are present."""
         return [cause for cause, finding in self.findings.items() if finding.verdict == PRESENT]
 
+    @property
+    def summary(self) -> dict[str, str]:
+        """Verdict and value of each cause, such as "present, 0.320 ± 0.030": a table's column."""
+        return {cause: f"{found.verdict}, {found.number}" for cause, found in self.findings.items()}
+
     def __getitem__(self, cause: str) -> Finding:
         if cause not in self.findings:
             raise unknown("cause", cause, self.findings)
@@ -182,12 +187,14 @@ SHARE_OF_EXCESS = 0.1
 COLLAPSE_NATS = 1.0
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016 (arXiv:1509.00519), section 5.2
 DEAD_SHARE = 0.5  # most of the latent space is unused
+# of the prior's draws: where codes are missing from a fifth of it, samples show that
+HOLE_SHARE = 0.2
 # errors with half the amplitude of the images' own variation: visible at a glance
 UNEXPLAINED_SHARE = 0.25
 # a model that knows the transform finds its images no dearer; half of SHARE_OF_EXCESS leaves room
 # for noise
 TRANSFORM_COST = 0.05
-COLLAPSED = "the code has collapsed and carries nothing; cure that first"
+COLLAPSED = "the code has collapsed and carries nothing; mend that first"
 NO_GRADIENTS = "gradients do not pass through decode(); remove torch.no_grad() from it"
 
 
@@ -261,8 +268,8 @@ def active_units(readings: Readings, collapsed: bool) -> Finding:
 
 
 def latent_noise(readings: Readings, collapsed: bool) -> Finding:
-    """Returns the finding on the mean-vs-sample gap: what it costs beyond the noise that the ELBO
-    itself calls for.
+    """Returns the finding on the mean-vs-sample gap: how far it exceeds the noise that the
+    ELBO itself calls for.
 
     Where the ELBO is at its best, each dimension's noise costs (1 - sigma^2 / s^2) / 2 nats of
     reconstruction, s^2 being its variance over all images: a more precise code would cost more KL
@@ -280,8 +287,8 @@ def latent_noise(readings: Readings, collapsed: bool) -> Finding:
         " above 1, train with a lower one"
     )
     detail = (
-        f"a sample costs {gap.mean():.1f} nats more than the mean; {price.mean():.1f} nats would be"
-        " the right price"
+        f"a draw's NLL lies {gap.mean():.1f} nats above the mean's; the ELBO itself asks for noise"
+        f" that makes {price.mean():.1f} nats"
     )
     missing = COLLAPSED if collapsed else ""
     return Finding(
@@ -317,7 +324,7 @@ def amortisation(excess_nll: ExcessNLL | None, collapsed: bool) -> Finding:
         )
     gain = excess_nll.calibrated - excess_nll.optimised
     detail = (
-        f"optimising each image's q(z | x) saves {gain.mean():.1f} ±"
+        f"optimising each image's q(z | x) saves {round(gain.mean().item(), 1) + 0.0:.1f} ±"
         f" {gain.std() / math.sqrt(len(gain)):.1f} nats"
     )
     return Finding(
@@ -331,22 +338,16 @@ def amortisation(excess_nll: ExcessNLL | None, collapsed: bool) -> Finding:
     )
 
 
-def prior_mismatch(
-    readings: Readings, collapsed: bool, precision: tuple[Measurement, Measurement] | None
-) -> Finding:
-    """Returns the finding on prior and aggregate posterior: the share of the excess NLL that pays
-    for their difference and not for information.
-
-    Args:
-        precision: share of images decoded from the prior that lie among those decoded from codes,
-            and the same of other codes' images.
+def prior_moments(readings: Readings, collapsed: bool) -> Finding:
+    """Returns the finding on the means and covariances of all codes: the share of the excess NLL
+    that pays for their difference from those of the prior and not for information.
     """
     num, dim = readings.z.shape
     remedy = (
         "fit a density to the codes and sample from it (course_utils.models.latents), or make the"
         " prior learnable"
     )
-    measured = "share of the excess NLL for codes unlike N(0, I)"
+    measured = "share of the excess NLL for codes of other moments than N(0, I)"
     few = (
         f"the covariance of {dim} dimensions needs more than {2 * dim} images, got {num}"
         if num <= 2 * dim
@@ -354,7 +355,7 @@ def prior_mismatch(
     )
     if collapsed or few:
         return Finding(
-            "prior mismatch",
+            "prior moments",
             measured,
             None,
             SHARE_OF_EXCESS,
@@ -364,20 +365,43 @@ def prior_mismatch(
         )
     value, error = aggregate_kl(readings.z)
     whole = readings.excess_nll.mean().item()
-    detail = f"KL of all codes to N(0, I) is at least {value:.1f} nats"
-    if precision is not None:
-        detail += (
-            f"; of images decoded from the prior {precision[0].value:.0%} lie among those decoded"
-            f" from codes (floor {precision[1].value:.0%})"
-        )
     return Finding(
-        "prior mismatch",
+        "prior moments",
         measured,
-        Measurement("mismatch", value / whole, error / whole, num),
+        Measurement("moments", value / whole, error / whole, num),
         SHARE_OF_EXCESS,
         "above",
         remedy,
-        detail,
+        f"KL of all codes to N(0, I) is at least {round(value, 1) + 0.0:.1f} nats",
+    )
+
+
+def prior_holes(accuracy: Measurement | None) -> Finding:
+    """Returns the finding on holes: regions that hold more of the prior than of the codes, so that
+    samples start where the decoder was hardly trained.
+
+    Args:
+        accuracy: of telling codes from draws of the prior by their nearest neighbour; None where
+            the code has collapsed.
+    """
+    measured = "share of the prior where codes are missing, at least"
+    remedy = (
+        "sample from a density that is fitted to the codes (course_utils.models.latents), make the"
+        " prior learnable, or raise beta, which makes reconstructions worse"
+    )
+    if accuracy is None:
+        return Finding(
+            "prior holes", measured, None, HOLE_SHARE, "above", remedy, missing=COLLAPSED
+        )
+    return Finding(
+        "prior holes",
+        measured,
+        Measurement("holes", 2 * accuracy.value - 1, 2 * accuracy.error, accuracy.num_images),
+        HOLE_SHARE,
+        "above",
+        remedy,
+        f"the nearest neighbour of a code or of a draw from the prior is of its own kind in"
+        f" {accuracy.value:.0%} of all cases; it would be 50% if both were spread alike",
     )
 
 
