@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHECK = re.compile(r'^check\("(?P<id>\d\d\.\w+)", (?P<name>\w+)\)', re.MULTILINE)
 IMPORT = "from course_utils.exercises.core import solution_of"
 SOLVED = r'\g<name> = solution_of("\g<id>")\ncheck("\g<id>", \g<name>)'
-SECTION = re.compile(r"^## .*", re.MULTILINE)
+HEADING = re.compile(r"^#{2,3} .*|^\*\*Run yours\.?\*\*", re.MULTILINE)
 YOURS = "run yours"
 
 
@@ -51,15 +51,20 @@ def printed(cell: Any) -> str:
 
 
 def measured(notebook: Any) -> str:
-    """Returns what the sections whose heading says "Run yours" printed."""
+    """Returns what was printed below headings that say "Run yours", up to the next heading."""
     lines, inside = [], False
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            for title in SECTION.findall(cell.source):
+            for title in HEADING.findall(cell.source):
                 inside = YOURS in title.lower()
         elif inside:
             lines.append(printed(cell))
     return "\n".join(filter(None, lines))
+
+
+def find_notebook(number: str) -> Path:
+    """Returns the path of a notebook, given its number, such as "04"."""
+    return next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
 
 
 def play(path: Path, out: Path | None) -> bool:
@@ -96,8 +101,8 @@ def main() -> int:
             "COURSE_RUNS": folder,  # no earlier run is found: everything is trained
             "COURSE_MY_MODELS": str(Path(folder) / "my_models.py"),
         }
-        paths = [next((ROOT / "notebooks").glob(f"{n}_*.ipynb")) for n in options.notebooks]
-        return 0 if all([play(path, options.out) for path in paths]) else 1
+        results = [play(find_notebook(number), options.out) for number in options.notebooks]
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":
