@@ -44,9 +44,10 @@ setup: .venv/ready
 course: setup
 	$(BIN)/course run-notebooks --out build/course
 
-# One process a core with one thread each; a file's tests stay together, because a notebook is one file.
+# One process a core with one thread each; a file's tests stay together, because a notebook is one file. Files come in the order of
+# collection: ordered by their number of tests, the longest ones (few tests, whole notebooks each) would come last, on one core.
 test: setup browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # A headless Chromium opens the homework's report in the tests. Where none can be installed those tests are skipped, and say why.
 browser: setup
