@@ -129,8 +129,9 @@ def image_table(
         axes.tick_params(axis="x", labelrotation=90)
     axes.spines[:].set_visible(False)
     text = _named(title) + _table_words(len(images), num_columns, row_labels)
-    if column_labels:
-        text += f" Columns, from left to right: {names_words(column_labels)}."
+    if column_labels and any(column_labels):
+        columns = "Columns" if all(column_labels) else "Labelled columns"
+        text += f" {columns}, from left to right: {names_words(column_labels)}."
     named = [
         f"{way} {spoken(label)}" for way, label in (("across", xlabel), ("down", ylabel)) if label
     ]
@@ -146,8 +147,9 @@ def _named(title: str) -> str:
 def _table_words(num_images: int, num_columns: int, row_labels: Sequence[str] | None) -> str:
     if not row_labels or not any(row_labels):
         return f"Grid of {grid_words(num_images, num_columns)}."
+    labelled = "" if all(row_labels) else " (those with a label)"
     names = names_words(row_labels)
-    return f"Rows of {counted(num_columns, 'image')} each, from top to bottom: {names}."
+    return f"Rows of {counted(num_columns, 'image')} each, from top to bottom{labelled}: {names}."
 
 
 VIEW_POINTS = 1000  # of one line in the view of a training; more would not be seen

@@ -163,10 +163,10 @@ def _sentence(opening: str, said: Sequence[str], closing: str) -> str:
 
 
 def names_words(names: Iterable[str]) -> str:
-    """Returns names with semicolons between them; of many, the first ones that fit into 200
-    characters, and how many more.
+    """Returns names with semicolons between them, without empty ones; of many, the first ones that
+    fit into 200 characters, and how many more.
     """
-    every = [spoken(name) for name in names]
+    every = [spoken(name) for name in names if name]
     text = "; ".join(every)
     if len(text) <= MAX_CHARACTERS // 2:
         return text

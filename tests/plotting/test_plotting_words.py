@@ -157,6 +157,19 @@ def test_one_long_part_is_not_replaced_by_a_count():
     assert words.summary("Dots", {"n" * 500: "1"}) == f"Dots: {'n' * 500} 1."
 
 
+def test_a_table_names_only_the_labels_that_it_has():
+    figure = pictures.image_table(
+        torch.zeros(6, 1, 4, 4, dtype=torch.uint8),
+        num_columns=3,
+        row_labels=["2.1", ""],
+        column_labels=["a", "", "b"],
+    )
+    assert canvas.attached_text(figure) == (
+        "Rows of 3 images each, from top to bottom (those with a label): 2.1. Labelled columns,"
+        " from left to right: a; b."
+    )
+
+
 def test_many_names_are_counted():
     text = words.names_words(f"row {index:03}" for index in range(100))
     kept = text.count("row")
