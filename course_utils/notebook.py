@@ -17,7 +17,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -214,7 +213,7 @@ def _enlarged(image: Any) -> Any:
 
 MIN_PAUSE = 2.0  # seconds between two pictures of a running training ...
 MAX_SHARE = 1 / 32  # ... or more, so that drawing them takes no larger share of the time
-MAX_FILM_FRAMES = 24
+MAX_KEPT_FRAMES = 48  # of a running training; its film shows half as many
 WINDOWS = 50  # the strong line is the mean of a 50th of all steps
 
 
@@ -310,37 +309,15 @@ class LiveTraining:
         Raises:
             CourseError: no images were drawn.
         """
-        from course_utils.base.images import tile
-        from course_utils.plotting.canvas import MIN_FRAMES, animate, still_frames
-        from course_utils.plotting.pictures import square_columns
-        from course_utils.plotting.words import grid_words
+        from course_utils.plotting.pictures import training_film
 
         if not self._frames:
             raise CourseError(
                 "film(): expected a training that showed images, got none; give each step"
                 " images=, a function that returns them."
             )
-        num_images = len(self._frames[0][1])
-        while True:
-            columns = square_columns(num_images)
-            sheets = [tile(images[:num_images], columns) for _, images in self._frames]
-            # a short training may have drawn fewer than an animation needs: the last stays longer
-            sheets += sheets[-1:] * (MIN_FRAMES - len(sheets))
-            sheets = still_frames(sheets, min(MAX_FILM_FRAMES, len(sheets)))
-            try:
-                film = animate(sheets, seconds, scale=scale)
-                break
-            except CourseError:
-                if num_images == 1:
-                    raise
-                num_images //= 2  # large pictures: fewer of them fit into a film
-        first, last = (self._frames[place][0] for place in (0, -1))
-        grid = grid_words(num_images, columns)
-        text = (
-            f"Film of a training in {film.num_frames} frames, from step {first:,} to step"
-            f" {last:,}: grid of {grid}."
-        )
-        return replace(film, alt_text=text)
+        steps, frames = zip(*self._frames)
+        return training_film(frames, steps, seconds, scale)
 
     def _is_time(self) -> bool:
         # the first picture is slower than the others, so no single one decides
@@ -371,7 +348,7 @@ class LiveTraining:
                 f" got {list(images.shape)}; draw the same number at every step."
             )
         self._frames.append((self._step, images))
-        if len(self._frames) > 2 * MAX_FILM_FRAMES:
+        if len(self._frames) > MAX_KEPT_FRAMES:
             # every second one leaves, neither the first nor the last
             self._frames = self._frames[::2]
 

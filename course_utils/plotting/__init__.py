@@ -20,7 +20,12 @@ __getattr__, __dir__ = lazy_door(
             "stacked_bars",
             "training_curves",
         ],
-        "course_utils.plotting.pictures": ["image_grid", "image_rows", "image_table"],
+        "course_utils.plotting.pictures": [
+            "image_grid",
+            "image_rows",
+            "image_table",
+            "training_film",
+        ],
         "course_utils.plotting.gan": ["discriminators", "gan_curves", "point_frames"],
         "course_utils.plotting.mechanisms": [
             "encoder_ellipses",

@@ -6,10 +6,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from course_utils.base.config import require
 from course_utils.base.errors import CourseError
-from course_utils.plotting.canvas import OKABE_ITO, WIDTH, describe, new_figure
+from course_utils.plotting.canvas import (
+    MIN_FRAMES,
+    OKABE_ITO,
+    WIDTH,
+    Animation,
+    animate,
+    describe,
+    new_figure,
+    still_frames,
+)
 from course_utils.plotting.charts import DASHES
 from course_utils.plotting.words import counted, grid_words, lines_words, names_words, spoken
 
@@ -253,3 +264,46 @@ def draw_pixels(axes: Axes, image: Tensor) -> None:
 def _check_length(name: str, given: Sequence, expected: int) -> None:
     if len(given) != expected:
         raise CourseError(f"{name}: expected {expected}, got {len(given)}; give one for each.")
+
+
+MAX_FILM_FRAMES = 24
+
+
+def training_film(
+    frames: Sequence[Tensor], steps: Sequence[int], seconds: float = 3.0, scale: int = 2
+) -> Animation:
+    """Returns what a model drew during its training, from the first moment to the last, as an
+    animation of up to 24 frames; the first half of the images, or less, where they are too large.
+
+    Args:
+        frames: uint8 images `[N, C, H, W]` of each moment.
+        steps: training steps before each moment.
+        seconds: from the first to the last frame.
+        scale: how often each pixel is repeated along each side.
+
+    Raises:
+        CourseError: no frames, or not one number of steps for each.
+    """
+    from course_utils.base.images import tile
+
+    require(len(frames) >= 1, "frames", "at least 1", len(frames))
+    _check_length("steps", steps, len(frames))
+    num_images = len(frames[0])
+    while True:
+        columns = square_columns(num_images)
+        sheets = [tile(images[:num_images], columns) for images in frames]
+        # a short training may have fewer than an animation needs: the last stays longer
+        sheets += sheets[-1:] * (MIN_FRAMES - len(sheets))
+        sheets = still_frames(sheets, min(MAX_FILM_FRAMES, len(sheets)))
+        try:
+            film = animate(sheets, seconds, scale=scale)
+            break
+        except CourseError:
+            if num_images == 1:
+                raise
+            num_images //= 2  # large pictures: fewer of them fit into a film
+    text = (
+        f"Film of a training in {film.num_frames} frames, from step {steps[0]:,} to step"
+        f" {steps[-1]:,}: grid of {grid_words(num_images, columns)}."
+    )
+    return replace(film, alt_text=text)

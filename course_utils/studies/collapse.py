@@ -27,7 +27,7 @@ from course_utils.base.config import override, require
 from course_utils.base.device import budget, make_rng
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.files import locked, read_json, read_jsonl, runs_root, write_jsonl
-from course_utils.base.images import check_uint8, tile, uint8_to_signed
+from course_utils.base.images import tile, uint8_to_signed
 from course_utils.data.dataset import Dataset
 from course_utils.metrics.classes import class_coverage, class_kl
 from course_utils.metrics.features import class_probabilities
@@ -41,6 +41,7 @@ from course_utils.models.base import Model
 from course_utils.studies.compare import TABLES
 from course_utils.studies.draw import label_frequencies, sample_in_batches
 from course_utils.studies.ring import train_ring
+from course_utils.training.film import frames_of
 from course_utils.training.fit import TrainingDiverged, fit
 from course_utils.training.history import History
 from course_utils.training.presets import GAN_MITIGATIONS, Experiment, preset, smoke_version
@@ -505,12 +506,8 @@ def collapse_film(row: Mapping[str, Any]) -> Tensor:
         CourseError: a row without a film.
     """
     sheet = _from_png(row)
-    channels, height, width = sheet.shape
-    side = width // FILM_IMAGES
-    frames = sheet.reshape(channels, height // side, side, FILM_IMAGES, side)
-    film = frames.permute(1, 3, 0, 2, 4).contiguous()
-    check_uint8(film.flatten(0, 1))
-    return film
+    num_moments = sheet.shape[1] * FILM_IMAGES // sheet.shape[2]  # the images are square
+    return frames_of(sheet, num_moments, FILM_IMAGES)
 
 
 def ring_film(row: Mapping[str, Any]) -> Tensor:

@@ -37,6 +37,7 @@ from course_utils.data.dataset import Dataset
 from course_utils.models.base import Batch, Model
 from course_utils.models.blocks import share_batch_norms
 from course_utils.training.config import TrainConfig, learning_rate_at
+from course_utils.training.film import MIN_STEPS, Camera
 from course_utils.training.history import History
 from course_utils.training.muon import Muon
 from course_utils.training.state import TrainingState, load_state, save_state
@@ -144,6 +145,7 @@ def fit(
     state_path: Path | str | None = None,
     identity: dict[str, Any] | None = None,
     on_epoch: Callable[[Model, History], None] | None = None,
+    camera: Camera | None = None,
 ) -> History:
     """Trains `model` in place on the training images and returns its history.
 
@@ -164,13 +166,14 @@ def fit(
             refused.
         on_epoch: called with the model (moving average) and the history after each epoch; rows that
             it adds to the history are kept.
+        camera: draws the frames of a film on the way; its frames are part of the state.
 
     Raises:
         TrainingDiverged: a loss is not finite.
         CourseError: the state on disk belongs to another training or is damaged; or the processes
             cannot share a batch equally, do not see the same state, or one of them lacks memory.
     """
-    trainer = _Trainer(model, dataset, config, seed)
+    trainer = _Trainer(model, dataset, config, seed, camera)
     history = History()
     if state_path is not None and Path(state_path).exists():
         rows, trainer.batch_size = load_state(state_path, trainer.state, identity or {})
@@ -206,8 +209,15 @@ def fit(
 class _Trainer:
     """The moving parts of one training: data on the device, optimizers, moving average."""
 
-    def __init__(self, model: Model, dataset: Dataset, config: TrainConfig, seed: int) -> None:
-        self.model, self.config, self.seed = model, config, seed
+    def __init__(
+        self,
+        model: Model,
+        dataset: Dataset,
+        config: TrainConfig,
+        seed: int,
+        camera: Camera | None = None,
+    ) -> None:
+        self.model, self.config, self.seed, self.camera = model, config, seed, camera
         self.accelerator = make_accelerator(config.precision)
         self.num_processes = self.accelerator.num_processes
         device = self.accelerator.device
@@ -248,7 +258,7 @@ class _Trainer:
             for name, optimizers in self.optimizers.items()
             for kind, optimizer in enumerate(optimizers)
         }
-        return TrainingState(self.model, named, self.ema, self.batch_size)
+        return TrainingState(self.model, named, self.ema, self.batch_size, self.camera)
 
     def _optimizers_of(self, part: nn.Module) -> list[torch.optim.Optimizer]:
         """Returns AdamW for the parameters of a part, and Muon for its hidden weights where the
@@ -326,6 +336,8 @@ class _Trainer:
         num_steps = len(order) // self.batch_size
         meter = Meter(num_steps, device, epoch)
         self.model.train()
+        if epoch == 1:
+            self._film(0, num_steps)
         rank, last = self.accelerator.process_index, epoch == self.config.num_epochs
         # left out in the main process, where the environment may say it (TQDM_DISABLE)
         silent: dict[str, Any] = {} if self.accelerator.is_main_process else {"disable": True}
@@ -349,6 +361,7 @@ class _Trainer:
                     meter,
                     step,
                 )
+                self._film((epoch - 1) * num_steps + step + 1, num_steps)
                 if (step + 1) % CHECK_EVERY_STEPS == 0 or step + 1 == num_steps:
                     bar.set_postfix(meter.check(step), refresh=False)
                     bar.update(step + 1 - bar.n)
@@ -362,6 +375,15 @@ class _Trainer:
             for part, terms in meter.means().items()
         ]
         return rows + self._validation_rows(epoch, shared["seconds"])
+
+    def _film(self, step: int, epoch_steps: int) -> None:
+        """Draws a frame in the main process where its moment has come; `step` counts from the start
+        of the training.
+        """
+        num_steps = epoch_steps * self.config.num_epochs
+        if self.camera is None or num_steps < MIN_STEPS or not self.accelerator.is_main_process:
+            return
+        self.camera.watch(self.evaluated_model, step, (step - 1) / num_steps, step / num_steps)
 
     def _order(self, epoch: int) -> Tensor:
         """Returns the indices of an epoch's images in random order; every image once, and again

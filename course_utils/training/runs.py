@@ -1,5 +1,6 @@
 """Runs: a run directory holds a trained model (`model.safetensors`, `experiment.json`,
-`history.jsonl`); this file finds, trains, saves and loads them.
+`history.jsonl`, and `film.png` where it draws images); this file finds, trains, saves and loads
+them.
 
 Nothing is ever unpickled: loading reads the JSON, builds the model from it and puts the weights in,
 strictly. `experiment.json` is written last and holds the SHA-256 of the weights, so a directory
@@ -40,6 +41,7 @@ from course_utils.base.files import (
 from course_utils.data import load_dataset, load_own_pictures
 from course_utils.data.dataset import Dataset
 from course_utils.models.base import Model
+from course_utils.training.film import Camera, Film, load_film, save_film
 from course_utils.training.fit import fit, loss_terms
 from course_utils.training.history import History
 from course_utils.training.presets import Experiment, preset, smoke_version
@@ -108,7 +110,7 @@ WEIGHTS, RECORD, HISTORY, STATE = (
     "history.jsonl",
     "state.safetensors",
 )
-CARD = "README.md"
+CARD, FILM_PICTURE = "README.md", "film.png"
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 
@@ -123,6 +125,8 @@ class Run:
         record: what `experiment.json` holds besides: dataset SHA-256, metrics, seconds, versions,
             machine.
         folder: where it lies, or None where it was never saved.
+        film: images from the same noise during the training; None where the model cannot draw, the
+            training was too short, or it is older than films are.
     """
 
     model: Model
@@ -130,6 +134,7 @@ class Run:
     history: History
     record: dict[str, Any]
     folder: Path | None
+    film: Film | None = None
 
     def metric(self, name: str) -> tuple[float, float]:
         """Returns value and standard error of a test metric that was measured at the end of
@@ -151,6 +156,7 @@ def save_run(
     history: History,
     record: dict[str, Any],
     half: bool = False,
+    film: Film | None = None,
 ) -> None:
     """Writes a run directory; `half` stores the weights as float16, half the size, read back as
     float32.
@@ -170,6 +176,9 @@ def save_run(
         "versions": versions,
     }
     record = {"experiment": experiment.as_dict(), **record, **checks}
+    if film is not None:
+        save_film(folder / FILM_PICTURE, film)
+        record["film_steps"] = list(film.steps)
     write_text(folder / CARD, model_card(record))
     write_json(folder / RECORD, record)
 
@@ -219,9 +228,11 @@ def load_run(folder: Path | str, family: str | None = None) -> Run:
         )
     model = build(experiment.model, experiment.seed)
     _load_weights(model, folder / WEIGHTS, expected_sha256)
-    return Run(
-        model.to(pick_device()).eval(), experiment, History.load(folder / HISTORY), record, folder
-    )
+    history, steps = History.load(folder / HISTORY), tuple(record.get("film_steps", ()))
+    # nothing is lost without the picture, so it may be deleted
+    filmed = steps and (folder / FILM_PICTURE).exists()
+    film = load_film(folder / FILM_PICTURE, steps) if filmed else None
+    return Run(model.to(pick_device()).eval(), experiment, history, record, folder, film)
 
 
 def _load_weights(model: Model, path: Path, expected_sha256: str) -> None:
@@ -425,6 +436,7 @@ def _train_in(
         in_main(lambda: state_path.unlink(missing_ok=True))
     model = _build_to_train(experiment, dataset)
     identity = {**flatten_dict(experiment.as_dict()), "dataset_sha256": dataset.sha256}
+    camera = Camera(experiment.seed, dataset.image_shape) if model.can_sample else None
     history = fit(
         model,
         dataset,
@@ -433,19 +445,21 @@ def _train_in(
         state_path=state_path,
         identity=identity,
         on_epoch=on_epoch,
+        camera=camera,
     )
+    film = None if camera is None else camera.film()
     finished = history.num_epochs == experiment.train.num_epochs
     if half:  # first round, then measure: the metrics are those of the weights that are stored
         model.load_state_dict(to_half(model.state_dict()))
     record = {"command": command, **describe_run(model, dataset, history, finished)}
 
     def keep() -> None:
-        save_run(folder, model, experiment, history, record, half)
+        save_run(folder, model, experiment, history, record, half, film)
         state_path.unlink(missing_ok=True)
 
     if finished:
         in_main(keep)
-    return Run(model.eval(), experiment, history, record, folder)
+    return Run(model.eval(), experiment, history, record, folder, film)
 
 
 def _build_to_train(experiment: Experiment, dataset: Dataset) -> Model:

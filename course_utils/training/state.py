@@ -18,6 +18,7 @@ from course_utils.base.config import flatten_dict, to_dict
 from course_utils.base.errors import CourseError
 from course_utils.base.files import save_tensors
 from course_utils.training.config import TrainConfig
+from course_utils.training.film import Camera
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TrainingState:
     optimizers: Mapping[str, torch.optim.Optimizer]
     ema: nn.Module | None
     batch_size: int
+    camera: Camera | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns every tensor under a flat name; they share memory with the live ones."""
@@ -44,6 +46,8 @@ class TrainingState:
                     f"optimizer/{part}/{index}/{name}": value
                     for name, value in optimizer.state.get(parameter, {}).items()
                 }
+        if self.camera is not None:
+            flat |= {"film/frames": self.camera.frames, "film/steps": self.camera.steps}
         return flat
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -63,6 +67,9 @@ class TrainingState:
                     optimizer.state[parameter] = {
                         name: _like(parameter, value) for name, value in saved.items()
                     }
+        if self.camera is not None and "film/steps" in tensors:  # older states have no film
+            self.camera.frames.copy_(tensors["film/frames"])
+            self.camera.steps.copy_(tensors["film/steps"])
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:

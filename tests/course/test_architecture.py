@@ -21,11 +21,11 @@ ROOMS = {
     "base", "data", "models", "metrics", "inverse", "plotting", "widgets",
     "training", "studies", "exercises", "homework", "cli",
 }  # fmt: skip
-# 130 and those that came since, each a thing that readers look for: training/muon.py,
+# 130 and those that came since, each a thing that readers look for: training/muon.py and film.py,
 # models/student.py, studies/collapse.py; and for the notebooks in which the learner builds:
 # exercises/mine.py and hunt_04.py, plotting/mechanisms.py and words.py, data/handwriting.py,
 # studies/two_kinds.py, crash_test.py and clinic/examiner.py.
-MAX_FLAT_MODULES, MAX_FILES = 3, 141
+MAX_FLAT_MODULES, MAX_FILES = 3, 142
 
 
 def name_of(path: Path) -> str:
