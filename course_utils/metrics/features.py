@@ -37,12 +37,15 @@ class Extractor:
         dim: D, or None where only a call can tell.
         range: of the pixels that `function` expects: "uint8" (0 to 255), "unit" ([0, 1]) or
             "signed" ([-1, 1]).
+        classifier: whose `probabilities_of` turns the features into p(class | image); None for
+            other features.
     """
 
     name: str
     function: Callable[[Tensor], Tensor]
     dim: int | None = None
     range: str = "uint8"
+    classifier: Any = None
 
     def __post_init__(self) -> None:
         if self.range not in RANGES:
@@ -113,7 +116,10 @@ def classifier_extractor(classifier: Any, name: str = "classifier") -> Extractor
     """
     _check_evaluation_mode(classifier)
     return Extractor(
-        name, lambda images: classifier.features(images.to(classifier.device)), range="signed"
+        name,
+        lambda images: classifier.features(images.to(classifier.device)),
+        range="signed",
+        classifier=classifier,
     )
 
 

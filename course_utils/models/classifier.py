@@ -83,6 +83,15 @@ class Classifier(Model):
         """Returns p(label | image), `[B, num_classes]`, rows adding up to 1."""
         return self.logits(images).softmax(1)
 
+    @torch.no_grad()
+    def probabilities_of(self, features: Tensor) -> Tensor:
+        """Returns p(label | image) of images whose features `[B, feature_dim]` are there already,
+        float64 on the CPU. The convolutions before them cost nearly everything.
+        """
+        weight = self.head.weight
+        logits = self.head(F.relu(features.to(weight.device, weight.dtype)))
+        return logits.softmax(1).cpu().double()
+
     def loss(
         self, batch: Batch, part: str = "model", *, rng: torch.Generator | None = None
     ) -> dict[str, Tensor]:

@@ -388,18 +388,15 @@ def evaluate_images(
     check_num_images(len(images), dataset)
     check_metrics(metrics)
     real = dataset.subset(num_train=len(images), num_test=len(images), seed=seed)
-    extractor, classifier = find_extractor(features, dataset)
-    described = [
-        _describe(part, extractor, classifier)
-        for part in (images, real.train_images, real.test_images)
-    ]
+    found = find_extractor(features, dataset)
+    described = [_describe(part, found) for part in (images, real.train_images, real.test_images)]
     if labels is not None:
         described[0] = replace(described[0], labels=labels)
         described[1] = replace(described[1], labels=real.train_labels)
     # half an image more: no class is impossible
     counts = torch.bincount(dataset.train_labels, minlength=dataset.num_classes) + 0.5
     frequencies = counts.double() / counts.sum()
-    against = f"{dataset.name} test"
+    against, features_name = f"{dataset.name} test", found.extractor.name
     chosen, left_out = _chosen(metrics, described[0], dataset)
     rows = []
     for name in chosen:
@@ -408,10 +405,10 @@ def evaluate_images(
             warnings.simplefilter("ignore", MetricWarning)
             sets = [METRICS[name][1](part, described[2], frequencies) for part in described[:2]]
         for measured, floor in zip(
-            *([one.labelled(extractor.name, against) for one in group] for group in sets)
+            *([one.labelled(features_name, against) for one in group] for group in sets)
         ):
             rows.append(MetricRow(measured, floor, is_difference_real(measured, floor)))
-    return Evaluation(source, against, extractor.name, len(images), tuple(rows), left_out)
+    return Evaluation(source, against, features_name, len(images), tuple(rows), left_out)
 
 
 def check_num_images(num_images: int, dataset: Dataset) -> None:
@@ -483,11 +480,13 @@ def _chosen(
     return list(dict.fromkeys(metrics)), ()
 
 
-def _describe(images: Tensor, extractor: Extractor, classifier: Any | None) -> Described:
-    return Described(
-        extract(extractor, images),
-        None if classifier is None else class_probabilities(classifier, images),
-    )
+def _describe(images: Tensor, found: Features) -> Described:
+    features = extract(found.extractor, images)
+    if found.classifier is None:
+        return Described(features, None)
+    if found.extractor.classifier is found.classifier:
+        return Described(features, found.classifier.probabilities_of(features))
+    return Described(features, class_probabilities(found.classifier, images))
 
 
 def find_extractor(features: str | Features | None, dataset: Dataset | str) -> Features:

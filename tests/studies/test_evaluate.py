@@ -20,6 +20,7 @@ from course_utils.base.errors import CourseError
 from course_utils.cli.main import main
 from course_utils.data import load_dataset
 from course_utils.data.strokes import make_strokes
+from course_utils.metrics.features import class_probabilities, extract
 from course_utils.metrics.measurement import MetricWarning
 from course_utils.studies.draw import collect_images
 from course_utils.studies.evaluate import METRICS, evaluate_images, find_extractor
@@ -531,3 +532,17 @@ def test_colours_are_averaged_only_on_request(course, idx_folder, tmp_path):
     found = collect_images(str(tmp_path / "colour.npz"), make_dataset(), 20, grey=True).images
     luminance = (images * np.array([0.299, 0.587, 0.114])[:, None, None]).sum(1).round()
     assert np.array_equal(found[:, 0].numpy(), luminance.astype(np.uint8))
+
+
+def test_each_image_passes_the_classifier_once():
+    """The convolutions cost nearly all the time, and the probabilities follow from the features."""
+    dataset = load_dataset("strokes", verbose=False).subset(60, 60)
+    found = find_extractor("classifier", "strokes")
+    classifier, seen = found.classifier, []
+    hook = classifier.backbone.register_forward_hook(lambda *call: seen.append(len(call[1][0])))
+    evaluate_images(dataset.train_images[:40], dataset, features=found, metrics=["classes"])
+    hook.remove()
+    assert sum(seen) == 3 * 40
+    images = dataset.test_images[:40]
+    of_features = classifier.probabilities_of(extract(found.extractor, images))
+    assert torch.allclose(of_features, class_probabilities(classifier, images), atol=1e-6)
