@@ -29,8 +29,12 @@ __getattr__, __dir__ = lazy_door(
         "course_utils.plotting.gan": ["discriminators", "gan_curves", "point_frames"],
         "course_utils.plotting.mechanisms": [
             "encoder_ellipses",
+            "film_modulation",
+            "gan_game",
+            "guidance_arrows",
             "holes_on_plane",
             "reparameterisation_graph",
+            "unet_diagram",
             "vae_diagram",
             "weight_images",
         ],

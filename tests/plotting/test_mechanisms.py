@@ -15,7 +15,7 @@ from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.metrics.neighbours import precision_recall
 from course_utils.plotting.canvas import attached_text
-from course_utils.plotting.mechanisms import GRADIENT_COLOUR
+from course_utils.plotting.mechanisms import ARROW_KINDS, GRADIENT_COLOUR, SKIP_COLOUR
 from course_utils.plotting.words import MAX_CHARACTERS
 
 MU = torch.tensor([[-1.0, 0.5, 2.0]])
@@ -50,6 +50,15 @@ def ssim_values():
     return metrics.paired.ssim_maps(OTHERS, IMAGES, data_range=255).value
 
 
+SIZES = [(32, 14), (64, 7), (48, 4)]
+MAPS = torch.randn(6, 5, 7, generator=make_rng(8))
+SCALE = torch.tensor([0.5, -1.5, 0.0, 1.0, 9.0, 9.0])
+SHIFT = torch.tensor([0.0, 0.25, -2.0, 1.0, 9.0, 9.0])
+MODULATED = MAPS * (1 + SCALE[:, None, None]) + SHIFT[:, None, None]
+STANDING = torch.tensor([[0.5, 0.5], [-1.0, 0.0]])
+PLAIN, TOLD = torch.tensor([[0.3, 0.0], [0.0, 0.4]]), torch.tensor([[0.5, 0.0], [0.1, 0.4]])
+GUIDED = PLAIN + 3 * (TOLD - PLAIN)
+
 EVERY = {
     "vae_diagram": lambda: plotting.vae_diagram(BLACK, MU, LOGVAR, Z, GREY),
     "reparameterisation_graph": plotting.reparameterisation_graph,
@@ -58,6 +67,13 @@ EVERY = {
     ),
     "holes_on_plane": lambda: plotting.holes_on_plane(LATENTS, DRAWS, DECODED),
     "weight_images": lambda: plotting.weight_images(torch.randn(3, 1, 8, 8), NAMES),
+    "gan_game": lambda: plotting.gan_game(MU, GREY, BLACK),
+    "unet_diagram": lambda: plotting.unet_diagram(SIZES),
+    "unet_diagram of four": lambda: plotting.unet_diagram([(128, 256), *SIZES]),
+    "film_modulation": lambda: plotting.film_modulation(MAPS, SCALE, SHIFT, MODULATED),
+    "guidance_arrows": lambda: plotting.guidance_arrows(
+        STANDING, PLAIN, TOLD, GUIDED, data=PLANE_MU, labels=PLANE_LABELS, label=1
+    ),
     "neighbour_balls": lambda: plotting.neighbour_balls(REAL, FAKE, 2),
     "ssim_map": lambda: plotting.ssim_map(IMAGES, OTHERS, ssim_values(), ["turned", "negative"]),
 }
@@ -252,8 +268,134 @@ def test_weights_share_one_symmetric_range():
     assert blank.get_clim() == (-1, 1)
 
 
+def arrows(axes, colour):
+    """Start and end of the arrows of one colour."""
+    return [
+        (text.xyann, text.xy)
+        for text in axes.texts
+        if getattr(text, "arrow_patch", None) and text.arrowprops["color"] == colour
+    ]
+
+
+def test_game_draws_the_first_of_each_and_two_ways_back():
+    noise = torch.cat([MU, 9 * MU])
+    figure = plotting.gan_game(noise, torch.cat([GREY, BLACK]), BLACK)
+    stage, *panels = figure.axes
+    assert bars(panels[0]) == MU[0].tolist()
+    assert [axes.images[0].get_array().max() for axes in panels if axes.images] == [128, 0]
+    said = attached_text(figure)
+    assert "3 dimensions (-1.0 to 2.0)" in said and "[1, 28, 28]" in said
+    # the gradient of G's loss ends at G, left of the images, that of D's loss at D, right of them
+    middle = panels[1].get_position().x0 * figure.get_figwidth()
+    ends = sorted(end[0] for _, end in arrows(stage, GRADIENT_COLOUR))
+    assert len(ends) == 2 and ends[0] < middle < ends[1]
+
+
+@pytest.mark.parametrize("sizes", [SIZES[:2], SIZES, [(128, 256), *SIZES]])
+def test_unet_has_two_blocks_a_resolution_one_at_the_lowest_and_a_skip_between(sizes):
+    from matplotlib.patches import Rectangle
+
+    figure = plotting.unet_diagram(sizes, (3, 28, 28))
+    axes = figure.axes[0]
+    labels = [f"[{channels}, {side}, {side}]" for channels, side in sizes]
+    numbers = [text.get_text() for text in axes.texts]
+    assert [numbers.count(label) for label in labels] == [2] * (len(sizes) - 1) + [1]
+    assert sum("[3, 28, 28]" in text for text in numbers) == 2
+    skips = arrows(axes, SKIP_COLOUR)
+    assert len(skips) == len(sizes) - 1
+    # level, from the left block to the right one
+    assert all(start[1] == end[1] and start[0] < end[0] for start, end in skips)
+    blocks = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert len(blocks) == 2 * (2 * len(sizes) - 1)  # each with its orange bar
+    tallest = max(block.get_height() for block in blocks)
+    assert {block.get_height() for block in blocks if block.get_y() > skips[0][0][1]} <= {tallest}
+    assert ", ".join(f"{c} channels of {s} x {s}" for c, s in sizes) in attached_text(figure)
+
+
+def test_no_words_of_a_diagram_cover_one_another():
+    for name in ("gan_game", "unet_diagram", "unet_diagram of four", "vae_diagram"):
+        figure = EVERY[name]()
+        figure.canvas.draw()
+        written = [text for text in figure.axes[0].texts if text.get_text()]
+        boxes = [text.get_tightbbox() for text in written]
+        for place, first in enumerate(boxes):
+            for other, second in zip(written[place + 1 :], boxes[place + 1 :]):
+                overlap = first.overlaps(second)
+                assert not overlap, (name, written[place].get_text(), other.get_text())
+
+
+def test_film_shows_four_maps_in_one_range_with_their_numbers():
+    figure = EVERY["film_modulation"]()
+    cells = [axes for axes in figure.axes if axes.images][:8]
+    before, after = cells[:4], cells[4:]
+    shown = torch.stack([torch.tensor(axes.images[0].get_array()) for axes in after])
+    torch.testing.assert_close(shown, MODULATED[:4].double())
+    limit = max(MAPS[:4].abs().max().item(), MODULATED[:4].abs().max().item())
+    for axes in (*before, *after):
+        assert axes.images[0].get_clim() == pytest.approx((-limit, limit))
+    titles = [axes.get_title() for axes in after]
+    assert titles == ["× 1.50 + 0.00", "× -0.50 + 0.25", "× 1.00 − 2.00", "× 2.00 + 1.00"]
+    assert "map 1: times -0.50 plus 0.25" in attached_text(figure)
+
+
+def test_arrows_go_against_the_velocities_and_guidance_extrapolates():
+    figure = plotting.guidance_arrows(
+        STANDING, PLAIN, TOLD, GUIDED, data=PLANE_MU, labels=PLANE_LABELS, label=1, step=0.5
+    )
+    axes = figure.axes[0]
+    for (colour, *_), velocity in zip(ARROW_KINDS.values(), (PLAIN, TOLD, GUIDED)):
+        starts, ends = zip(*arrows(axes, colour))
+        torch.testing.assert_close(torch.tensor(starts), STANDING)
+        torch.testing.assert_close(torch.tensor(ends), STANDING - 0.5 * velocity)
+    assert axes.get_title() == "guided = plain + 3.00 · (told − plain)"
+    said = attached_text(figure)
+    length = 0.5 * PLAIN.norm(dim=1).mean().item()
+    assert f"without a label (mean length {length:.2f})" in said
+    assert "4 points of the data, of which 2 are of class 1" in said
+
+
+def test_arrows_that_are_not_guidance_get_no_formula():
+    bent = GUIDED + torch.tensor([[0.0, 0.5], [0.0, 0.0]])
+    figure = plotting.guidance_arrows(STANDING, PLAIN, TOLD, bent)
+    assert figure.axes[0].get_title() == "" and "plus" not in attached_text(figure)
+    assert "one line" not in attached_text(figure)
+    assert plotting.guidance_arrows(STANDING, PLAIN, PLAIN, PLAIN).axes[0].get_title() == ""
+
+
 LINE = torch.randn(5, 3)
 BAD = [
+    (lambda: plotting.gan_game(MU[0], GREY, BLACK), r"noise: .* \[N, D\], got \[3\]"),
+    (lambda: plotting.gan_game(MU / 0, GREY, BLACK), "noise: expected finite"),
+    (lambda: plotting.gan_game(MU, GREY, GREY[..., 1:]), r"one size, got .*28\] and .*27\]"),
+    (lambda: plotting.unet_diagram(SIZES[:1]), "sizes: expected 2 to 4 resolutions, got 1"),
+    (lambda: plotting.unet_diagram(SIZES[::-1]), "sizes: .* of falling sides"),
+    (lambda: plotting.unet_diagram([(0, 14), (2, 7)]), "sizes: .* of falling sides"),
+    (
+        lambda: plotting.film_modulation(MAPS, SCALE[:4], SHIFT, MODULATED),
+        r"scale and shift \[C\], got \[6, 5, 7\], \[4\]",
+    ),
+    (
+        lambda: plotting.film_modulation(MAPS, SCALE, SHIFT, MAPS * SCALE[:, None, None]),
+        r"after: expected before \* \(1 \+ scale\) \+ shift, got maps that differ",
+    ),
+    (
+        lambda: plotting.guidance_arrows(STANDING, PLAIN[:1], TOLD, GUIDED),
+        r"\[N, 2\] each, got \[2, 2\], \[1, 2\]",
+    ),
+    (
+        lambda: plotting.guidance_arrows(STANDING, PLAIN, TOLD, GUIDED, step=0.0),
+        "step: expected more than 0, got 0.0",
+    ),
+    (
+        lambda: plotting.guidance_arrows(STANDING, PLAIN, TOLD, GUIDED, data=LINE),
+        r"data: expected .* got \[5, 3\]",
+    ),
+    (
+        lambda: plotting.guidance_arrows(
+            STANDING, PLAIN, TOLD, GUIDED, data=PLANE_MU, labels=PLANE_LABELS[:1]
+        ),
+        "labels: expected 4, one for each point of data, got 1",
+    ),
     (
         lambda: plotting.vae_diagram(BLACK, MU[0], LOGVAR, Z, GREY),
         r"of one image, \[1, D\] each, got \[3\], \[1, 3\]",
