@@ -149,6 +149,7 @@ def main() -> None:
                 "machine": machine(),
                 "num": options.num,
                 "samples": options.samples,
+                "num_fid": options.num_fid,
                 **found,
             }
             print(json.dumps(row), flush=True)

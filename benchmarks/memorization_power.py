@@ -4,7 +4,7 @@ for each at the end of FILE.jsonl.
 alarms      how often it cries wolf over samples that copy nothing: real images, drawn anew in
             each round as training, held-out and "generated" ones
 power       how often it catches planted memorisers: 0 to 10 % copies, as they are and disguised
-generators  what it says of the shipped VAE and DCGAN, of blurred and of noisy real images, beside
+generators  what it says of the three shipped families, of blurred and of noisy real images, beside
             C_T and authenticity, which are fooled
 sizes       diffusion trained on 100 images and on all but 10,000, as many steps each (long: two
             trainings for each seed)
@@ -136,7 +136,7 @@ def generators(dataset: Dataset) -> Iterator[dict]:
     sets = {"real": fresh, "real, blurred": blurred(fresh), "real, noisy": noisy(fresh)}
     sets |= {
         family: draw_images(pretrained(family, dataset.name).model, NUM_IMAGES, frequencies)
-        for family in ("vae", "dcgan")
+        for family in ("vae", "dcgan", "diffusion")
     }
     for extractor in extractors(dataset):
         test = MemorizationTest(extract(extractor, train), extract(extractor, dataset.test_images))

@@ -114,6 +114,8 @@ def against_calls(
         floor: value and standard error of real images, where there is one.
         log: whether the metric's axis is logarithmic too.
     """
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
     fig = new_figure(3.8)
     axes = fig.subplots()
     for (name, (values, errors)), colour, dash, marker in zip(
@@ -134,6 +136,12 @@ def against_calls(
     axes.set_xscale("log")
     if log:
         axes.set_yscale("log")
+        # bars that reach below 0 would stretch the axis; they run out of it
+        shown = [value for values, _ in series.values() for value in values if value > 0]
+        axes.set_ylim(bottom=0.5 * min([*shown, *([] if floor is None else [floor[0]])], default=1))
+        # a range of less than ten would have one tick or none
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xticks(num_calls, [str(num) for num in num_calls])
     axes.minorticks_off()
     axes.set(xlabel="network calls an image", ylabel=f"{ylabel} (bars: ± 2 standard errors)")

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError
 from course_utils.metrics.measurement import with_error
-from course_utils.plotting.canvas import OKABE_ITO, WIDTH, describe, new_figure
+from course_utils.plotting.canvas import OKABE_ITO, describe, new_figure
 from course_utils.plotting.charts import MARKERS
 from course_utils.plotting.pictures import image_table
-from course_utils.plotting.words import counted, spoken, summary
+from course_utils.plotting.words import spoken, summary
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
     from torch import Tensor
 
-BEST_COLOUR, EQUAL_COLOUR = "#A6CEE3", "#E3EFF7"  # pale, so that black text stays readable on them
 NUM_ERRORS = 1.96
 
 
@@ -72,27 +72,24 @@ def method_sheet(
 
 def method_table(
     values: Mapping[str, Mapping[str, tuple[float, float] | None]],
-    metric: str,
-    *,
-    higher_is_better: bool = True,
-    title: str = "",
-) -> Figure:
-    """Returns a table of methods (rows) against problems (columns), each number with its error; the
-    best of a column is marked.
+    higher_is_better: bool | None = None,
+) -> pd.DataFrame:
+    """Returns a table of methods (rows) against problems (columns), each number with its standard
+    error; the best of a column is marked where one end is better.
 
-    Bold with a star: best. Marked with ~: nearer to the best than 1.96 standard errors of the
-    difference, so it may be as good.
+    "*" stands for the best; "~" for a value that is nearer to the best than 1.96 standard errors of
+    the difference, so that it may be as good; "-" where a method cannot solve a problem.
 
     Args:
         values: `{method: {problem: (value, standard error), or None where the method cannot}}`, the
             same problems in each.
-        metric: what is shown, such as "PSNR of the mean, dB".
-        higher_is_better: False for distances such as FID.
+        higher_is_better: False for distances such as FID; None marks nothing, for numbers that can
+            be too high as well as too low, such as the diversity of answers.
 
     Raises:
         CourseError: methods with different problems.
     """
-    from matplotlib.patches import Rectangle
+    import pandas as pd
 
     problems = list(next(iter(values.values()), {}))
     if not problems or any(list(row) != problems for row in values.values()):
@@ -100,56 +97,23 @@ def method_table(
             "values: expected the same problems for each method, got"
             f" { {name: list(row) for name, row in values.items()} }."
         )
-    texts = [
-        len(with_error(*cell))
-        for row in values.values()
-        for cell in row.values()
-        if cell is not None
-    ]
-    # inches; a letter of this size is about 0.08 wide in bold
-    column = max(1.1, 0.08 * (max(texts, default=0) + 2))
-    fig = new_figure(1.3 + 0.4 * len(values), width=max(WIDTH, 1.6 + column * len(problems)))
-    axes, best = fig.subplots(), {}
-    for j, problem in enumerate(problems):
-        marks = _marks([row[problem] for row in values.values()], higher_is_better)
-        best[f"{problem}:"] = _best_words(values, problem, marks)
-        for i, (row, mark) in enumerate(zip(values.values(), marks)):
-            colour = {"*": BEST_COLOUR, "~": EQUAL_COLOUR}.get(mark, "#FFFFFF")
-            axes.add_patch(
-                Rectangle((j, i), 1, 1, facecolor=colour, edgecolor="black", linewidth=0.6)
-            )
-            cell = row[problem]
-            text = "-" if cell is None else f"{with_error(*cell)} {mark}".strip()
-            axes.text(
-                j + 0.5,
-                i + 0.5,
-                text,
-                ha="center",
-                va="center",
-                fontsize=8.5,
-                weight="bold" if mark == "*" else "normal",
-            )
-    axes.set(xlim=(0, len(problems)), ylim=(len(values), 0), title=title)
-    axes.set_xlabel(f"{metric} ± standard error; * best, ~ not told apart from it")
-    axes.set_xticks([j + 0.5 for j in range(len(problems))], problems)
-    axes.set_yticks([i + 0.5 for i in range(len(values))], list(values))
-    axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    axes.spines[:].set_visible(False)
-    opening = (
-        f"Table of {counted(len(values), 'method')}, {spoken(metric)}, the best of each problem"
-    )
-    return describe(fig, summary(opening, best))
+    columns = {}
+    for problem in problems:
+        column = [row[problem] for row in values.values()]
+        marks = [""] * len(column)
+        if higher_is_better is not None:
+            marks = _marks(column, higher_is_better)
+        columns[problem] = [
+            f"{_cell_text(cell)} {mark}".strip() for cell, mark in zip(column, marks, strict=True)
+        ]
+    return pd.DataFrame(columns, index=list(values))
 
 
-def _best_words(
-    values: Mapping[str, Mapping[str, tuple[float, float] | None]], problem: str, marks: list[str]
-) -> str:
-    """Returns the best method of a problem, and how many are not told apart from it, in words."""
-    if "*" not in marks:
-        return "none"
-    name = list(values)[marks.index("*")]
-    near = f" ({marks.count('~')} not told apart)" if "~" in marks else ""
-    return f"{name} {with_error(*values[name][problem] or (math.nan, math.nan))}{near}"
+def _cell_text(cell: tuple[float, float] | None) -> str:
+    """Returns a value with its error; without it where it is 0, as that of a perfect score."""
+    if cell is None:
+        return "-"
+    return with_error(*cell) if cell[1] > 0 else f"{cell[0]:.4g}"
 
 
 def distortion_plane(

@@ -125,7 +125,7 @@ def power_curves(
         level: rate of false alarms that the test promises; a dotted line.
         goal: power to reach; a dashed line, None draws none.
     """
-    fig = new_figure(3.8)
+    fig = new_figure(4.4)
     axes = fig.subplots()
     for (name, rows), colour, marker, dash in zip(curves.items(), OKABE_ITO, MARKERS, DASHES):
         shares, powers, errors = (
@@ -154,5 +154,5 @@ def power_curves(
         ylim=(-0.03, 1.05),
         title=title,
     )
-    axes.legend()
+    fig.legend(loc="outside lower center", ncols=2)  # curves may run anywhere inside
     return describe(fig, partial(lines_words, "Lines with error bars", [axes]))

@@ -30,14 +30,16 @@ from course_utils.base.files import locked, read_json, read_jsonl, runs_root, wr
 from course_utils.base.images import tile, uint8_to_signed
 from course_utils.data.dataset import Dataset
 from course_utils.metrics.classes import class_coverage, class_kl
-from course_utils.metrics.features import class_probabilities
+from course_utils.metrics.features import class_probabilities, classifier_extractor, extract
 from course_utils.metrics.measurement import (
     Difference,
     Measurement,
     is_difference_real,
     mean_over_seeds,
 )
+from course_utils.metrics.neighbours import precision_recall
 from course_utils.models.base import Model
+from course_utils.models.dcgan import CROSS_ENTROPIES
 from course_utils.studies.compare import TABLES
 from course_utils.studies.draw import label_frequencies, sample_in_batches
 from course_utils.studies.ring import train_ring
@@ -56,6 +58,8 @@ NUM_COLLAPSE_SEEDS = 5
 NUM_DRAWN, SMOKE_DRAWN = 1000, 200  # images of a trained generator that are measured
 FILM_IMAGES = 10  # a frame
 COLLAPSED_BELOW, CURED_FROM = 0.5, 0.8  # share of the classes
+# G's final loss in nats: D gives a generated image a chance of less than 1 in 1,000
+DIVERGED_ABOVE = math.log(1000)
 # So many seeds are trained where no saved rows fit. With 3 the study takes a laptop some minutes.
 SEEDS_NOW = {"smoke": 2, "laptop": 3, "gpu": NUM_COLLAPSE_SEEDS}
 RING_STEPS, SMOKE_RING_STEPS = 1500, 40
@@ -113,22 +117,26 @@ class StudyTraining:
 
 
 def collapse_trainings(
-    dataset: Dataset, names: Sequence[str] | None = None, seeds: int = NUM_COLLAPSE_SEEDS
+    dataset: Dataset,
+    names: Sequence[str] | None = None,
+    seeds: int = NUM_COLLAPSE_SEEDS,
+    settings: Mapping[str, Mapping[str, Any]] = COLLAPSE_SETTINGS,
 ) -> list[StudyTraining]:
     """Returns the trainings of the study on images: each setting with seeds 0, 1, ...
 
     Args:
         dataset: what to train on; of large images only so many as an epoch can afford.
-        names: keys of `COLLAPSE_SETTINGS`; None takes all ten.
+        names: keys of `settings`; None takes all.
         seeds: trainings of each setting, at least 1.
+        settings: name to what it changes in the preset "dcgan-broken".
 
     Raises:
         CourseError: an unknown name, or no seeds.
     """
-    identity = _identity(dataset)
+    identity = dataset_identity(dataset)
     found = []
-    for name in _known(names, COLLAPSE_SETTINGS, seeds):
-        changed = override(preset("dcgan-broken", "laptop"), COLLAPSE_SETTINGS[name])
+    for name in _known(names, settings, seeds):
+        changed = override(preset("dcgan-broken", "laptop"), settings[name])
         experiment = affordable(changed, dataset).fitted_to(dataset)
         for seed in range(seeds):
             one = replace(experiment, seed=seed)
@@ -136,7 +144,7 @@ def collapse_trainings(
     return found
 
 
-def _identity(dataset: Dataset) -> dict[str, Any]:
+def dataset_identity(dataset: Dataset) -> dict[str, Any]:
     """Returns what a row has to agree in to be of these images."""
     identity = {
         "dataset": dataset.name,
@@ -197,7 +205,9 @@ def collapse_study(
     missing is trained now, with fewer seeds where the budget is small, and kept in the runs folder:
     a second call finds it.
 
-    A row holds `name`, `seed`; `classes_covered` of `num_classes`; `class_kl` in nats; `distance`,
+    A row holds `name`, `seed`; `classes_covered` of `num_classes`; `class_kl` in nats; `precision`,
+    the share of images near real ones in the classifier's features (rows that were saved before it
+    was measured lack it); `distance`,
     the mean distance of two generated images in units of that of two real ones; `generator_loss`,
     the mean of the last epoch (None where training broke off in the first); `alarms`, the lines
     that training printed; `seconds`, `machine`, `measured` (the day), `settings`; with seed 0 a
@@ -242,13 +252,13 @@ def _study(
     """Returns the rows of the trainings, in their order: saved ones, the learner's, new ones."""
     name = "ring" if dataset is None else dataset.name
     table = TABLES / f"collapse-{name}.jsonl"
-    found = {} if retrain else _rows_that_fit(wanted, table)
+    found = {} if retrain else rows_that_fit(wanted, table)
     if budget() == "smoke" and len(found) < len(wanted):
         found = {}  # a few steps do not compare with whole trainings
     title = f"collapse on {'the ring' if dataset is None else name}"
     if found:
         counted = _counted_by(found.values(), dataset)
-        print(f"{title}: {len(found)} saved trainings, {_origin(found.values())}{counted};")
+        print(f"{title}: {len(found)} saved trainings, {origin_of(found.values())}{counted};")
         print(f"  made by `python benchmarks/gan_collapse.py --dataset {name}`, not trained now")
     missing = [one for one in wanted if one.place not in found]
     if missing:
@@ -278,9 +288,9 @@ def _train_now(
     seeds = asked if retrain and not smoke else min(asked, SEEDS_NOW[budget()])
     allowed = [_cut_short(one) if smoke else one for one in missing if one.experiment.seed < seeds]
     path = own.with_name(f"{own.name}-{'smoke' if smoke else 'full'}.jsonl")
-    done = _rows_that_fit(allowed, path)
+    done = rows_that_fit(allowed, path)
     if done:
-        print(f"{title}: {len(done)} trainings of yours, {_origin(done.values())}")
+        print(f"{title}: {len(done)} trainings of yours, {origin_of(done.values())}")
     num_new = len(allowed) - len(done)
     if num_new:
         fewer = f", {seeds} seeds in place of {asked}" if seeds < asked else ""
@@ -314,16 +324,19 @@ def train_missing(trainings: Sequence[StudyTraining], path: Path | str) -> list[
         CourseError: the file cannot be read or written.
         KeyboardInterrupt: stopped by hand; rows that were finished stay.
     """
-    found = _rows_that_fit(trainings, Path(path))
+    found = rows_that_fit(trainings, Path(path))
     for one in trainings:
         if one.place not in found:
             found[one.place] = _kept(one.row(), Path(path))
     return [found[one.place] for one in trainings]
 
 
-def _rows_that_fit(
+def rows_that_fit(
     trainings: Sequence[StudyTraining], path: Path
 ) -> dict[tuple[str, int], dict[str, Any]]:
+    """Returns those rows of a file that belong to the trainings, by name and seed; none where there
+    is no file.
+    """
     rows = {(row.get("name"), row.get("seed")): row for row in _rows_in(path)}
     return {
         one.place: rows[one.place]
@@ -350,7 +363,7 @@ def _kept(row: dict[str, Any], path: Path) -> dict[str, Any]:
     return row
 
 
-def _origin(rows: Iterable[Mapping[str, Any]]) -> str:
+def origin_of(rows: Iterable[Mapping[str, Any]]) -> str:
     """Returns when, where and in what time rows were trained, in words."""
     rows = list(rows)
     days = sorted({row["measured"] for row in rows})
@@ -387,8 +400,8 @@ def collapse_training(
     experiment = replace(affordable(changed, dataset).fitted_to(dataset), seed=seed)
     if budget() == "smoke":
         experiment = smoke_version(experiment)
-    row = _collapse_row(dataset, experiment, _identity(dataset), filmed=True)
-    return {**_identity(dataset), "name": "own", "seed": seed, **row}
+    row = _collapse_row(dataset, experiment, dataset_identity(dataset), filmed=True)
+    return {**dataset_identity(dataset), "name": "own", "seed": seed, **row}
 
 
 def _collapse_row(
@@ -427,8 +440,17 @@ def _collapse_row(
         "judge": judge.record.get("weights_sha256"),
     }
     if filmed or (filmed is None and experiment.seed == 0):
-        row["film"] = _to_png(tile(torch.cat(frames), FILM_IMAGES, pad=0))
+        row["film"] = frames_as_png(frames)
     return row
+
+
+def frames_as_png(frames: Sequence[Tensor]) -> str:
+    """Returns a film as the text that `collapse_film` reads.
+
+    Args:
+        frames: ten images each, uint8 `[10, C, H, W]`.
+    """
+    return _to_png(tile(torch.cat(list(frames)), FILM_IMAGES, pad=0))
 
 
 def _frame(model: Model) -> Tensor:
@@ -444,9 +466,14 @@ def _variety(model: Model, dataset: Dataset, judge: Model, num_drawn: int) -> di
     probabilities = class_probabilities(judge, images)
     frequencies = label_frequencies(dataset.train_labels, dataset.num_classes)
     real = _distance_of_two(dataset.test_images)
+    chosen = dataset.subset(num_test=min(num_drawn, len(dataset.test_images)))
+    extractor = classifier_extractor(judge)
+    reference, seen = (extract(extractor, some) for some in (chosen.test_images, images))
+    k = min(3, len(chosen.test_images) - 1)
     return {
         "classes_covered": round(class_coverage(probabilities).value * dataset.num_classes),
         "class_kl": class_kl(probabilities, frequencies).value,
+        "precision": precision_recall(reference, seen, k).precision.value,
         "distance": _distance_of_two(images) / real if real > 0 else 1.0,
     }
 
@@ -531,7 +558,9 @@ class CollapseResult:
         name: of the setting.
         covered: classes hit, one number for each seed.
         num_classes: that there are.
+        num_diverged: trainings in which D has won so clearly that the game is over, `is_diverged`.
         class_kl: mean over seeds, in nats.
+        precision: mean over seeds; None where rows lack it.
         distance: of two generated images in units of that of two real ones, mean over seeds.
         effect: the class KL less that of the broken GAN; None for the broken GAN itself.
     """
@@ -539,7 +568,9 @@ class CollapseResult:
     name: str
     covered: tuple[int, ...]
     num_classes: int
+    num_diverged: int
     class_kl: Measurement
+    precision: Measurement | None
     distance: Measurement
     effect: Difference | None
 
@@ -599,12 +630,32 @@ def collapse_results(rows: Sequence[Mapping[str, Any]]) -> dict[str, CollapseRes
             name,
             tuple(row["classes_covered"] for row in some),
             some[0]["num_classes"],
+            sum(map(is_diverged, some)),
             means[name][0],
+            _mean_precision(some),
             means[name][1],
             None if name == BROKEN else is_difference_real(means[name][0], means[BROKEN][0]),
         )
         for name, some in groups.items()
     }
+
+
+def is_diverged(row: Mapping[str, Any]) -> bool:
+    """Returns whether a training of `collapse_study` diverged: its loss became infinite, or G's
+    loss at its end, a cross-entropy, is above log 1000 = 6.9 nats, so that D gives a generated
+    image (geometric mean) a chance of less than 1 in 1,000. Few classes without this are a
+    collapse: the game goes on, between few kinds of images.
+    """
+    if row["generator_loss"] is None:
+        return True
+    is_cross_entropy = row["settings"]["model"]["loss"] in CROSS_ENTROPIES
+    return is_cross_entropy and row["generator_loss"] > DIVERGED_ABOVE
+
+
+def _mean_precision(rows: Sequence[Mapping[str, Any]]) -> Measurement | None:
+    if any("precision" not in row for row in rows):
+        return None
+    return mean_over_seeds("precision", [row["precision"] for row in rows], rows[0]["num_drawn"])
 
 
 def collapse_cells(results: Mapping[str, CollapseResult]) -> dict[str, dict[str, tuple[str, str]]]:
@@ -615,28 +666,45 @@ def collapse_cells(results: Mapping[str, CollapseResult]) -> dict[str, dict[str,
     for name, result in results.items():
         texts = {
             "classes hit, by seed": ", ".join(map(str, result.covered)),
+            "diverged": f"{result.num_diverged} of {len(result.covered)}",
             "class KL, nats": f"{result.class_kl.value:.2f} ± {result.class_kl.error:.2f}",
             "distance / real": f"{result.distance.value:.2f} ± {result.distance.error:.2f}",
         }
+        if all(one.precision is not None for one in results.values()):
+            assert result.precision is not None
+            texts["precision"] = f"{result.precision.value:.2f} ± {result.precision.error:.2f}"
         cells[name] = {column: (text, result.state) for column, text in texts.items()}
     return cells
 
 
+STATE_WORDS = {
+    "cured": f"At least {CURED_FROM:.0%} of the classes with every seed",
+    "between": "Neither",
+    "collapsed": "Fewer than half of the classes with most seeds",
+}
+
+
 def collapse_words(results: Mapping[str, CollapseResult]) -> str:
-    """Returns what came out in sentences: the state of the broken GAN, then the changes by their
-    state.
+    """Returns what came out in sentences: the classes that the broken GAN hit, which trainings
+    diverged, then the changes by the share of classes that they hit.
     """
     broken = results[BROKEN]
     hit = ", ".join(map(str, broken.covered))
-    lines = [
-        f"The broken GAN: {broken.state}; its trainings hit {hit} of {broken.num_classes} classes."
+    lines = [f"The trainings of the broken GAN hit {hit} of {broken.num_classes} classes."]
+    gone = [
+        f"{name} {one.num_diverged} of {len(one.covered)}"
+        for name, one in results.items()
+        if one.num_diverged
     ]
+    lines.append(
+        f"Diverged, with G's loss above {DIVERGED_ABOVE:.1f} nats at the end: "
+        f"{', '.join(gone) or 'none'}."
+    )
     if broken.num_collapsed == 0:
-        lines.append("None of its trainings collapsed on these images: there is little to cure.")
-    for words in ("cured with every seed", "between", "collapsed with most seeds"):
-        state = words.split()[0]
+        lines.append("None of them lost half of the classes: there is little to cure.")
+    for state, words in STATE_WORDS.items():
         names = [name for name, one in results.items() if one.state == state and name != BROKEN]
-        lines.append(f"Changes that end {words}: {', '.join(names) or 'none'}.")
+        lines.append(f"{words}: {', '.join(names) or 'none'}.")
     return "\n".join(lines)
 
 

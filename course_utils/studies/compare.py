@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from course_utils.base.config import require
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.files import (
@@ -22,7 +24,7 @@ from course_utils.base.files import (
     write_text,
 )
 from course_utils.data.dataset import Dataset
-from course_utils.metrics.measurement import Measurement, seed_error
+from course_utils.metrics.measurement import Measurement, mean_over_images, seed_error
 from course_utils.models.base import Model
 from course_utils.studies.copies import MemorizationAudit, split_training
 from course_utils.studies.draw import draw_images, drawing_seconds, label_frequencies, network_calls
@@ -36,6 +38,7 @@ from course_utils.studies.evaluate import (
     negative_log_likelihood,
     shipped_classifier,
 )
+from course_utils.studies.textbook import CONTRAST, UNEVENNESS, edge_contrast, latent_measurements
 from course_utils.training.presets import preset
 from course_utils.training.registry import REGISTRY
 from course_utils.training.runs import Run, find_or_train, find_run, machine
@@ -51,6 +54,7 @@ BETTER = {
     "NLL": "lower",
     "training seconds": "lower",
     "network calls": "lower",
+    UNEVENNESS: "lower",
     "precision": "higher",
     "recall": "higher",
     "sharpness": "higher",
@@ -543,6 +547,9 @@ def measure_run(
         for row in evaluation.as_dict()["metrics"]
     }
     metrics |= _likelihood(model, dataset, protocol, seed)
+    metrics |= _contrast(images, dataset)
+    for walks in latent_measurements({model.family: model}, seed=seed).values():
+        metrics[walks.name] = _plain(walks.value, walks.error)
     metrics |= {
         name: _plain(*number) for name, number in judge.numbers(images, trained.experiment).items()
     }
@@ -565,6 +572,16 @@ def _likelihood(
     }
     measured = negative_log_likelihood(model, dataset, seed=seed, **number)
     return {"NLL": _plain(measured.value, measured.error)}
+
+
+def _contrast(images: Tensor, dataset: Dataset) -> dict[str, dict[str, float | None]]:
+    """Returns the edge contrast of samples, beside that of as many training images."""
+    ours, real = (
+        mean_over_images(CONTRAST, edge_contrast(part))
+        for part in (images, dataset.train_images[: len(images)])
+    )
+    floor = {"floor": real.value, "floor_error": real.error}
+    return {CONTRAST: {"value": ours.value, "error": ours.error, **floor}}
 
 
 def _plain(value: float, error: float | None = None) -> dict[str, float | None]:

@@ -85,6 +85,14 @@ def test_bars_reach_two_errors():
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.9, 1.1))
 
 
+def test_the_axis_of_a_metric_has_ticks_and_ends_near_its_values():
+    """Bars that reach below 0 do not stretch it, and less than a factor of ten has ticks too."""
+    axes = charts.against_calls([1, 2], {"Euler": ([4.0, 3.0], [0.1, 2.0])}, "FID").axes[0]
+    low, high = axes.get_ylim()
+    assert low == pytest.approx(1.5) and high > 4
+    assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 2
+
+
 def test_trade_off_marks_each_point_with_its_scale():
     axes = EVERY["trade_off"]().axes[0]
     assert [(text.get_text(), text.xy) for text in axes.texts] == [

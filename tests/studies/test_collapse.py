@@ -26,6 +26,7 @@ from course_utils.studies.collapse import (
     collapse_training,
     collapse_trainings,
     collapse_words,
+    is_diverged,
     loss_words,
     losses_and_kl,
     rank_correlation,
@@ -372,14 +373,41 @@ def test_the_states_follow_the_counts():
 
 def test_the_words_say_what_the_rows_say():
     words = collapse_words(collapse_results(ROWS))
-    assert "The broken GAN: collapsed; its trainings hit 1, 2, 1 of 10 classes." in words
-    assert "Changes that end cured with every seed: R1." in words
-    assert "Changes that end between: hinge." in words
+    assert "The trainings of the broken GAN hit 1, 2, 1 of 10 classes." in words
+    assert "At least 80% of the classes with every seed: R1." in words
+    assert "Neither: hinge." in words
+    assert "Fewer than half of the classes with most seeds: moving average." in words
     assert "little to cure" not in words
     healthy = rows_of(broken=[(10, 0.1, 1.0), (9, 0.2, 1.0)], R1=[(3, 1.0, 1.0), (2, 1.1, 1.0)])
     words = collapse_words(collapse_results(healthy))
-    assert "None of its trainings collapsed on these images: there is little to cure." in words
-    assert "Changes that end cured with every seed: none." in words
+    assert "None of them lost half of the classes: there is little to cure." in words
+    assert "At least 80% of the classes with every seed: none." in words
+
+
+def test_divergence_is_told_apart_from_collapse_by_the_loss_of_the_generator():
+    results = collapse_results(ROWS)
+    # -log D above log 1000; the hinge loss is no cross-entropy, so its size says nothing
+    assert {name: one.num_diverged for name, one in results.items()} == {
+        "broken": 3,
+        "R1": 0,
+        "hinge": 0,
+        "moving average": 3,
+    }
+    assert collapse_cells(results)["broken"]["diverged"] == ("3 of 3", "collapsed")
+    words = collapse_words(results)
+    assert "Diverged, with G's loss above 6.9 nats at the end: broken 3 of 3, moving" in words
+    assert is_diverged({"generator_loss": None})  # broke off in the first epoch
+    lost = rows_of(broken=[(1, 2.3, 6.8), (2, 2.2, 7.0)])
+    assert [is_diverged(row) for row in lost] == [False, True]
+    assert "at the end: none." in collapse_words(collapse_results(lost[:1] * 2))
+
+
+def test_precision_is_a_column_once_every_row_has_it():
+    assert "precision" not in collapse_cells(collapse_results(ROWS))["R1"]
+    some = [row | {"precision": 0.25 * row["seed"]} for row in ROWS]
+    assert collapse_cells(collapse_results(some))["R1"]["precision"] == ("0.25 ± 0.14", "cured")
+    del some[-1]["precision"]
+    assert "precision" not in collapse_cells(collapse_results(some))["R1"]
 
 
 def test_an_effect_is_told_only_where_the_seeds_show_one():

@@ -80,6 +80,8 @@ def test_there_is_a_row_for_each_family_and_seed(compared):
         "copy p-value",
         "copied share (aligned pixels)",
         "authenticity",
+        "edge contrast",
+        "walk unevenness",
     }
     wanted |= {
         "training seconds",
@@ -100,6 +102,9 @@ def test_a_row_repeats_what_the_run_says(compared, blobs):
     assert metrics["parameters"]["value"] == trained.model.num_parameters
     assert metrics["training seconds"]["value"] == trained.record["training_seconds"]
     assert metrics["FID"]["floor"] > 0 and metrics["FID"]["error"] > 0
+    assert metrics["edge contrast"]["floor"] > 0 and metrics["walk unevenness"]["value"] >= 1
+    # a Gaussian of classes has no latent to walk in
+    assert result.cell("walk unevenness", "gaussian") is None
 
 
 def test_what_is_measured_is_not_measured_again(compared, blobs, monkeypatch):
