@@ -870,6 +870,9 @@ WRONG_MAX_SOLUTION = {
 }
 
 
+WHOLE_DECIBEL = 0.5  # an answer may be rounded to a whole number
+
+
 def _check_wrong_max(answer: Any) -> None:
     if not isinstance(answer, Mapping) or set(answer) != set(WRONG_MAX_SOLUTION):
         raise Wrong(
@@ -877,13 +880,13 @@ def _check_wrong_max(answer: Any) -> None:
             " them."
         )
     for key, right in WRONG_MAX_SOLUTION.items():
-        if same(answer[key], right, 0.0, 0.1):
+        if same(answer[key], right, 0.0, WHOLE_DECIBEL):
             continue
-        if same(answer[key], -right, 0.0, 0.1):
+        if same(answer[key], -right, 0.0, WHOLE_DECIBEL):
             raise Wrong(f"{key!r}: the sign is wrong. PSNR grows with MAX.")
-        if same(answer[key], right / 2, 0.0, 0.1):
+        if same(answer[key], right / 2, 0.0, WHOLE_DECIBEL):
             raise Wrong(f"{key!r}: MAX is squared in the formula, so its ratio counts twice.")
-        raise Wrong(f"{key!r}: {describe_difference(answer[key], right, 0.0, 0.1)}.")
+        raise Wrong(f"{key!r}: {describe_difference(answer[key], right, 0.0, WHOLE_DECIBEL)}.")
 
 
 def _scaled(factor: float) -> dict[str, float]:

@@ -285,7 +285,7 @@ DECODER = Exercise(
 
 
 def _draw_z(mu, logvar, rng):
-    eps = torch.randn(mu.shape, generator=rng)
+    eps = torch.randn(mu.shape, generator=rng, device=rng.device)
     return mu + torch.exp(0.5 * logvar) * eps
 
 
@@ -830,6 +830,11 @@ class _WithoutDraw(_ReferenceVAE):
 NO_DRAW = (
     "The reconstruction does not depend on rng, so z is no draw: decode mu + sigma * eps, not mu."
 )
+PROBABILITIES = (
+    "decode(z) returns probabilities: all its values lie between 0 and 1. Logits are asked for, so"
+    " leave the sigmoid to the loss (and to the pictures):"
+    " F.binary_cross_entropy_with_logits applies it itself."
+)
 NUM_OVERFIT, OVERFIT_STEPS, OVERFIT_RATE = 32, 200, 3e-3
 DRAWS = 40  # of z, to measure the two terms independently
 # -ELBO of 32 images after the training, as a share of what one average image for all would cost
@@ -958,8 +963,14 @@ def _explain(model: Any, x: Tensor, trace: list[tuple[float, float]]) -> None:
     if not all(map(math.isfinite, trace[-1])):
         raise Wrong("The loss became NaN or infinite in training.")
     mu, logvar = model.encode(x)
-    kl, right_kl = model(x, make_rng(3))[1], _kl(mu, logvar)
+    reconstruction, kl = model(x, make_rng(3))
+    right_kl = _kl(mu, logvar)
     if not torch.allclose(kl, right_kl, rtol=1e-3, atol=1e-3):
+        if torch.allclose(reconstruction, right_kl, rtol=1e-3, atol=1e-3):
+            raise Wrong(
+                "forward returns the KL first. Return reconstruction and KL, in this order."
+            )
+        _check_second_code(mu, logvar, kl)
         raise Wrong(
             f"forward gives a KL of {kl.mean().item():.2f} nats; for this mu and logvar it is"
             f" {right_kl.mean().item():.2f}. Look at the KL term."
@@ -971,6 +982,8 @@ def _explain(model: Any, x: Tensor, trace: list[tuple[float, float]]) -> None:
                 " the encoder's last layer. Both mu and logvar may take any sign."
             )
     out = model.decode(torch.cat([mu, torch.randn_like(mu)]))
+    if out.min() >= 0 and out.max() <= 1:
+        raise Wrong(PROBABILITIES)
     if out.min() >= 0:
         raise Wrong(
             f"The reconstruction fell to {trace[-1][0]:.0f} nats only, because no logit is ever"
@@ -986,6 +999,18 @@ def _explain(model: Any, x: Tensor, trace: list[tuple[float, float]]) -> None:
             f" images would give {alike:.0f}, so z says too little about the image. Look at how"
             " z is made, and at the weight of the two terms."
         )
+
+
+def _check_second_code(mu: Tensor, second: Tensor, kl: Tensor) -> None:
+    """Raises `Wrong` where `encode` returns sigma or sigma^2 in place of its log."""
+    if second.min() <= 0:
+        return
+    for name, factor in (("sigma", 2), ("sigma^2", 1)):
+        if torch.allclose(kl, _kl(mu, factor * second.log()), rtol=1e-3, atol=1e-3):
+            raise Wrong(
+                f"encode(x) returns mu and {name}. Return mu and logvar, which is log sigma^2, and"
+                " compute sigma = exp(0.5 * logvar) in forward."
+            )
 
 
 def _compare_reconstruction(model: Any, x: Tensor, mu: Tensor, logvar: Tensor) -> None:
@@ -1019,8 +1044,8 @@ def _check_whole(answer: Any) -> None:
 WHOLE = Exercise(
     id="04.vae",
     question=(
-        "Write the whole class in an empty cell: __init__(image_shape), encode(x), decode(z) and"
-        " forward(x, rng)."
+        "Write the whole class in an empty cell: __init__(image_shape), encode(x) -> mu, logvar;"
+        " decode(z) -> logits; forward(x, rng) -> reconstruction, KL."
     ),
     solution=_ReferenceVAE,
     check=_check_whole,

@@ -546,6 +546,7 @@ def _check_causes(answer: Any) -> None:
     for model, right in REPORTS.items():
         given = answer[model]
         words = " ".join(given.split()).casefold() if isinstance(given, str) else ""
+        words = words.split(" (")[0]  # the rows say in brackets what their values are
         if words == right:
             continue
         if words not in CAUSES:
@@ -588,8 +589,8 @@ WHY_NOT = {
     },
     "C": {
         "active units": (
-            "all dimensions are dead, but that is a consequence. Which row says that the code knows"
-            " nothing?"
+            "all dimensions are dead, but that is a consequence: a code that knows nothing needs"
+            " none. Which row says that the code knows nothing?"
         ),
         "capacity": "without a code nothing can be said of capacity. Which row was measured?",
     },

@@ -344,7 +344,7 @@ def fits(x: Tensor, target: Tensor, fitted: Mapping[str, Tensor], xlabel: str = 
         DASHES,
     ):
         axes.fill_between(x, target, color="#BBBBBB", linewidth=0, label="target")
-        axes.plot(x, density, color=colour, linestyle=dash, label="fit")
+        axes.plot(x, density, color=colour, linestyle=dash)  # its title names it
         axes.set(xlabel=xlabel)
         axes.set_title(name, fontsize=11)
     fig.axes[0].set_ylabel("density")

@@ -27,8 +27,8 @@ Values = Sequence[tuple[float, float]]  # value and standard error
 
 
 def verdicts(rows: Mapping[str, tuple[float, float, str, str]], title: str = "") -> Figure:
-    """Returns one row a cause: its severity with an error bar, the threshold at 1 as a line, and
-    value and verdict in words beside it.
+    """Returns one row a cause: its severity with a bar of two standard errors to each side, the
+    threshold at 1 as a line, and value and verdict in words beside it.
 
     Args:
         rows: `{cause: (severity, its standard error, value in words, verdict)}`; severity NaN where
@@ -40,7 +40,8 @@ def verdicts(rows: Mapping[str, tuple[float, float, str, str]], title: str = "")
         colour, marker = VERDICT_STYLES[verdict]
         if math.isfinite(severity):
             place = min(max(severity, 0.0), MOST_SEVERE)
-            bar = 2 * error if place == severity else None
+            inside = place == severity
+            bar = [[2 * error], [min(2 * error, MOST_SEVERE - place)]] if inside else None
             axes.errorbar(
                 place,
                 row,
@@ -63,14 +64,14 @@ def verdicts(rows: Mapping[str, tuple[float, float, str, str]], title: str = "")
     axes.axvspan(1, MOST_SEVERE, color=VERDICT_STYLES["present"][0], alpha=0.08, linewidth=0)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_xticks([0, 1, MOST_SEVERE], ["good", "threshold", "bad"])
+    axes.set_xlabel("bars: ± 2 standard errors", fontsize=9)
     axes.set(xlim=(-0.1, MOST_SEVERE), ylim=(len(rows) - 0.5, -0.5), title=title)
     axes.grid(axis="y", alpha=0.3)
     words.set_axis_off()
     found = {}
-    for name, (severity, _, text, verdict) in rows.items():
-        measured = f"severity {rounded(severity)}, " if math.isfinite(severity) else ""
-        found[f"{name}:"] = f"{measured}{text}, {verdict}"
-    opening = "Dots for the severity of each cause, threshold at 1"
+    for name, (_, _, text, verdict) in rows.items():
+        found[f"{name}:"] = f"{verdict}, {text}"
+    opening = "Dots for the causes between good and bad, with bars of ± 2 standard errors"
     return describe(fig, summary(opening, found, [severity for severity, *_ in rows.values()]))
 
 
@@ -122,11 +123,14 @@ def setting_sweep(
         axes.set_visible(False)
     if title:
         fig.suptitle(title)
+    fig.supxlabel("bars: ± 2 standard errors", fontsize=9)
     traces = {}
     for ylabel, values in panels.items():
         floor = f" (real vs real {rounded(floors[ylabel])})" if floors and ylabel in floors else ""
         traces[ylabel] = trace(settings, [value for value, _ in values]) + floor
-    opening = f"{counted(len(panels), 'panel')} with error bars over {spoken(xlabel)}"
+    opening = (
+        f"{counted(len(panels), 'panel')} with bars of ± 2 standard errors over {spoken(xlabel)}"
+    )
     return describe(fig, summary(opening, traces))
 
 

@@ -57,7 +57,7 @@ def mixture(
         mean + 2 * noise_std,
         color="#DDDDDD",
         linewidth=0,
-        label="± 2 noise_std",
+        label="± 2 standard deviations of the noise",
     )
     curve.scatter(*draws.T, s=7, color="#555555", alpha=0.5, linewidths=0, label="draws of (z, x)")
     curve.plot(z, mean, color=OKABE_ITO[0], label="decoder: mean of x given z")

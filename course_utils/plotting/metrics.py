@@ -144,6 +144,7 @@ def score_map(
             [score / value for value in diversity],
             diversity,
             color=FLOOR_COLOUR,
+            marker="." if score == num_classes else None,  # this line is a single point
             linewidth=1,
             zorder=1,
         )
@@ -189,13 +190,18 @@ def plane(
 
 def _draw_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
     for index, (name, (x, y)) in enumerate(points.items()):
+        colour = OKABE_ITO[index % len(OKABE_ITO)]
+        # a large ring for the first of several, such as real images: it is seen round another
+        is_ring = index == 0 and len(points) > 1
         axes.plot(
             x,
             y,
             MARKERS[index % len(MARKERS)],
-            color=OKABE_ITO[index % len(OKABE_ITO)],
-            markeredgecolor="black",
-            markersize=9,
+            color=colour,
+            fillstyle="none" if is_ring else "full",
+            markeredgecolor=colour if is_ring else "black",
+            markeredgewidth=2 if is_ring else 1,
+            markersize=14 if is_ring else 9,
             label=name,
         )
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -284,6 +290,9 @@ def comparison_with_floor(
     return describe(fig, f"{attached_text(fig)} Grey band: real vs real {with_error(*floor)}.")
 
 
+LONGEST_COLUMN = 11  # letters that fit above a column of `verdict_table`
+
+
 def verdict_table(
     rows: Mapping[str, Mapping[str, tuple[str, str]]], states: Sequence[str], title: str = ""
 ) -> Figure:
@@ -314,8 +323,11 @@ def verdict_table(
                 Rectangle((j, i), 1, 1, facecolor=colours[state], edgecolor="black", linewidth=0.6)
             )
             axes.text(j + 0.5, i + 0.5, f"{text}\n{state}", ha="center", va="center", fontsize=8.5)
-    axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0), title=title)
-    axes.set_xticks([j + 0.5 for j in range(len(columns))], columns, rotation=20, ha="left")
+    # a little room, or the outer borders would be cut
+    axes.set(xlim=(-0.02, len(columns) + 0.02), ylim=(len(rows) + 0.02, -0.02), title=title)
+    rotation, side = (0, "center") if max(map(len, columns)) <= LONGEST_COLUMN else (20, "left")
+    places = [j + 0.5 for j in range(len(columns))]
+    axes.set_xticks(places, columns, fontsize=9, rotation=rotation, ha=side)
     axes.set_yticks([i + 0.5 for i in range(len(rows))], list(rows))
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)

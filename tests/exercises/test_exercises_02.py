@@ -171,6 +171,7 @@ RIGHT = [
         {nb02.UNIT_AS_UINT8: 20 * math.log10(255), nb02.SIGNED_AS_UNIT: 10 * math.log10(0.25)},
     ),
     ("02.wrong_max", {nb02.UNIT_AS_UINT8: 48.1, nb02.SIGNED_AS_UNIT: -6}),
+    ("02.wrong_max", {nb02.UNIT_AS_UINT8: 48, nb02.SIGNED_AS_UNIT: -6}),
     ("02.mind", mind_by_numpy),
     ("02.mind", mind_downwards),
 ]
@@ -290,6 +291,7 @@ WRONG_ANSWERS = [
     ("02.wrong_max", {**WRONG_MAX, nb02.SIGNED_AS_UNIT: 6.02}, "the sign is wrong"),
     ("02.wrong_max", {**WRONG_MAX, nb02.SIGNED_AS_UNIT: -3.01}, "its ratio counts twice"),
     ("02.wrong_max", {**WRONG_MAX, nb02.UNIT_AS_UINT8: 100}, "too large"),
+    ("02.wrong_max", {**WRONG_MAX, nb02.UNIT_AS_UINT8: 47}, "too small"),
     ("02.mind", no_return, "`return` missing"),
     ("02.mind", mind_with_own_noise, "Two calls with the same arguments"),
     ("02.mind", mind_of_sorted_features, "is too"),

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from course_utils.base.device import make_rng
 from course_utils.exercises import core, hunt_04, nb04
 from course_utils.exercises.judge import NOT_ATTEMPTED, PASSED, WRONG, judge
 
@@ -484,6 +485,13 @@ def test_a_class_from_an_empty_cell_passes():
     assert passes("04.vae", Flat)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_parts_run_where_their_generator_is():
+    model = nb04.WHOLE.solution((1, 28, 28)).to("cuda")
+    reconstruction, kl = model(torch.rand(3, 1, 28, 28, device="cuda"), make_rng(0, device="cuda"))
+    assert reconstruction.device.type == kl.device.type == "cuda"
+
+
 def broken(**methods):
     return type("Broken", (Whole,), methods)
 
@@ -501,6 +509,39 @@ def ends_with(part, last):
 def encoder_without_gradient(self, x):
     with torch.no_grad():
         return self.encoder(x).chunk(2, dim=1)
+
+
+class WithProbabilities(Flat):
+    """A right VAE whose decoder ends in the sigmoid."""
+
+    def decode(self, z):
+        return super().decode(z).sigmoid()
+
+    def forward(self, x, rng):
+        mu, logvar = self.encode(x)
+        p = self.decode(mu + sigma(logvar) * noise(mu, rng))
+        reconstruction = F.binary_cross_entropy(p, x, reduction="none").flatten(1).sum(1)
+        return reconstruction, 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1)
+
+
+class WithSigma(Flat):
+    """A right VAE whose encoder returns the standard deviation."""
+
+    power = 0.5
+
+    def encode(self, x):
+        mu, logvar = super().encode(x)
+        return mu, torch.exp(self.power * logvar)
+
+    def forward(self, x, rng):
+        mu, width = self.encode(x)
+        logvar = width.log() / self.power
+        z = mu + sigma(logvar) * noise(mu, rng)
+        return terms(self.decode(z), x, mu, logvar)
+
+
+class WithVariance(WithSigma):
+    power = 1.0
 
 
 BROKEN = {
@@ -541,7 +582,15 @@ BROKEN = {
         broken(terms=lambda self, *args: tuple(term.sum() for term in terms(*args))),
         "one reconstruction for each image",
     ),
-    "sigmoid": (ends_with("decoder", nn.Sigmoid()), "an activation follows the decoder"),
+    "sigmoid": (ends_with("decoder", nn.Sigmoid()), "returns probabilities"),
+    "softplus": (ends_with("decoder", nn.Softplus()), "an activation follows the decoder"),
+    "probabilities": (WithProbabilities, "leave the sigmoid to the loss"),
+    "sigma": (WithSigma, "returns mu and sigma. Return mu and logvar"),
+    "variance": (WithVariance, "returns mu and sigma^2. Return mu and logvar"),
+    "swapped": (
+        broken(terms=lambda self, *args: tuple(reversed(terms(*args)))),
+        "returns the KL first",
+    ),
     "relu": (ends_with("encoder", nn.ReLU()), "No mu is ever below 0"),
     "no decode": (broken(decode=None), "no method `decode`"),
     "flat": (broken(decode=lambda self, z: self.decoder(z).flatten(1)), "the shape of the images"),
@@ -696,4 +745,19 @@ def test_the_picture_of_a_hunt_carries_its_numbers():
 def test_a_wrong_name_is_answered_with_what_is_seen():
     assert "no pixel gets darker" in message("04.hunt_1", "sigmoid applied twice")
     assert passes("04.hunt_1", "Log-variance used as the  standard deviation")
-    assert "is not right" in message("04.hunt_1", "too few steps")
+    assert "from 1 to 8" in message("04.hunt_1", "too few steps")
+    assert "from 1 to 8" in message("04.hunt_1", 9)
+
+
+def test_a_fault_may_be_named_by_its_number():
+    names = hunt_04.fault_list().splitlines()
+    for number, hunt in hunt_04.HUNTS.items():
+        place = names.index(next(name for name in names if name.endswith(hunt.fault))) + 1
+        assert names[place - 1] == f"{place} {hunt.fault}" and place != number
+        assert passes(f"04.hunt_{number}", place) and passes(f"04.hunt_{number}", f" {place} ")
+
+
+def test_a_rising_kl_is_not_denied_where_it_rises():
+    found = message("04.hunt_5", "KL left out")
+    assert "rises far above that of the healthy run here, too" in found
+    assert "If it were that" not in found

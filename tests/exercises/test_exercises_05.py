@@ -217,6 +217,14 @@ WRONG_ANSWERS = [
 ]
 
 
+@pytest.mark.parametrize(
+    "collapse", ["collapse", "Collapse (nats that the code knows)", "collapse (nats)"]
+)
+def test_a_cause_may_be_given_by_the_whole_name_of_its_row(collapse):
+    rows = {"A": "capacity (share that no z explains)", "B": "prior holes", "C": collapse}
+    assert judge(DIAGNOSIS, rows).status == PASSED
+
+
 @pytest.mark.parametrize(("exercise", "answer", "words"), WRONG_ANSWERS)
 def test_wrong_answers_are_told_what_is_wrong(exercise, answer, words):
     verdict = judge(exercise, answer)

@@ -74,6 +74,20 @@ def test_no_line_of_equal_score_lies_above_the_number_of_classes():
     assert [text.get_text() for text in axes.texts] == ["IS 1", "IS 2"]
 
 
+def test_the_first_of_several_points_is_a_ring_that_is_seen_round_another():
+    first, second = charts.plane({"a": (0.8, 0.5), "b": (0.8, 0.5)}, "x", "y").axes[0].lines
+    assert first.get_fillstyle() == "none" and first.get_markersize() > second.get_markersize() + 3
+    (alone,) = charts.plane({"a": (0.8, 0.5)}, "x", "y").axes[0].lines
+    assert alone.get_fillstyle() == "full"
+
+
+def test_the_table_of_verdicts_leaves_room_for_its_outer_borders():
+    axes = EVERY["verdict_table"]().axes[0]
+    assert axes.get_xlim()[0] < 0 and axes.get_ylim()[1] < 0
+    right = max(patch.get_x() + patch.get_width() for patch in axes.patches)
+    assert axes.get_xlim()[1] > right and axes.get_ylim()[0] > len(axes.get_yticklabels())
+
+
 def test_plane_draws_lines_at_the_floor():
     axes = EVERY["plane"]().axes[0]
     assert [line.get_linestyle() for line in axes.lines].count(":") == 2

@@ -299,15 +299,15 @@ TEXTS = {
         lambda: clinic.verdicts(
             {"noise": (5.0, 0.1, "0.5", "present"), "size": (NAN, NAN, "none", "cannot tell")}
         ),
-        "Dots for the severity of each cause, threshold at 1: noise: severity 5, 0.5, present;"
-        " size: none, cannot tell.",
+        "Dots for the causes between good and bad, with bars of ± 2 standard errors: noise:"
+        " present, 0.5; size: cannot tell, none.",
     ),
     "setting_sweep": (
         lambda: clinic.setting_sweep(
             [1, 2, 5], {"FID": [(30, 1), (5, 1), (10, 1)]}, "latents", {"FID": 2.0}
         ),
-        "1 panel with error bars over latents: FID from 30 at 1 to 10 at 5, lowest 5 at 2 (real vs"
-        " real 2).",
+        "1 panel with bars of ± 2 standard errors over latents: FID from 30 at 1 to 10 at 5, lowest"
+        " 5 at 2 (real vs real 2).",
     ),
     "fidelity_trade_off": (
         lambda: clinic.fidelity_trade_off({"T": ((0.2, 0.01), (0.9, 0.02))}, "recall", "precision"),
@@ -416,13 +416,6 @@ TEXTS = {
         lambda: homework.parameter_scatter({"beta": {"a": [(1, 5.0), (2, 3.0)]}}, "FID", 4.0),
         "Dots, one for each run, FID over each parameter: beta: 2 runs from 3 to 5. Dashed line at"
         " 4.",
-    ),
-    "method_table": (
-        lambda: inverse.method_table(
-            {"a": {"blur": (20.0, 1.0)}, "b": {"blur": (20.5, 1.0)}, "c": {"blur": None}}, "PSNR"
-        ),
-        "Table of 3 methods, PSNR, the best of each problem: blur: b 20.5 ± 1.0 (1 not told"
-        " apart).",
     ),
     "distortion_plane": (
         lambda: inverse.distortion_plane({"a": ((20.0, 0.5), (90.0, 3.0))}, "PSNR, dB", "FID"),
