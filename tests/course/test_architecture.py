@@ -147,7 +147,8 @@ def test_public_names_are_documented():
 def test_no_two_public_functions_or_classes_have_one_name():
     homes = defaultdict(set)
     for path, tree in TREES.items():
-        if not is_of_exercises(path):
+        # The bug hunts of several notebooks have one interface: hunt_04.symptoms, hunt_06.symptoms.
+        if not is_of_exercises(path) and not path.stem.startswith("hunt_"):
             for node in tree.body:
                 if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith(
                     "_"

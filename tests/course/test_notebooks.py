@@ -9,7 +9,6 @@ import builtins
 import re
 import symtable
 from pathlib import Path
-from statistics import median
 
 import nbformat
 import pytest
@@ -22,10 +21,9 @@ PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 1_000_000
 PICTURES = {"image/png", "image/gif"}
 MAX_IMPORT_LINES = 8
-# The notebooks whose reader builds the models herself: a core, and sections that may be skipped.
-BUILT = {"00", "01", "02", "03", "04", "05"}
+# Every notebook has a core, and sections that may be skipped.
 DEEPER, FIGURE = "◆", "figure"
-CORE_MINUTES = {"00": (20, 40)}  # of most notebooks: 45 to 60
+CORE_MINUTES = {"00": (40, 55)}  # of most notebooks: 45 to 60
 
 
 @pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
@@ -66,10 +64,6 @@ def test_bootstrap_cell_is_the_same_everywhere(notebook):
     assert BOOTSTRAP_TAG in first.metadata.tags
 
 
-def is_built(path: Path) -> bool:
-    return path.stem[:2] in BUILT
-
-
 def by_section(notebook) -> list[tuple[str, list]]:
     """Returns the second-level headings and the cells below each; the cells above the first one
     stand under an empty heading.
@@ -97,8 +91,6 @@ def is_read(cell) -> bool:
 
 
 def test_core_is_short_enough_to_be_read(notebook, path):
-    if not is_built(path):
-        pytest.skip("of the older form")
     nbformat.validate(notebook)
     cells = core_cells(notebook)
     text = sum(words(cell.source) for cell in cells if cell.cell_type == "markdown")
@@ -109,9 +101,7 @@ def test_core_is_short_enough_to_be_read(notebook, path):
     assert path.stat().st_size <= MAX_BYTES
 
 
-def test_a_cell_that_is_read_holds_one_idea(notebook, path):
-    if not is_built(path):
-        pytest.skip("of the older form")
+def test_a_cell_that_is_read_holds_one_idea(notebook):
     for cell in filter(is_read, notebook.cells):
         assert num_lines(cell) <= 12, cell.source
         assert max(map(len, cell.source.splitlines())) <= 100
@@ -122,8 +112,6 @@ def test_a_cell_that_is_read_holds_one_idea(notebook, path):
 
 
 def test_sections_are_numbered_and_timed(notebook, path):
-    if not is_built(path):
-        pytest.skip("of the older form")
     titles = [title for title, _ in by_section(notebook) if title]
     numbers = [int(re.match(r"## (\d+) ", title).group(1)) for title in titles]
     assert numbers == list(range(1, len(titles) + 1))
@@ -134,10 +122,8 @@ def test_sections_are_numbered_and_timed(notebook, path):
     assert all(found for title, found in minutes.items() if DEEPER in title)
 
 
-def test_deeper_sections_may_be_skipped(notebook, path):
+def test_deeper_sections_may_be_skipped(notebook):
     """The core uses no name that only a deeper section defines."""
-    if not is_built(path):
-        pytest.skip("of the older form")
     assigned: set[str] = set()
     for cell in core_cells(notebook):
         if cell.cell_type == "code":
@@ -176,10 +162,8 @@ def names_read(tree: ast.AST) -> set[str]:
     }
 
 
-def test_what_the_learner_writes_is_used(notebook, path):
+def test_what_the_learner_writes_is_used(notebook):
     """Each exercise's answer comes back through `yours`, or as a guess that is judged."""
-    if not is_built(path):
-        pytest.skip("of the older form")
     sources = [cell.source for cell in own_cells(notebook)]
     text = "\n".join(sources)
     fetched = set(re.findall(r"\d\d\.\w+", " ".join(re.findall(r"yours\([^)]*\)", text))))
@@ -187,30 +171,6 @@ def test_what_the_learner_writes_is_used(notebook, path):
         if "exercise" in cell.metadata.get("tags", []) and "def " in cell.source:
             names = re.findall(r'check\("(\d\d\.\w+)"', cell.source)
             assert set(names) <= fetched, f"{names} is written and never used"
-
-
-def test_size(notebook, path):
-    if is_built(path):
-        pytest.skip("see test_core_is_short_enough_to_be_read")
-    nbformat.validate(notebook)
-    text = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    lines = sum(num_lines(cell) for cell in code_cells(notebook))
-    assert 25 <= len(text) <= 45, f"{len(text)} markdown cells"
-    assert 20 <= len(code_cells(notebook)) <= 35, f"{len(code_cells(notebook))} code cells"
-    assert 2000 <= sum(map(words, text)) <= 3000, f"{sum(map(words, text))} words"
-    assert 150 <= lines <= 620, f"{lines} lines of code"
-    assert path.stat().st_size <= MAX_BYTES
-
-
-def test_cells_are_short(notebook, path):
-    if is_built(path):
-        pytest.skip("see test_a_cell_that_is_read_holds_one_idea")
-    sizes = [num_lines(cell) for cell in own_cells(notebook)]
-    assert median(sizes) <= 19
-    assert max(sizes) <= 45
-    assert (
-        max(len(line) for cell in code_cells(notebook) for line in cell.source.splitlines()) <= 100
-    )
 
 
 def test_first_picture_comes_early(notebook):
@@ -233,14 +193,11 @@ def test_names_come_through_the_doors(notebook):
     assert max(map(len, imports)) <= MAX_IMPORT_LINES
 
 
-def test_there_are_exercises(notebook, path):
+def test_there_are_exercises(notebook):
     cells = own_cells(notebook)
     exercises = [cell for cell in cells if "exercise" in cell.metadata.get("tags", [])]
     assert all("check(" in cell.source and "..." in cell.source for cell in exercises)
-    if is_built(path):
-        assert 3 <= len(exercises) <= 15
-    else:
-        assert 0.13 <= len(exercises) / len(cells) <= 0.27, f"{len(exercises)} of {len(cells)}"
+    assert 3 <= len(exercises) <= 15
 
 
 def test_outputs_are_there_fresh_and_clean(notebook):
@@ -258,11 +215,10 @@ def test_outputs_are_there_fresh_and_clean(notebook):
             )
 
 
-def test_most_cells_end_in_something_to_see(notebook, path):
+def test_most_cells_end_in_something_to_see(notebook):
     cells = own_cells(notebook)
     # a class that is built in view has nothing to show yet
-    share = 0.6 if is_built(path) else 0.8
-    assert sum(bool(cell.outputs) for cell in cells) >= share * len(cells)
+    assert sum(bool(cell.outputs) for cell in cells) >= 0.6 * len(cells)
 
 
 def test_figures_go_through_show_with_an_alt_text(notebook):
