@@ -16,6 +16,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -84,6 +85,7 @@ def setup(seed: int = 0) -> None:
     # show()
     plt.ioff()
     apply_style()
+    warnings.formatwarning = _one_line
     random.seed(seed)
     numpy.random.seed(seed)
     torch.manual_seed(seed)
@@ -92,6 +94,11 @@ def setup(seed: int = 0) -> None:
     print(f"device:  {describe_device()}")
     print(f"dataset: {describe_dataset()}")
     print(f"budget:  {budget()}")
+
+
+def _one_line(message: Warning | str, category: type[Warning], *_: object) -> str:
+    """Returns a warning as a reader needs it: the file that Python would name is the kernel's."""
+    return f"{category.__name__}: {message}\n"
 
 
 def on_colab() -> bool:

@@ -419,7 +419,7 @@ def _ema_row(
         rows = {row.measured.name: row for row in measured.rows}
         fids[name], errors[name] = rows["FID"].measured.value, rows["FID"].measured.error
         if told:
-            agreement[name] = rows["agreement"].measured.value
+            agreement[name] = rows["class agreement"].measured.value
         floor = rows["FID"].floor
         assert floor is not None
         fids["real"], errors["real"] = floor.value, floor.error

@@ -9,6 +9,7 @@ import random
 import re
 import sys
 import types
+import warnings
 
 import numpy
 import pytest
@@ -309,7 +310,10 @@ def test_show_source_says_when_there_is_none(obj):
 
 @pytest.fixture
 def course_stubs(monkeypatch):
-    """Stands in for the modules that look at the machine and at the data."""
+    """Stands in for the modules that look at the machine and at the data; afterwards warnings are
+    written as before.
+    """
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     device = types.SimpleNamespace(
         budget=lambda: "laptop", describe_device=lambda: "cpu, 2 threads"
     )
@@ -335,6 +339,12 @@ def test_setup_reports_seeds_and_styles(course_stubs, capsys):
     assert len(lines) == 15 and torch.__version__ in lines[1]
     assert not plt.isinteractive() and plt.rcParams["image.cmap"] == "gray"
     assert plt.rcParams["axes.prop_cycle"].by_key()["color"] == list(style.OKABE_ITO)
+
+
+def test_warnings_name_no_file_of_the_kernel(course_stubs):
+    notebook.setup()
+    text = warnings.formatwarning("few images", UserWarning, "/tmp/ipykernel_7/1.py", 9)
+    assert text == "UserWarning: few images\n"
 
 
 @pytest.mark.parametrize(("colab", "calls"), [(True, 1), (False, 0)])
