@@ -563,7 +563,7 @@ def _small_png(image: Any) -> bytes:
     versions = [image]
     for num_colors in (256, 64):
         palette = image.quantize(
-            num_colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+            num_colors, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE
         )
         error = numpy.abs(numpy.asarray(palette.convert("RGB")).astype(numpy.int16) - pixels)
         # of 255 grey levels: below what one sees

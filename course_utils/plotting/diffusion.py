@@ -138,7 +138,10 @@ def against_calls(
         axes.set_yscale("log")
         # bars that reach below 0 would stretch the axis; they run out of it
         shown = [value for values, _ in series.values() for value in values if value > 0]
-        axes.set_ylim(bottom=0.5 * min([*shown, *([] if floor is None else [floor[0]])], default=1))
+        if floor is not None:
+            shown.append(floor[0])
+        if shown:
+            axes.set_ylim(bottom=0.5 * min(shown))
         # a range of less than ten would have one tick or none
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -266,14 +266,15 @@ def _check_length(name: str, given: Sequence, expected: int) -> None:
         raise CourseError(f"{name}: expected {expected}, got {len(given)}; give one for each.")
 
 
-MAX_FILM_FRAMES = 24
+MAX_FILM_FRAMES, MAX_FILM_BYTES = 24, 50_000  # a notebook with all its outputs has room for it
 
 
 def training_film(
     frames: Sequence[Tensor], steps: Sequence[int], seconds: float = 3.0, scale: int = 2
 ) -> Animation:
     """Returns what a model drew during its training, from the first moment to the last, as an
-    animation of up to 24 frames; the first half of the images, or less, where they are too large.
+    animation of up to 24 frames and 50 kB: fewer frames, then only the first half of the images, or
+    less, where it would be larger.
 
     Args:
         frames: uint8 images `[N, C, H, W]` of each moment.
@@ -296,7 +297,7 @@ def training_film(
         sheets += sheets[-1:] * (MIN_FRAMES - len(sheets))
         sheets = still_frames(sheets, min(MAX_FILM_FRAMES, len(sheets)))
         try:
-            film = animate(sheets, seconds, scale=scale)
+            film = animate(sheets, seconds, scale=scale, max_bytes=MAX_FILM_BYTES)
             break
         except CourseError:
             if num_images == 1:
