@@ -413,7 +413,7 @@ def _trained(script: Callable[..., Any], images: Tensor, num_steps: int) -> GanT
         return GanTrained(*script(images, num_steps))
 
 
-NUM_SHOWN, NUM_COLUMNS = 12, 6  # images of each kind
+NUM_SHOWN, NUM_COLUMNS = 8, 4  # images of each kind
 
 
 def symptoms(runs: Mapping[int, GanTrained], number: int, real: Tensor) -> Figure:
@@ -423,7 +423,7 @@ def symptoms(runs: Mapping[int, GanTrained], number: int, real: Tensor) -> Figur
     Args:
         runs: of `run_hunts`.
         number: of the script, 1 to 5.
-        real: uint8 `[N, C, H, W]`, at least one; the first twelve are drawn.
+        real: uint8 `[N, C, H, W]`, at least one; the first eight are drawn.
     """
     from course_utils.base.images import tile
     from course_utils.plotting.canvas import describe, new_figure
