@@ -24,8 +24,9 @@ ROOMS = {
 # 130 and those that came since, each a thing that readers look for: training/muon.py and film.py,
 # models/student.py, studies/collapse.py; and for the notebooks in which the learner builds:
 # exercises/mine.py and hunt_04.py, plotting/mechanisms.py and words.py, data/handwriting.py,
-# studies/two_kinds.py, crash_test.py and clinic/examiner.py.
-MAX_FLAT_MODULES, MAX_FILES = 3, 142
+# studies/two_kinds.py, crash_test.py and clinic/examiner.py, exercises/hunt_06.py and hunt_07.py,
+# and the studies gan_cures.py, schedule_study.py, likelihoods.py, provenance.py and textbook.py.
+MAX_FLAT_MODULES, MAX_FILES = 3, 149
 
 
 def name_of(path: Path) -> str:
