@@ -266,15 +266,31 @@ def _check_length(name: str, given: Sequence, expected: int) -> None:
         raise CourseError(f"{name}: expected {expected}, got {len(given)}; give one for each.")
 
 
-MAX_FILM_FRAMES, MAX_FILM_BYTES = 24, 50_000  # a notebook with all its outputs has room for it
+MAX_FILM_FRAMES = 24
+FILM_BYTES = (50_000, 250_000)  # what a notebook has room for, and what large pictures may need
+
+
+def _animated(
+    sheets: Sequence[Tensor], seconds: float, scale: int, *, last: bool
+) -> Animation | None:
+    """Returns an animation of the smaller size where it can be had, else of the larger one, else
+    None; raises CourseError in its place where this was the last attempt.
+    """
+    for max_bytes in FILM_BYTES:
+        try:
+            return animate(sheets, seconds, scale=scale, max_bytes=max_bytes)
+        except CourseError:
+            if last and max_bytes == FILM_BYTES[-1]:
+                raise
+    return None
 
 
 def training_film(
     frames: Sequence[Tensor], steps: Sequence[int], seconds: float = 3.0, scale: int = 2
 ) -> Animation:
     """Returns what a model drew during its training, from the first moment to the last, as an
-    animation of up to 24 frames and 50 kB: fewer frames, then only the first half of the images, or
-    less, where it would be larger.
+    animation of up to 24 frames: fewer where it would be larger than 50 kB, and only the first half
+    of the images, or less, where even a few frames are larger than 250 kB.
 
     Args:
         frames: uint8 images `[N, C, H, W]` of each moment.
@@ -296,13 +312,10 @@ def training_film(
         # a short training may have fewer than an animation needs: the last stays longer
         sheets += sheets[-1:] * (MIN_FRAMES - len(sheets))
         sheets = still_frames(sheets, min(MAX_FILM_FRAMES, len(sheets)))
-        try:
-            film = animate(sheets, seconds, scale=scale, max_bytes=MAX_FILM_BYTES)
+        film = _animated(sheets, seconds, scale, last=num_images == 1)
+        if film is not None:
             break
-        except CourseError:
-            if num_images == 1:
-                raise
-            num_images //= 2  # large pictures: fewer of them fit into a film
+        num_images //= 2  # large pictures: fewer of them fit into a film
     text = (
         f"Film of a training in {film.num_frames} frames, from step {steps[0]:,} to step"
         f" {steps[-1]:,}: grid of {grid_words(num_images, columns)}."

@@ -56,7 +56,8 @@ def test_loaded_run_shows_the_film_of_its_training(filmed, dataset, tmp_path):
     assert torch.equal(loaded.film.frames, trained.film.frames)
     assert loaded.film.steps == trained.film.steps
     animation = training_film(*loaded.film)
-    assert animation.num_frames == len(MOMENTS) and "from step 0 to step 12" in animation.alt_text
+    assert 3 <= animation.num_frames <= len(MOMENTS)
+    assert "from step 0 to step 12" in animation.alt_text
 
 
 @pytest.mark.parametrize("changes", [{}, {"train.ema_decay": 0.9}], ids=str)
