@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -68,16 +68,18 @@ NO_ROWS = "nothing was measured, so there is nothing to say"
 
 
 def _rows(
-    what: str, dataset: Dataset, wanted: list[StudyTraining], retrain: bool
+    what: str, dataset: Dataset, trainings: Callable[[Dataset], list[StudyTraining]], retrain: bool
 ) -> list[dict[str, Any]]:
     """Returns the rows of the trainings: saved ones of this dataset, else those of the strokes, or
-    new ones where they are asked for; says which.
+    new ones where they are asked for; says which. So images that could not be trained on may still
+    be shown the strokes' rows.
     """
     if retrain:
-        return _train_now(what, dataset, wanted)
+        return _train_now(what, dataset, trainings(dataset))
     own = _saved(what, dataset.name)
+    wanted = trainings(dataset) if own else []
     fitting = [row for one in wanted for row in own if one.fits(row)]
-    complete = len(fitting) == len(wanted)
+    complete = bool(own) and len(fitting) == len(wanted)
     rows = fitting if complete else _saved(what, SAVED_ON)
     if not rows:
         print(f"{TITLES[what]}: there are no saved rows; retrain=True trains now.")
@@ -152,7 +154,7 @@ def forgotten_detach(dataset: Dataset, *, retrain: bool = False) -> list[dict[st
     Raises:
         CourseError: images that a DCGAN cannot draw, or that have no classes.
     """
-    return _rows("detach", dataset, detach_trainings(dataset), retrain)
+    return _rows("detach", dataset, detach_trainings, retrain)
 
 
 def detach_trainings(dataset: Dataset, seeds: int = NUM_DETACH_SEEDS) -> list[StudyTraining]:
@@ -341,7 +343,7 @@ def ema_effect(dataset: Dataset, *, retrain: bool = False) -> list[dict[str, Any
     Raises:
         CourseError: images that a DCGAN cannot draw, or fewer than 100 training images.
     """
-    return _rows("average", dataset, ema_trainings(dataset), retrain)
+    return _rows("average", dataset, ema_trainings, retrain)
 
 
 def ema_trainings(dataset: Dataset, seeds: int = NUM_EMA_SEEDS) -> list[StudyTraining]:
@@ -508,7 +510,7 @@ def spectral_norm_works(dataset: Dataset, *, retrain: bool = False) -> list[dict
     Raises:
         CourseError: images that a DCGAN cannot draw.
     """
-    return _rows("spectral", dataset, spectral_trainings(dataset), retrain)
+    return _rows("spectral", dataset, spectral_trainings, retrain)
 
 
 def spectral_trainings(dataset: Dataset, seeds: int = NUM_COLLAPSE_SEEDS) -> list[StudyTraining]:

@@ -263,3 +263,12 @@ def test_shipped_rows_are_those_of_todays_settings(what):
         assert replace(one, identity={**one.identity, **sizes}).fits(row), one.place
         assert row["num_train_images"] in (55_000, 60_000)
         json.dumps(row, allow_nan=False)
+
+
+def test_few_pictures_are_shown_the_rows_of_the_strokes(capsys):
+    """Images that are too few to train on are no reason to stop a notebook."""
+    few = make_dataset(num_train=50, num_test=20)
+    rows = ema_effect(few)
+    assert len(rows) == 3 and "strokes, since none fit" in capsys.readouterr().out
+    with pytest.raises(CourseError, match="training images: expected at least 100, got 50"):
+        ema_effect(few, retrain=True)
