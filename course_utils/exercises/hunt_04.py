@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils.data.strokes import make_strokes
-from course_utils.exercises.judge import NO_RETURN, Exercise, Mistake, Wrong, kind_of
+from course_utils.exercises.judge import NO_RETURN, Exercise, Mistake, Wrong, kind_of, mend_exercise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -519,21 +519,8 @@ def _name_exercise(number: int, hunt: Hunt) -> Exercise:
 
 
 def _mend_exercise(number: int, hunt: Hunt) -> Exercise:
-    def tried(answer: Callable[..., Any]) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            _try_out(hunt, answer)
-
-    return Exercise(
-        id=f"04.mend_{number}",
-        question=f"Mend script {number}: return encoder, decoder and terms as it does.",
-        solution=healthy,
-        why=hunt.cure,
-        check=tried,
-        mistakes=(Mistake(hunt.script, f"The script still does what it did: {hunt.seen}."),),
-        hints=(f"The fault is called: {hunt.fault}.", hunt.cure),
-        explanation=f"What was wrong: {hunt.cure}",
-    )
+    question = f"Mend script {number}: return encoder, decoder and terms as it does."
+    return mend_exercise(f"04.mend_{number}", question, hunt, healthy, _try_out)
 
 
 HUNT_EXERCISES = tuple(

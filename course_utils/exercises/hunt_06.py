@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from course_utils.base.images import signed_to_uint8, uint8_to_signed
 from course_utils.data.strokes import make_strokes
-from course_utils.exercises.judge import NO_RETURN, Exercise, Mistake, Wrong, kind_of
+from course_utils.exercises.judge import NO_RETURN, Exercise, Mistake, Wrong, kind_of, mend_exercise
 from course_utils.metrics.frechet import fit_gaussian, frechet_distance
 
 if TYPE_CHECKING:
@@ -632,21 +632,8 @@ def _name_exercise(number: int, hunt: GanHunt) -> Exercise:
 
 
 def _mend_exercise(number: int, hunt: GanHunt) -> Exercise:
-    def tried(answer: Callable[..., Any]) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            _try_out(hunt, answer)
-
-    return Exercise(
-        id=f"06.mend_{number}",
-        question=f"Mend script {number}: return generator, discriminator and terms as it does.",
-        solution=healthy,
-        why=hunt.cure,
-        check=tried,
-        mistakes=(Mistake(hunt.script, f"The script still does what it did: {hunt.seen}."),),
-        hints=(f"The fault is called: {hunt.fault}.", hunt.cure),
-        explanation=f"What was wrong: {hunt.cure}",
-    )
+    question = f"Mend script {number}: return generator, discriminator and terms as it does."
+    return mend_exercise(f"06.mend_{number}", question, hunt, healthy, _try_out)
 
 
 HUNT_EXERCISES = tuple(

@@ -341,6 +341,67 @@ def require_attempt(value: Any) -> None:
     _require_attempt(value)
 
 
+def network_from(make: Callable, *arguments: Any) -> Any:
+    """Returns the `nn.Module` that a learner's builder builds; raises `Wrong` for anything else."""
+    from torch import nn
+
+    network = make(*arguments)
+    require_attempt(network)
+    if not isinstance(network, nn.Module):
+        raise Wrong(
+            f"Expected a network, an nn.Module such as nn.Sequential(...), got {kind_of(network)}."
+        )
+    return network
+
+
+def output_of(network: Any, x: Any, message: str) -> Any:
+    """Returns the tensor that a learner's network makes of `x`; a wrong number of inputs gets
+    `message`.
+    """
+    import torch
+
+    try:
+        out = network(x)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise Wrong(f"{message} (It raised: {reason}.)") from error
+    require_attempt(out)
+    if not isinstance(out, torch.Tensor):
+        raise Wrong(f"The network should return one tensor, got {kind_of(out)}.")
+    return out
+
+
+def mend_exercise(
+    exercise_id: str, question: str, hunt: Any, healthy: Callable, try_out: Callable
+) -> Exercise:
+    """Returns the exercise of mending a broken script.
+
+    Args:
+        hunt: has `script`, `fault`, `seen` and `cure`.
+        healthy: the mended script.
+        try_out: `try_out(hunt, answer)` trains an answer and raises `Wrong`; its global random
+            numbers start from 0 and leave those of the notebook alone.
+    """
+
+    def tried(answer: Callable[..., Any]) -> None:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            try_out(hunt, answer)
+
+    return Exercise(
+        id=exercise_id,
+        question=question,
+        solution=healthy,
+        why=hunt.cure,
+        check=tried,
+        mistakes=(Mistake(hunt.script, f"The script still does what it did: {hunt.seen}."),),
+        hints=(f"The fault is called: {hunt.fault}.", hunt.cure),
+        explanation=f"What was wrong: {hunt.cure}",
+    )
+
+
 def _compare_gradients(exercise: Exercise, answer: Any) -> None:
     """Raises `Wrong` where a gradient does not reach an argument or differs from the solution's."""
     import torch

@@ -22,6 +22,8 @@ from course_utils.exercises.judge import (
     Raised,
     Wrong,
     kind_of,
+    network_from,
+    output_of,
     require_attempt,
     require_finite,
     same,
@@ -92,30 +94,6 @@ DECODER_BOUNDED = (
 )
 
 
-def _network(make: Any, arguments: tuple) -> nn.Module:
-    """Returns what a learner's builder builds, checked to be a network that can be trained."""
-    network = make(*arguments)
-    require_attempt(network)
-    if not isinstance(network, nn.Module):
-        raise Wrong(
-            f"Expected a network, an nn.Module such as nn.Sequential(...), got {kind_of(network)}."
-        )
-    return network
-
-
-def _run(network: nn.Module, x: Tensor, message: str) -> Tensor:
-    """Returns the network's output; a wrong number of inputs gets `message`."""
-    try:
-        out = network(x)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise Wrong(f"{message} (It raised: {reason}.)") from error
-    require_attempt(out)
-    if not isinstance(out, Tensor):
-        raise Wrong(f"The network should return one tensor, got {kind_of(out)}.")
-    return out
-
-
 def _check_trainable(network: nn.Module, x: Tensor) -> None:
     """Raises `Wrong` where a parameter gets no gradient, or the network is linear."""
     out = network(x)
@@ -156,8 +134,8 @@ def _stretched(network: nn.Module, x: Tensor) -> Tensor:
 def _check_encoder(make: Any) -> None:
     for image_shape, hidden_dim, latent_dim in NETWORKS:
         x = torch.rand(BATCH, *image_shape)
-        encoder = _network(make, (image_shape, hidden_dim, latent_dim))
-        out = _run(encoder, x, NO_FLATTEN)
+        encoder = network_from(make, image_shape, hidden_dim, latent_dim)
+        out = output_of(encoder, x, NO_FLATTEN)
         if out.shape == (BATCH, latent_dim):
             raise Wrong(HALF_THE_OUTPUTS)
         if out.shape != (BATCH, 2 * latent_dim):
@@ -235,8 +213,8 @@ ENCODER = Exercise(
 def _check_decoder(make: Any) -> None:
     for image_shape, hidden_dim, latent_dim in NETWORKS:
         z = torch.randn(BATCH, latent_dim)
-        decoder = _network(make, (image_shape, hidden_dim, latent_dim))
-        out = _run(decoder, z, TWICE_THE_INPUTS)
+        decoder = network_from(make, image_shape, hidden_dim, latent_dim)
+        out = output_of(decoder, z, TWICE_THE_INPUTS)
         if out.shape == (BATCH, math.prod(image_shape)):
             raise Wrong(NOT_UNFLATTENED)
         if out.shape != (BATCH, *image_shape):

@@ -23,6 +23,8 @@ from course_utils.exercises.judge import (
     Raised,
     Wrong,
     kind_of,
+    network_from,
+    output_of,
     require_attempt,
     require_finite,
     same,
@@ -134,30 +136,6 @@ D_WIDTH = (
 D_EVAL = "In evaluation mode the score of an image depends on what else is in the batch."
 
 
-def _network(make: Any, *arguments: Any) -> nn.Module:
-    """Returns what a learner's builder builds, checked to be a network."""
-    network = make(*arguments)
-    require_attempt(network)
-    if not isinstance(network, nn.Module):
-        raise Wrong(
-            f"Expected a network, an nn.Module such as nn.Sequential(...), got {kind_of(network)}."
-        )
-    return network
-
-
-def _run(network: nn.Module, x: Tensor, message: str) -> Tensor:
-    """Returns the network's output; a wrong number of inputs gets `message`."""
-    try:
-        out = network(x)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise Wrong(f"{message} (It raised: {reason}.)") from error
-    require_attempt(out)
-    if not isinstance(out, Tensor):
-        raise Wrong(f"The network should return one tensor, got {kind_of(out)}.")
-    return out
-
-
 def _check_gradients(network: nn.Module, x: Tensor) -> None:
     """Raises `Wrong` where a parameter gets no gradient."""
     out = network(x)
@@ -232,8 +210,8 @@ def _sees_the_batch(network: nn.Module, x: Tensor) -> bool:
 def _check_generator(make: Any) -> None:
     for image_shape, latent_dim, width in NETWORKS:
         z = torch.randn(BATCH, latent_dim)
-        generator = _network(make, image_shape, latent_dim, width)
-        out = _run(generator, z, G_INPUT)
+        generator = network_from(make, image_shape, latent_dim, width)
+        out = output_of(generator, z, G_INPUT)
         if out.shape != (BATCH, *image_shape):
             raise Wrong(
                 f"For {BATCH} latents and image_shape = {image_shape} the images should have the"
@@ -318,8 +296,8 @@ GENERATOR = Exercise(
 def _check_discriminator(make: Any) -> None:
     for image_shape, _, width in NETWORKS:
         x = torch.randn(BATCH, *image_shape)
-        discriminator = _network(make, image_shape, width)
-        out = _run(discriminator, x, D_INPUT)
+        discriminator = network_from(make, image_shape, width)
+        out = output_of(discriminator, x, D_INPUT)
         if out.shape == (BATCH, 1):
             raise Wrong(D_COLUMN)
         if out.shape != (BATCH,):
