@@ -46,12 +46,14 @@ SOURCE_CSS = (
 # Import name -> package name of what the notebooks need at run time.
 RUNTIME_PACKAGES = (
     ("accelerate", "accelerate"),
+    ("anywidget", "anywidget"),
     ("IPython", "ipython"),
     ("ipywidgets", "ipywidgets"),
     ("joblib", "joblib"),
     ("matplotlib", "matplotlib"),
     ("pandas", "pandas"),
     ("PIL", "pillow"),
+    ("psygnal", "psygnal"),
     ("safetensors", "safetensors"),
     ("sklearn", "scikit-learn"),
     ("tqdm", "tqdm"),

@@ -26,6 +26,7 @@ PACKAGES = (
     "safetensors",
     "matplotlib",
     "ipywidgets",
+    "anywidget",
     "jupyterlab",
     "nbclient",
     "pandas",

@@ -1,9 +1,10 @@
-"""A photograph of a sheet with handwritten digits as images like those of a dataset, and a sheet
-that is rendered from test images for those who have no photograph at hand.
+"""Handwritten digits as images like those of a dataset, from a photographed sheet or from strokes
+on a screen; and a sheet that is rendered from test images for those who have no photograph.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,12 @@ LEAST_HEIGHT = 10  # pixels of a digit: below this its form is lost
 SPECK = 0.12  # of the largest digit's height and width: what is smaller is dirt
 JOIN = 0.08  # of a digit's height: parts that are closer belong to one digit
 MOST_DIGITS = 400
+
+# The thickness of a drawn line, as a share of the digit's longer side. In MNIST a 1 has as much ink
+# as 60 white pixels on a length of 21 (means of the training set), so its line is 2.8 of 20 thick.
+LINE_SHARE = 2.8 / 20
+LEAST_REACH = 0.2  # of the field: what is smaller, such as a dot, is not enlarged to fill the box
+DRAWN_SIDE = 200  # pixels of the longer side, before the drawing is made small
 
 
 @dataclass(frozen=True)
@@ -67,16 +74,78 @@ def digits_from_sheet(
     Source: LeCun et al. 1998, Proceedings of the IEEE 86(11), sec. III.A, for the box and the
     centre of mass.
     """
-    channels, side, width = image_shape
-    if side != width or side < 8:
-        raise CourseError(
-            f"image_shape: expected square images of at least 8 pixels, got {list(image_shape)}."
-        )
+    channels, side = _channels_and_side(image_shape)
     where, grey = _grey(sheet)
     ink = _ink(grey, where)
     found = _in_reading_order(_cut_out(ink, where))
     images = torch.stack([torch.from_numpy(_centred(digit.ink, side)) for digit in found])
     return images[:, None].expand(-1, channels, -1, -1).contiguous()
+
+
+def digit_from_strokes(
+    strokes: Sequence[Sequence[Sequence[float]]], image_shape: tuple[int, int, int] = (1, 28, 28)
+) -> Tensor:
+    """Returns a digit that was drawn on a screen as an image, made as `digits_from_sheet` makes
+    them: scaled to fit a box of 20/28 of the side, its centre of mass in the middle.
+
+    Its lines get the thickness of MNIST's, however large the digit was drawn.
+
+    Args:
+        strokes: one list of points (x, y) for each, in units of the field's side, with y downwards;
+            one point alone is a dot.
+        image_shape: (C, H, W) of the image that is wanted, H = W; the ink is the same in all
+            channels.
+
+    Returns:
+        uint8 `[C, H, W]`, white on black.
+
+    Raises:
+        CourseError: no strokes, points that are not pairs of finite numbers, or another shape.
+    """
+    from PIL import Image, ImageDraw
+
+    channels, side = _channels_and_side(image_shape)
+    lines = _checked_strokes(strokes)
+    points = np.concatenate(lines)
+    extent = np.ptp(points, axis=0)
+    room = np.maximum(extent, LEAST_REACH) if extent.max() < LEAST_REACH else extent
+    thickness = room.max() * LINE_SHARE / (1 - LINE_SHARE)
+    scale = DRAWN_SIDE / (room.max() + thickness)
+    corner = points.min(0) - (room - extent + thickness) / 2
+    width, height = np.ceil(scale * (room + thickness)).astype(int).tolist()
+    picture = Image.new("L", (width, height))
+    pencil, radius = ImageDraw.Draw(picture), scale * thickness / 2
+    for line in lines:
+        places = [(x, y) for x, y in (scale * (line - corner)).tolist()]
+        pencil.line(places, fill=255, width=round(2 * radius))
+        for x, y in places:  # round ends and corners
+            pencil.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    image = torch.from_numpy(_centred(np.asarray(picture, dtype=np.float32) / 255, side))
+    return image.expand(channels, -1, -1).contiguous()
+
+
+def _channels_and_side(image_shape: tuple[int, int, int]) -> tuple[int, int]:
+    channels, side, width = image_shape
+    if side != width or side < 8:
+        raise CourseError(
+            f"image_shape: expected square images of at least 8 pixels, got {list(image_shape)}."
+        )
+    return channels, side
+
+
+def _checked_strokes(strokes: Sequence[Sequence[Sequence[float]]]) -> list[np.ndarray]:
+    """Returns the points of each stroke, float64 `[P, 2]`."""
+    try:
+        lines = [np.asarray(stroke, dtype=np.float64) for stroke in strokes]
+    except (TypeError, ValueError):  # texts, or points of different lengths
+        lines = []
+    right = [line.ndim == 2 and line.shape[1] == 2 and len(line) > 0 for line in lines]
+    if not lines or not all(right) or not all(np.isfinite(line).all() for line in lines):
+        raise CourseError(
+            "strokes: expected one or more lists of points (x, y) of finite numbers, got"
+            f" {str(strokes)[:60]}; draw a digit first."
+        )
+    return lines
 
 
 def _grey(sheet: Path | str | Image) -> tuple[str, np.ndarray]:

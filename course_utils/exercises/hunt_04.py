@@ -18,7 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils.data.strokes import make_strokes
-from course_utils.exercises.judge import NO_RETURN, Exercise, Mistake, Wrong, kind_of, mend_exercise
+from course_utils.exercises.judge import (
+    NO_RETURN,
+    Exercise,
+    Wrong,
+    kind_of,
+    mend_exercise,
+    name_exercise,
+    numbered_faults,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -224,8 +232,6 @@ FAULTS = {
     "KL left out": "the KL rises far above that of the healthy run",
 }
 LOGVAR, NO_GRADIENT, AVERAGED, TWICE, RANGE = list(FAULTS)[:5]
-# as the notebook lists them: in another order than that of the scripts
-LISTED = tuple(sorted(FAULTS, key=str.casefold))
 
 HUNTS = {
     1: Hunt(
@@ -276,7 +282,7 @@ HUNTS = {
 
 def fault_list() -> str:
     """Returns the names of the faults with their numbers, one a line."""
-    return "\n".join(f"{number} {name}" for number, name in enumerate(LISTED, start=1))
+    return numbered_faults(FAULTS)
 
 
 def run_hunts(images: Tensor, num_steps: int = 400) -> dict[int, Trained]:
@@ -479,43 +485,9 @@ def _checked(script: Callable[..., Any], images: Tensor) -> Trained:
 # ------------------------------------------------------------------ exercises
 
 
-def _why_not(hunt: Hunt, name: str) -> str:
-    """Returns what speaks against a fault that the script does not have."""
-    return hunt.also_seen.get(name, f"If it were that, {FAULTS[name]}. Here {hunt.seen}.")
-
-
-def _fault_name(answer: Any) -> str | None:
-    """Returns the fault that an answer means, its name or its number in the list, else None."""
-    words = " ".join(str(answer).split()).casefold()
-    if words.isdecimal() and 1 <= int(words) <= len(LISTED):
-        return LISTED[int(words) - 1]
-    return next((name for name in LISTED if name.casefold() == words), None)
-
-
-def _check_name(hunt: Hunt, answer: Any) -> None:
-    name = _fault_name(answer)
-    if name is None:
-        raise Wrong(
-            f"{answer!r} is not in the list of faults. Give a number from 1 to {len(LISTED)}, or a"
-            " name as it stands there."
-        )
-    if name != hunt.fault:
-        raise Wrong(_why_not(hunt, name))
-
-
 def _name_exercise(number: int, hunt: Hunt) -> Exercise:
-    return Exercise(
-        id=f"04.hunt_{number}",
-        question=f"Name the fault of script {number} from its curves and pictures.",
-        solution=hunt.fault,
-        check=functools.partial(_check_name, hunt),
-        why=f"Now mend it. show_source(hunt_04.hunt_{number}) shows the script.",
-        mistakes=tuple(
-            Mistake(name, _why_not(hunt, name)) for name in FAULTS if name != hunt.fault
-        ),
-        hints=(f"What is seen here: {hunt.seen}.",),
-        explanation=f"Seen: {hunt.seen}.",
-    )
+    question = f"Name the fault of script {number} from its curves and pictures."
+    return name_exercise(f"04.hunt_{number}", question, hunt, FAULTS)
 
 
 def _mend_exercise(number: int, hunt: Hunt) -> Exercise:

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 
 from course_utils.base.images import signed_to_uint8, uint8_to_signed
 from course_utils.data.strokes import make_strokes
-from course_utils.exercises.judge import NO_RETURN, Exercise, Mistake, Wrong, kind_of, mend_exercise
+from course_utils.exercises.judge import (
+    NO_RETURN,
+    Exercise,
+    Wrong,
+    kind_of,
+    mend_exercise,
+    name_exercise,
+    numbered_faults,
+)
 from course_utils.metrics.frechet import fit_gaussian, frechet_distance
 
 if TYPE_CHECKING:
@@ -395,6 +403,11 @@ HUNTS = {
 }
 
 
+def fault_list() -> str:
+    """Returns the names of the faults with their numbers, one a line."""
+    return numbered_faults(FAULTS)
+
+
 def run_hunts(images: Tensor, num_steps: int = 600) -> dict[int, GanTrained]:
     """Returns what the five scripts (1 to 5) and the healthy one (0) make of some images, a few
     seconds each; equal images give equal results.
@@ -616,19 +629,8 @@ def _checked(script: Callable[..., Any], images: Tensor) -> GanTrained:
 
 
 def _name_exercise(number: int, hunt: GanHunt) -> Exercise:
-    return Exercise(
-        id=f"06.hunt_{number}",
-        question=f"Name the fault of script {number} from its curves and pictures.",
-        solution=hunt.fault,
-        why=f"Now mend it. show_source(hunt_06.hunt_{number}) shows the script.",
-        mistakes=tuple(
-            Mistake(name, f"If it were that, {symptom}. Here {hunt.seen}.")
-            for name, symptom in FAULTS.items()
-            if name != hunt.fault
-        ),
-        hints=(f"What is seen here: {hunt.seen}.",),
-        explanation=f"Seen: {hunt.seen}.",
-    )
+    question = f"Name the fault of script {number} from its curves and pictures."
+    return name_exercise(f"06.hunt_{number}", question, hunt, FAULTS)
 
 
 def _mend_exercise(number: int, hunt: GanHunt) -> Exercise:

@@ -18,7 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils.data.strokes import make_strokes
-from course_utils.exercises.judge import NO_RETURN, Exercise, Mistake, Wrong, kind_of, mend_exercise
+from course_utils.exercises.judge import (
+    NO_RETURN,
+    Exercise,
+    Wrong,
+    kind_of,
+    mend_exercise,
+    name_exercise,
+    numbered_faults,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -411,6 +419,11 @@ HUNTS = {
 NUM_ROWS, MAX_COLUMNS = 3, 6
 
 
+def fault_list() -> str:
+    """Returns the names of the faults with their numbers, one a line."""
+    return numbered_faults(FAULTS)
+
+
 def run_hunts(images: Tensor, labels: Tensor, num_steps: int = 300) -> dict[int, Hunted]:
     """Returns what the five scripts (1 to 5) and the healthy one (0) make of some images,
     about two seconds each on one thread; equal images give equal results.
@@ -687,19 +700,8 @@ def _check_health(given: Health) -> None:
 
 
 def _name_exercise(number: int, hunt: Hunt) -> Exercise:
-    return Exercise(
-        id=f"07.hunt_{number}",
-        question=f"Name the fault of script {number} from its curve and pictures.",
-        solution=hunt.fault,
-        why=f"Now mend it. show_source(hunt_07.hunt_{number}) shows the script.",
-        mistakes=tuple(
-            Mistake(name, f"If it were that, {symptom}. Here {hunt.seen}.")
-            for name, symptom in FAULTS.items()
-            if name != hunt.fault
-        ),
-        hints=(f"What is seen here: {hunt.seen}.",),
-        explanation=f"Seen: {hunt.seen}.",
-    )
+    question = f"Name the fault of script {number} from its curve and pictures."
+    return name_exercise(f"07.hunt_{number}", question, hunt, FAULTS)
 
 
 def _mend_exercise(number: int, hunt: Hunt) -> Exercise:

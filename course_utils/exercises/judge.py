@@ -9,9 +9,10 @@ import functools
 import inspect
 import linecache
 import math
+import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from numbers import Number
@@ -369,6 +370,74 @@ def output_of(network: Any, x: Any, message: str) -> Any:
     if not isinstance(out, torch.Tensor):
         raise Wrong(f"The network should return one tensor, got {kind_of(out)}.")
     return out
+
+
+def numbered_faults(faults: Iterable[str]) -> str:
+    """Returns the names of faults with their numbers, one a line, in alphabetical order without
+    regard to a leading "the". It is not the order of the scripts, which would give them away.
+    """
+    names = sorted(faults, key=lambda name: name.casefold().removeprefix("the "))
+    return "\n".join(f"{number} {name}" for number, name in enumerate(names, start=1))
+
+
+def name_exercise(
+    exercise_id: str, question: str, hunt: Any, faults: Mapping[str, str]
+) -> Exercise:
+    """Returns the exercise of naming the fault of a broken script, by its name or by its number in
+    `numbered_faults`. Case, hyphens, underscores and the width of spaces do not count.
+
+    Args:
+        exercise_id: the notebook's number and the script's name, such as "04.hunt_1".
+        hunt: has `fault`, a key of `faults`, and `seen`; it may have `also_seen`, `{name: text}`
+            with what speaks against faults whose usual signs are seen here as well.
+        faults: `{name: what one would see}`.
+    """
+    notebook, script = exercise_id.split(".")
+    exceptions = getattr(hunt, "also_seen", {})
+    why_not = {
+        name: exceptions.get(name, f"If it were that, {symptom}. Here {hunt.seen}.")
+        for name, symptom in faults.items()
+        if name != hunt.fault
+    }
+
+    def check_name(answer: Any) -> None:
+        name = _meant_fault(answer, faults)
+        if name is None:
+            raise Wrong(
+                f"{answer!r} is not in the list of faults. Give a number from 1 to {len(faults)},"
+                f" or a name as it stands there:\n{numbered_faults(faults)}"
+            )
+        if name != hunt.fault:
+            raise Wrong(why_not[name])
+
+    return Exercise(
+        id=exercise_id,
+        question=question,
+        solution=hunt.fault,
+        check=check_name,
+        why=f"Now mend it. show_source(hunt_{notebook}.{script}) shows the script.",
+        mistakes=tuple(Mistake(name, message) for name, message in why_not.items()),
+        hints=(f"What is seen here: {hunt.seen}.",),
+        explanation=f"Seen: {hunt.seen}.",
+    )
+
+
+def _meant_fault(answer: Any, faults: Iterable[str]) -> str | None:
+    """Returns the fault that an answer means: its number, its name, or its line in the list; None
+    where it means none.
+    """
+    meant = {}
+    for line in numbered_faults(faults).splitlines():
+        number, name = line.split(" ", 1)
+        meant |= {_letters(words): name for words in (number, name, line)}
+    return meant.get(_letters(str(answer)))
+
+
+def _letters(words: str) -> str:
+    """Returns words in small letters with single spaces between them, also where a hyphen or an
+    underscore stood.
+    """
+    return " ".join(re.split(r"[\s_-]+", words.strip().replace("’", "'"))).casefold()
 
 
 def mend_exercise(

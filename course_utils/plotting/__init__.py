@@ -25,18 +25,20 @@ __getattr__, __dir__ = lazy_door(
             "image_rows",
             "image_table",
             "training_film",
+            "weight_images",
         ],
         "course_utils.plotting.gan": ["discriminators", "gan_curves", "point_frames"],
-        "course_utils.plotting.mechanisms": [
+        "course_utils.plotting.vae_mechanisms": [
             "encoder_ellipses",
-            "film_modulation",
-            "gan_game",
-            "guidance_arrows",
             "holes_on_plane",
             "reparameterisation_graph",
-            "unet_diagram",
             "vae_diagram",
-            "weight_images",
+        ],
+        "course_utils.plotting.gan_mechanisms": ["gan_game"],
+        "course_utils.plotting.diffusion_mechanisms": [
+            "film_modulation",
+            "guidance_arrows",
+            "unet_diagram",
         ],
         "course_utils.plotting.metrics": [
             "comparison_with_floor",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008), "Color Universal Design". Black comes last, so that the first lines of a
 # plot are coloured.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
+DIVERGING = "RdBu_r"  # ColorBrewer's; readable with every common colour blindness
 
 FIGURE_DPI = 100  # a figure of 7 inches is shown 700 px wide ...
 # ... and stored with more pixels than that, so that it stays sharp on dense screens

@@ -1,5 +1,5 @@
-"""Sheets of images: grids, labelled rows and tables, and the view of a running training. Images may
-be uint8 or signed ([-1, 1]), `[N, C, H, W]`.
+"""Sheets of images: grids, labelled rows and tables, the weights of a classifier, and the view of a
+running training. Images may be uint8 or signed ([-1, 1]), `[N, C, H, W]`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from course_utils.base.config import require
 from course_utils.base.errors import CourseError
 from course_utils.plotting.canvas import (
+    DIVERGING,
     MIN_FRAMES,
     OKABE_ITO,
     WIDTH,
@@ -161,6 +162,53 @@ def _table_words(num_images: int, num_columns: int, row_labels: Sequence[str] | 
     labelled = "" if all(row_labels) else " (those with a label)"
     names = names_words(row_labels)
     return f"Rows of {counted(num_columns, 'image')} each, from top to bottom{labelled}: {names}."
+
+
+def weight_images(weights: Tensor, class_names: Sequence[str], title: str = "") -> Figure:
+    """Returns the weights of a linear classifier (softmax regression), one image for each class: a
+    bright pixel raises the score of the class where the weight is red and lowers it where it is
+    blue.
+
+    One symmetric range of colours holds for all classes, so white is 0 everywhere.
+
+    Args:
+        weights: `[K, C, H, W]`, such as `layer.weight.view(K, C, H, W)`; channels are added up,
+            which is the effect of a grey pixel.
+        class_names: K of them.
+
+    Raises:
+        CourseError: another shape, or another number of names.
+    """
+    if weights.ndim != 4 or len(weights) != len(class_names) or len(weights) < 1:
+        raise CourseError(
+            f"weights: expected [{len(class_names)}, C, H, W], one image for each of"
+            f" {len(class_names)} classes, got {list(weights.shape)}; reshape a layer's weight with"
+            " weight.view(K, C, H, W)."
+        )
+    images = weights.detach().cpu().double().sum(1)  # [K, H, W]
+    limit = images.abs().max().item()
+    num_columns = min(5, len(images))
+    num_rows = -(-len(images) // num_columns)
+    fig = new_figure(num_rows * (0.86 * WIDTH / num_columns + 0.2) + (0.3 if title else 0.0))
+    cells = list(fig.subplots(num_rows, num_columns, squeeze=False).flat)
+    for axes in cells:
+        axes.set_axis_off()
+    drawn = None
+    for axes, image, name in zip(cells, images, class_names):
+        # weights that are all 0 are drawn white
+        drawn = axes.imshow(image.numpy(), cmap=DIVERGING, vmin=-(limit or 1), vmax=limit or 1)
+        axes.set_title(name, fontsize=11, parse_math=False)
+    if drawn is not None:
+        fig.colorbar(drawn, ax=cells, label="weight", shrink=0.9)
+    fig.suptitle(title)
+    low, high = images.min().item(), images.max().item()
+    strongest = class_names[int(images.abs().flatten(1).amax(1).argmax())]
+    return describe(
+        fig,
+        f"The weights of {len(images)} classes as images of one colour range, red above 0 and blue"
+        f" below: they go from {low:.2g} to {high:.2g}, and the largest in size belongs to the"
+        f" class {strongest}.",
+    )
 
 
 VIEW_POINTS = 1000  # of one line in the view of a training; more would not be seen

@@ -1,5 +1,5 @@
-"""Interactive pictures. The only package that imports ipywidgets; each slider calls a plain
-function that a test can call.
+"""Interactive pictures, and a field to draw on. The only package that imports ipywidgets and
+anywidget; each slider calls a plain function that a test can call.
 
 Only what ipywidgets 7.7 and 8 share is used. A notebook shows a static picture in the same cell,
 for readers without a running kernel.
@@ -10,6 +10,7 @@ from course_utils.base.lazy import lazy_door
 __getattr__, __dir__ = lazy_door(
     __name__,
     {
+        "course_utils.widgets.canvas": ["DigitField", "draw_digit"],
         "course_utils.widgets.controls": [
             "Panel",
             "latent_explorer",

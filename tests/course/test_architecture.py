@@ -26,7 +26,9 @@ ROOMS = {
 # exercises/mine.py and hunt_04.py, plotting/mechanisms.py and words.py, data/handwriting.py,
 # studies/two_kinds.py, crash_test.py and clinic/examiner.py, exercises/hunt_06.py and hunt_07.py,
 # and the studies gan_cures.py, schedule_study.py, likelihoods.py, provenance.py and textbook.py.
-MAX_FLAT_MODULES, MAX_FILES = 3, 149
+# The diagrams of mechanisms have a file for each family and one for what they share, since one file
+# of a thousand lines hid them; and there is a field to draw on, widgets/canvas.py.
+MAX_FLAT_MODULES, MAX_FILES = 3, 153
 
 
 def name_of(path: Path) -> str:

@@ -250,7 +250,7 @@ def test_install_missing_offline_is_one_line(pip_calls, monkeypatch, capsys):
 
 def test_runtime_packages_are_dependencies_of_the_project():
     declared = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
-    brought_along = {"ipython"}  # by ipykernel
+    brought_along = {"ipython", "psygnal"}  # by ipykernel and anywidget
     assert [
         package
         for _, package in course_notebook.RUNTIME_PACKAGES

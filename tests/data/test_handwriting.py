@@ -12,7 +12,7 @@ from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.data import handwriting
 from course_utils.data.dataset import DIGIT_NAMES, Dataset
-from course_utils.data.handwriting import digits_from_sheet, example_sheet
+from course_utils.data.handwriting import digit_from_strokes, digits_from_sheet, example_sheet
 from course_utils.data.strokes import make_strokes
 
 
@@ -151,3 +151,74 @@ def test_a_line_across_the_sheet_is_no_digit(dataset):
     pixels[60:64, :] = 30
     with pytest.raises(CourseError, match="leave a margin, and no line that touches the edge"):
         digits_from_sheet(Image.fromarray(pixels))
+
+
+SEVEN = [[[0.2, 0.2], [0.6, 0.2], [0.35, 0.8]], [[0.3, 0.5], [0.6, 0.5]]]
+
+
+def moved(strokes: list, factor: float, right: float, down: float) -> list:
+    """Returns strokes that are drawn larger or smaller, and elsewhere."""
+    return [[[factor * x + right, factor * y + down] for x, y in stroke] for stroke in strokes]
+
+
+def on_paper(strokes: list) -> Image.Image:
+    """Returns a scanned sheet with strokes as thick as those of `digit_from_strokes`: black where a
+    place is near enough to one of many points along the lines.
+    """
+    side, thickness = 400, 0.14 / 0.86 * 0.6  # SEVEN is 0.6 high
+    rows, columns = np.mgrid[:side, :side] / side
+    ink = np.zeros((side, side), dtype=bool)
+    for stroke in strokes:
+        for first, last in zip(stroke, stroke[1:]):
+            for share in np.linspace(0, 1, 60):
+                x, y = (1 - share) * np.array(first) + share * np.array(last)
+                ink |= (columns - x) ** 2 + (rows - y) ** 2 < (thickness / 2) ** 2
+    return Image.fromarray(np.where(ink, 20, 235).astype(np.uint8))
+
+
+def test_strokes_become_what_a_sheet_with_them_becomes():
+    drawn = digit_from_strokes(SEVEN)
+    assert drawn.dtype == torch.uint8 and drawn.shape == (1, 28, 28)
+    (scanned,) = digits_from_sheet(on_paper(SEVEN))
+    assert (drawn.double() - scanned.double()).abs().mean() < 0.02 * 255
+    assert matches(drawn[None], scanned[None]).item() > 0.99
+
+
+def test_a_drawn_digit_has_the_box_the_place_and_the_thickness_of_one_of_mnist():
+    image = digit_from_strokes([[[0.9, 0.1], [0.9, 0.5]]])[0].double() / 255
+    inked = (image > 0.5).nonzero()
+    assert (inked[:, 0].amin(), inked[:, 0].amax()) in ((4, 23), (3, 22))
+    assert image.sum() / 20 == pytest.approx(2.8, abs=0.3)
+    columns = (image.sum(0) * torch.arange(28)).sum() / image.sum()
+    assert columns == pytest.approx(13.5, abs=0.6)
+
+
+def test_it_does_not_matter_where_and_how_large_a_digit_is_drawn():
+    small = digit_from_strokes(moved(SEVEN, 0.4, 0.1, 0.5)).double()
+    assert (small - digit_from_strokes(SEVEN).double()).abs().mean() < 3
+
+
+def test_a_dot_stays_a_dot():
+    image = digit_from_strokes([[[0.1, 0.9]]])[0]
+    inked = (image > 127).nonzero()
+    assert 2 <= int(inked[:, 0].unique().numel()) <= 5
+    assert inked.double().mean(0).tolist() == pytest.approx([13.5, 13.5], abs=0.6)
+
+
+def test_drawn_digits_of_other_sizes_and_channels():
+    image = digit_from_strokes(SEVEN, (3, 16, 16))
+    assert image.shape == (3, 16, 16) and (image == image[0]).all() and image.any()
+
+
+@pytest.mark.parametrize(
+    "strokes",
+    [[], [[]], [[[0.1]]], [[0.1, 0.2]], [[["a", "b"]]], [[[0.1, float("nan")]]], [[[0, 1], [2]]]],
+)
+def test_what_are_no_strokes_is_refused(strokes):
+    with pytest.raises(CourseError, match="strokes: expected one or more lists of points"):
+        digit_from_strokes(strokes)
+
+
+def test_a_drawn_digit_is_square():
+    with pytest.raises(CourseError, match="image_shape: expected square images"):
+        digit_from_strokes(SEVEN, (1, 28, 32))

@@ -10,24 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from messages import message, passes
 from torch import nn
 
 from course_utils.base.device import make_rng
 from course_utils.exercises import core, hunt_04, nb04
 from course_utils.exercises.judge import NOT_ATTEMPTED, PASSED, WRONG, judge
-
-
-def message(exercise_id, answer) -> str:
-    """Returns why a wrong answer is wrong."""
-    verdict = judge(core.find(exercise_id), answer)
-    assert verdict.status == WRONG, f"{exercise_id} did not refuse it: {verdict}"
-    return verdict.message
-
-
-def passes(exercise_id, answer) -> bool:
-    verdict = judge(core.find(exercise_id), answer)
-    assert verdict.status == PASSED, verdict
-    return True
 
 
 def with_layers(*layers_of):
@@ -740,21 +728,6 @@ def test_the_picture_of_a_hunt_carries_its_numbers():
     figure = hunt_04.symptoms(runs, 3, images[600:606])
     assert figure.alt_text.startswith("Two curves of broken script 3")
     assert f"reconstruction {runs[3].terms[0][0]:.2g} to" in figure.alt_text
-
-
-def test_a_wrong_name_is_answered_with_what_is_seen():
-    assert "no pixel gets darker" in message("04.hunt_1", "sigmoid applied twice")
-    assert passes("04.hunt_1", "Log-variance used as the  standard deviation")
-    assert "from 1 to 8" in message("04.hunt_1", "too few steps")
-    assert "from 1 to 8" in message("04.hunt_1", 9)
-
-
-def test_a_fault_may_be_named_by_its_number():
-    names = hunt_04.fault_list().splitlines()
-    for number, hunt in hunt_04.HUNTS.items():
-        place = names.index(next(name for name in names if name.endswith(hunt.fault))) + 1
-        assert names[place - 1] == f"{place} {hunt.fault}" and place != number
-        assert passes(f"04.hunt_{number}", place) and passes(f"04.hunt_{number}", f" {place} ")
 
 
 def test_a_rising_kl_is_not_denied_where_it_rises():

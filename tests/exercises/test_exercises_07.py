@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from messages import message, passes
 from torch import nn
 
 from course_utils.base.device import make_rng
-from course_utils.exercises import core, nb07
-from course_utils.exercises.judge import NOT_ATTEMPTED, PASSED, WRONG, judge
+from course_utils.exercises import nb07
+from course_utils.exercises.judge import NOT_ATTEMPTED, judge
 from course_utils.models.diffusion.samplers import (
     Guided,
     Level,
@@ -36,19 +37,6 @@ from course_utils.models.diffusion.unet import FiLMBlock, time_features
 
 IMAGE_SHAPE = (4, 1, 4, 4)
 NAN = math.nan
-
-
-def message(exercise_id, answer) -> str:
-    """Returns why a wrong answer is wrong."""
-    verdict = judge(core.find(exercise_id), answer)
-    assert verdict.status == WRONG, f"{exercise_id} did not refuse it: {verdict}"
-    return verdict.message
-
-
-def passes(exercise_id, answer) -> bool:
-    verdict = judge(core.find(exercise_id), answer)
-    assert verdict.status == PASSED, verdict
-    return True
 
 
 @pytest.fixture

@@ -9,13 +9,11 @@ import inspect
 import pytest
 import torch
 import torch.nn.functional as F
+from messages import message, passes
 from torch import nn
 
 from course_utils.exercises import hunt_07
-from course_utils.exercises.judge import PASSED, WRONG, judge
 from course_utils.plotting.canvas import attached_text
-
-EXERCISES = {exercise.id: exercise for exercise in hunt_07.HUNT_EXERCISES}
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +26,6 @@ def runs():
 @pytest.fixture(scope="module")
 def health(runs):
     return {number: hunt_07._health(run.trained) for number, run in runs.items()}
-
-
-def message(exercise_id, answer) -> str:
-    """Returns why a wrong answer is wrong."""
-    verdict = judge(EXERCISES[exercise_id], answer)
-    assert verdict.status == WRONG, f"{exercise_id} did not refuse it: {verdict}"
-    return verdict.message
-
-
-def passes(exercise_id, answer) -> bool:
-    verdict = judge(EXERCISES[exercise_id], answer)
-    assert verdict.status == PASSED, verdict
-    return True
 
 
 def changed_script(*changes, script=hunt_07.healthy):
@@ -183,11 +168,3 @@ def test_colour_other_sizes_and_few_classes_are_taken():
     runs = hunt_07.run_hunts(images, torch.arange(60) % 3, num_steps=2)
     assert runs[2].pictures.shape == (3, 3, 3, 14, 14)
     assert hunt_07.symptoms(runs, 2).axes
-
-
-def test_a_wrong_name_is_answered_with_what_is_seen():
-    said = message("07.hunt_1", "guidance the wrong way round")
-    assert said.startswith("If it were that, the loss would be that of the healthy run")
-    assert "Here the loss falls as in the healthy run" in said
-    assert passes("07.hunt_3", "Labels apart  from their images")
-    assert "is not right" in message("07.hunt_2", "too few steps")

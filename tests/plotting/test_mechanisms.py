@@ -15,7 +15,8 @@ from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.metrics.neighbours import precision_recall
 from course_utils.plotting.canvas import attached_text
-from course_utils.plotting.mechanisms import ARROW_KINDS, GRADIENT_COLOUR, SKIP_COLOUR
+from course_utils.plotting.diffusion_mechanisms import ARROW_KINDS, SKIP_COLOUR
+from course_utils.plotting.mechanisms import GRADIENT_COLOUR
 from course_utils.plotting.words import MAX_CHARACTERS
 
 MU = torch.tensor([[-1.0, 0.5, 2.0]])
@@ -195,7 +196,7 @@ def test_chance_is_what_latents_from_the_prior_show():
     draws, shares = torch.randn(400, 2, generator=make_rng(7)), []
     for seed in range(10):
         spread = torch.randn(500, 2, generator=make_rng(100 + seed))
-        title = plotting.mechanisms.holes_on_plane(
+        title = plotting.holes_on_plane(
             spread, draws, DECODED[:1].expand(400, -1, -1, -1), num_shown=1
         ).axes[0]
         numbers = re.findall(r"([\d.]+) %", title.get_title())
