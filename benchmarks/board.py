@@ -250,16 +250,12 @@ def denoising_diffusion_rows(job: Job) -> list[dict[str, Any]]:
 
 
 def unet2d_rows(job: Job) -> list[dict[str, Any]]:
-    """Returns the row of diffusers' network, as wide as makes its step cost what ours does."""
-    from diffusers_peer import UNet2DTraining, run_unet2d, width_for
+    """Returns the row of diffusers' network after the seconds of the course's model."""
+    from diffusers_peer import UNet2DTraining, run_unet2d
 
-    ours = job.partner("diffusion")
-    assert ours is not None  # `run_board` asked for it
-    width = width_for(job.dataset, ours["ms_per_step"])
-    training = UNet2DTraining(job.dataset, width, job.seed)
-    job.clock.forget()  # the search for the width is no part of the training
+    training = UNet2DTraining(job.dataset, job.seed)
     found = run_unet2d(training, _seconds_of(job), job.labels[: job.peer_num], job.seed)
-    return [{"model": job.model, "width": width, **found}]
+    return [{"model": job.model, **found}]
 
 
 def fast_vae_rows(job: Job) -> list[dict[str, Any]]:

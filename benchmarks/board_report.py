@@ -220,7 +220,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row]) -> None:
             capsize=3,
             zorder=3,
         )
-        points.append((x[0], y[0], name.text, colour))
+        points.append((x[0], y[0], x[0] + x[2], name.text, colour))
     axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="FID (lower: better)")
     lowest, highest = min(floor, *(p[1] for p in points)), max(floor, *(p[1] for p in points))
     times = [point[0] for point in points]
@@ -260,16 +260,24 @@ def _spread(values: Sequence[float]) -> tuple[float, float, float]:
 LABEL_HEIGHT, LETTER_WIDTH, MARK = 0.062, 0.0125, 0.022  # shares of the axes
 
 
-def _label(axes: Axes, points: Sequence[tuple[float, float, str, str]], floor: float) -> None:
-    """Writes each name beside its point, moved up or down until it covers nothing."""
+def _label(
+    axes: Axes, points: Sequence[tuple[float, float, float, str, str]], floor: float
+) -> None:
+    """Writes each name to the right of its point and its bar, moved up or down until it covers
+    nothing.
+
+    Args:
+        points: seconds, FID, where the bar ends on the right, name and colour.
+    """
     to_axes = axes.transScale + axes.transLimits
     places = [tuple(to_axes.transform(point[:2])) for point in points]
-    taken = [(x - MARK / 2, x + MARK / 2, y - MARK, y + MARK) for x, y in places]
+    ends = [to_axes.transform((point[2], point[1]))[0] for point in points]
+    taken = [(x - MARK / 2, end, y - MARK, y + MARK) for (x, y), end in zip(places, ends)]
     line = to_axes.transform((points[0][0], floor))[1]
     taken.append((0.72, 1.0, line, line + LABEL_HEIGHT))  # the words on the floor
-    for (x, y), (seconds, value, text, colour) in zip(places, points):
+    for (_, y), end, (seconds, value, _, text, colour) in zip(places, ends, points):
         width = LETTER_WIDTH * len(text)
-        left = x + MARK
+        left = end + MARK
         for step in sorted(range(-20, 21), key=abs):
             centre = y + step * LABEL_HEIGHT / 4
             box = (left, left + width, centre - LABEL_HEIGHT / 2, centre + LABEL_HEIGHT / 2)
