@@ -203,7 +203,9 @@ def collapse_study(
 
     Saved rows are taken where some ship for exactly these images and for today's settings. What is
     missing is trained now, with fewer seeds where the budget is small, and kept in the runs folder:
-    a second call finds it.
+    a second call finds it. Where none ship for a dataset of this name, that would take half an
+    hour, so the rows of strokes are returned, unless `retrain` is set or was set before (a smoke
+    budget trains, since it takes seconds).
 
     A row holds `name`, `seed`; `classes_covered` of `num_classes`; `class_kl` in nats; `precision`,
     the share of images near real ones in the classifier's features (rows that were saved before it
@@ -251,11 +253,17 @@ def _study(
 ) -> list[dict[str, Any]]:
     """Returns the rows of the trainings, in their order: saved ones, the learner's, new ones."""
     name = "ring" if dataset is None else dataset.name
-    table = TABLES / f"collapse-{name}.jsonl"
+    table, kept = TABLES / f"collapse-{name}.jsonl", runs_root() / "collapse" / own
     found = {} if retrain else rows_that_fit(wanted, table)
     if budget() == "smoke" and len(found) < len(wanted):
         found = {}  # a few steps do not compare with whole trainings
     title = f"collapse on {'the ring' if dataset is None else name}"
+    if not table.exists() and not retrain and budget() != "smoke":
+        shown = {} if _own_file(kept).exists() else _strokes_rows(wanted)
+        if shown:
+            print(f"{title}: no rows of these images are saved. Shown are those of strokes,")
+            print(f"  {origin_of(shown.values())}; with retrain=True yours are trained now.")
+            return [shown[one.place] for one in wanted if one.place in shown]
     if found:
         counted = _counted_by(found.values(), dataset)
         print(f"{title}: {len(found)} saved trainings, {origin_of(found.values())}{counted};")
@@ -263,9 +271,20 @@ def _study(
     missing = [one for one in wanted if one.place not in found]
     if missing:
         why = "saved rows left aside (retrain)" if retrain else _why_missing(table, missing)
-        rows = _train_now(missing, title, why, runs_root() / "collapse" / own, retrain)
+        rows = _train_now(missing, title, why, kept, retrain)
         found |= {(row["name"], row["seed"]): row for row in rows}
     return [found[one.place] for one in wanted if one.place in found]
+
+
+def _own_file(own: Path) -> Path:
+    """Returns where the rows of the learner's own trainings lie, whole or of a few steps each."""
+    return own.with_name(f"{own.name}-{'smoke' if budget() == 'smoke' else 'full'}.jsonl")
+
+
+def _strokes_rows(wanted: Sequence[StudyTraining]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Returns the saved rows of strokes for these settings and seeds; none where none ship."""
+    rows = {(row["name"], row["seed"]): row for row in _rows_in(TABLES / "collapse-strokes.jsonl")}
+    return {one.place: rows[one.place] for one in wanted if one.place in rows}
 
 
 def _why_missing(table: Path, missing: list[StudyTraining]) -> str:
@@ -287,7 +306,7 @@ def _train_now(
     smoke, asked = budget() == "smoke", max(one.experiment.seed for one in missing) + 1
     seeds = asked if retrain and not smoke else min(asked, SEEDS_NOW[budget()])
     allowed = [_cut_short(one) if smoke else one for one in missing if one.experiment.seed < seeds]
-    path = own.with_name(f"{own.name}-{'smoke' if smoke else 'full'}.jsonl")
+    path = _own_file(own)
     done = rows_that_fit(allowed, path)
     if done:
         print(f"{title}: {len(done)} trainings of yours, {origin_of(done.values())}")

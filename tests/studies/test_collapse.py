@@ -226,6 +226,21 @@ def test_the_switch_trains_all_seeds_once_and_leaves_the_saved_rows_alone(
     assert collapse_study(dataset, NAMES) == there
 
 
+def test_other_images_are_shown_the_strokes_rows_until_they_have_their_own(
+    dataset, tables, trained, monkeypatch, capsys
+):
+    monkeypatch.setenv("COURSE_BUDGET", "laptop")
+    strokes = saved(dataset, tables / "collapse-strokes.jsonl")
+    assert collapse_study(dataset, NAMES) == strokes and trained == []
+    printed = capsys.readouterr().out
+    assert "no rows of these images are saved. Shown are those of strokes" in printed
+    own = collapse_study(dataset, NAMES, retrain=True)
+    assert len(trained) == len(own) == 10
+    # with three seeds, as a call without the switch asks for on a laptop
+    assert collapse_study(dataset, NAMES) == [row for row in own if row["seed"] < 3]
+    assert len(trained) == 10
+
+
 def test_a_study_that_was_cut_off_goes_on(dataset, tmp_path, trained, monkeypatch):
     path, trainings = tmp_path / "rows.jsonl", collapse_trainings(dataset, NAMES, 2)
     row = collapse._collapse_row
