@@ -7,6 +7,9 @@ from __future__ import annotations
 import pytest
 from stand_ins import MATRIX, run_notebook, write_fashion
 
+# 00 and the homework run on a reader's own pictures, where fewer things are given
+NEED_CLASSES = [path for path in MATRIX if path.name[:2] in ("01", "04", "06", "07")]
+
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
@@ -15,6 +18,6 @@ def data_root(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("notebook", MATRIX, ids=lambda path: path.stem)
+@pytest.mark.parametrize("notebook", NEED_CLASSES, ids=lambda path: path.stem)
 def test_every_cell_runs(notebook, data_root):
     run_notebook(notebook, data_root, "fashion", data_root)
