@@ -30,8 +30,8 @@ MANIFEST = ".course-files.json"
 # What learners get: the notebooks and every page that these link to.
 PATTERNS = (
     "README.md", "CONTRIBUTING.md", "LICENSE", "gallery.png", "data/README.md", "docs/*.md",
-    "docs/board.*", "notebooks/[0-9][0-9]_*.ipynb", "notebooks/*.md", "homework/*.ipynb",
-    "homework/*.md", "homework/*.html", "atoms/*.py",
+    "docs/*.png", "docs/board.jsonl", "notebooks/[0-9][0-9]_*.ipynb", "notebooks/*.md",
+    "homework/*.ipynb", "homework/*.md", "homework/*.html", "atoms/*.py",
 )  # fmt: skip
 OF_THE_LEARNER = ("data", "runs")  # these may lie in the folder before the notebooks do
 

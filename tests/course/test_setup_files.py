@@ -45,6 +45,7 @@ COMES_WITH_OTHERS = {
     "ipython": "ipykernel",
     "pydantic-core": "pydantic",
     "jupyter-client": "nbclient",
+    "traitlets": "ipywidgets",
 }
 
 
