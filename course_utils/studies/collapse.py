@@ -258,7 +258,8 @@ def _study(
     if budget() == "smoke" and len(found) < len(wanted):
         found = {}  # a few steps do not compare with whole trainings
     title = f"collapse on {'the ring' if dataset is None else name}"
-    if not table.exists() and not retrain and budget() != "smoke":
+    of_images = dataset is not None
+    if of_images and not table.exists() and not retrain and budget() != "smoke":
         shown = {} if _own_file(kept).exists() else _strokes_rows(wanted)
         if shown:
             print(f"{title}: no rows of these images are saved. Shown are those of strokes,")

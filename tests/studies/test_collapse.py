@@ -241,6 +241,16 @@ def test_other_images_are_shown_the_strokes_rows_until_they_have_their_own(
     assert len(trained) == 10
 
 
+def test_a_ring_without_saved_rows_is_not_shown_rows_of_images(
+    dataset, tables, trained, monkeypatch
+):
+    monkeypatch.setenv("COURSE_BUDGET", "laptop")
+    saved(dataset, tables / "collapse-strokes.jsonl")
+    assert len(trained) == 0
+    rows = collapse.ring_study(seeds=1)
+    assert len(trained) == len(rows) == 2 and all("modes_hit" in row for row in rows)
+
+
 def test_a_study_that_was_cut_off_goes_on(dataset, tmp_path, trained, monkeypatch):
     path, trainings = tmp_path / "rows.jsonl", collapse_trainings(dataset, NAMES, 2)
     row = collapse._collapse_row
