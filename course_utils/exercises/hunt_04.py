@@ -22,6 +22,7 @@ from course_utils.exercises.judge import (
     NO_RETURN,
     Exercise,
     Wrong,
+    fixed_torch_seed,
     kind_of,
     mend_exercise,
     name_exercise,
@@ -298,8 +299,7 @@ def run_hunts(images: Tensor, num_steps: int = 400) -> dict[int, Trained]:
 
 
 def _trained(script: Callable[..., Any], images: Tensor, num_steps: int) -> Trained:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with fixed_torch_seed():
         return Trained(*script(images, num_steps))
 
 

@@ -23,6 +23,7 @@ from course_utils.exercises.judge import (
     NO_RETURN,
     Exercise,
     Wrong,
+    fixed_torch_seed,
     kind_of,
     mend_exercise,
     name_exercise,
@@ -421,8 +422,7 @@ def run_hunts(images: Tensor, num_steps: int = 600) -> dict[int, GanTrained]:
 
 
 def _trained(script: Callable[..., Any], images: Tensor, num_steps: int) -> GanTrained:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with fixed_torch_seed():
         return GanTrained(*script(images, num_steps))
 
 

@@ -22,6 +22,7 @@ from course_utils.exercises.judge import (
     NO_RETURN,
     Exercise,
     Wrong,
+    fixed_torch_seed,
     kind_of,
     mend_exercise,
     name_exercise,
@@ -443,8 +444,7 @@ def run_hunts(images: Tensor, labels: Tensor, num_steps: int = 300) -> dict[int,
 
 
 def _trained(script: Callable[..., Any], images: Tensor, labels: Tensor, num_steps: int) -> Trained:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with fixed_torch_seed():
         return Trained(*script(images, labels, num_steps))
 
 

@@ -317,9 +317,9 @@ def require_repeatable(function: Callable, arguments: Callable[[], tuple]) -> No
     Args:
         arguments: returns the same arguments at each call, with a generator in the same state.
     """
-    with _fixed_torch_seed(0):
+    with fixed_torch_seed(0):
         first = function(*arguments())
-    with _fixed_torch_seed(1):
+    with fixed_torch_seed(1):
         second = function(*arguments())
     if not same(first, second, 0.0, 0.0):
         raise Wrong(UNREPEATABLE)
@@ -453,10 +453,7 @@ def mend_exercise(
     """
 
     def tried(answer: Callable[..., Any]) -> None:
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with fixed_torch_seed():
             try_out(hunt, answer)
 
     return Exercise(
@@ -507,7 +504,7 @@ def _gradients(function: Callable, arguments: tuple, places: tuple[int, ...]) ->
     given = list(arguments)
     for place in places:
         given[place] = given[place].detach().clone().requires_grad_()
-    with _fixed_torch_seed():
+    with fixed_torch_seed():
         result = function(*given)
     parts = [part for part in _as_list(result) if getattr(part, "requires_grad", False)]
     if not parts:
@@ -524,7 +521,7 @@ def _run_check(exercise: Exercise, answer: Any) -> None:
     assert exercise.check is not None
     given = _guarded(answer) if inspect.isfunction(answer) else answer
     try:
-        with _fixed_torch_seed():
+        with fixed_torch_seed():
             exercise.check(given)
     except (Wrong, NotAttempted):
         raise
@@ -577,7 +574,7 @@ def _results(exercise: Exercise, answer: Any, seed: int = 0) -> list:
     function, results = _guarded(answer), []
     for arguments in exercise.cases():
         try:
-            with _fixed_torch_seed(seed):
+            with fixed_torch_seed(seed):
                 results.append(function(*arguments))
         except Raised as raised:
             results.append(raised)
@@ -620,7 +617,7 @@ def _require_attempt(value: Any) -> None:
 
 
 @contextmanager
-def _fixed_torch_seed(seed: int = 0) -> Iterator[None]:
+def fixed_torch_seed(seed: int = 0) -> Iterator[None]:
     """Seeds torch's global CPU generator inside the block, so that two functions that draw from it
     draw the same.
     """

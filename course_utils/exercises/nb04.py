@@ -21,6 +21,7 @@ from course_utils.exercises.judge import (
     Mistake,
     Raised,
     Wrong,
+    fixed_torch_seed,
     kind_of,
     network_from,
     output_of,
@@ -834,8 +835,7 @@ def overfit(model_class: type) -> None:
             H, W]` in [0, 1].
     """
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with fixed_torch_seed():
             first, last = _overfit(model_class)
     except Wrong as wrong:
         print(f"✗ The whole does not work yet. {wrong}")

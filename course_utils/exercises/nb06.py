@@ -22,6 +22,7 @@ from course_utils.exercises.judge import (
     Mistake,
     Raised,
     Wrong,
+    fixed_torch_seed,
     kind_of,
     network_from,
     output_of,
@@ -991,8 +992,7 @@ def duel(model_class: type) -> None:
             (logits), `latent_dim` and `sample(n, rng)`.
     """
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with fixed_torch_seed():
             told_apart, (before, after) = _duel(model_class)
     except Wrong as wrong:
         print(f"✗ The whole does not work yet. {wrong}")

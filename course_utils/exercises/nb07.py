@@ -21,6 +21,7 @@ from course_utils.exercises.judge import (
     Exercise,
     Mistake,
     Wrong,
+    fixed_torch_seed,
     kind_of,
     require_attempt,
     require_finite,
@@ -1321,8 +1322,7 @@ def overfit(model_class: Any, loss: Any, draw: Any) -> None:
         draw: `draw(model, labels, image_shape, rng)`, images in [-1, 1] for labels.
     """
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with fixed_torch_seed():
             first, last, num_right = _overfit(model_class, loss, draw)
     except Wrong as wrong:
         print(f"✗ The whole does not work yet. {wrong}")
