@@ -22,7 +22,7 @@ from course_utils.training import fit as loop
 from course_utils.training.film import FILM, MOMENTS, NUM_IMAGES, Camera, film_sheet, frames_of
 from course_utils.training.fit import fit
 from course_utils.training.registry import build
-from course_utils.training.runs import FILM_PICTURE, RECORD, load_run, run
+from course_utils.training.runs import FILM_PICTURE, RECORD, load_run, pretrained, run
 
 
 @pytest.fixture
@@ -137,3 +137,18 @@ def test_sheet_and_frames_are_each_other_s_inverse():
 def test_record_tells_the_steps(filmed, dataset, tmp_path):
     run(filmed, dataset, tmp_path / "run")
     assert '"film_steps"' in (tmp_path / "run" / RECORD).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("family", ["vae", "dcgan", "diffusion", "student"])
+@pytest.mark.parametrize("data", ["strokes", "mnist"])
+def test_a_shipped_film_ends_with_what_the_shipped_weights_draw(family, data):
+    shipped = pretrained(family, data)
+    model, labels = shipped.model.cpu(), torch.arange(NUM_IMAGES)
+    rng = make_rng(shipped.experiment.seed, FILM)
+    drawn = model.sample(NUM_IMAGES, labels=labels if model.takes_labels else None, rng=rng)
+    last = shipped.film.frames[-1].float()
+    # the weights were rounded to float16 after the last frame had been drawn
+    apart = (signed_to_uint8(drawn.detach()).float() - last).abs().mean().item()
+    others = (shipped.film.frames[-1].roll(1, 0).float() - last).abs().mean().item()
+    assert apart < 0.05 * others
+    assert len(shipped.film.steps) == len(MOMENTS) and shipped.film.steps[0] == 0
