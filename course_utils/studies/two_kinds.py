@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from course_utils.base.config import require
-from course_utils.base.device import make_rng
+from course_utils.base.device import budget, make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import LUMA, check_uint8
 from course_utils.data.augment import Augmentation
@@ -161,7 +161,7 @@ def few_labelled(dataset: Dataset, num_per_class: int, seed: int) -> Dataset:
 
 
 def brief_cnn(
-    dataset: Dataset, seed: int, augmentation: Augmentation, *, num_steps: int = 60
+    dataset: Dataset, seed: int, augmentation: Augmentation, *, num_steps: int | None = None
 ) -> Guess:
     """Returns the guesses of the course's CNN after `num_steps` steps of 64 images; a small dataset
     is passed over again and again.
@@ -169,7 +169,10 @@ def brief_cnn(
     Args:
         augmentation: "affine" shifts, turns and scales the training images at random, "none" leaves
             them as they are.
+        num_steps: None means 60, or 15 with the budget `smoke`.
     """
+    if num_steps is None:
+        num_steps = 15 if budget() == "smoke" else 60
     experiment = preset("classifier", "laptop").fitted_to(dataset)
     times = -(-64 * num_steps // len(dataset.train_images))
     many = replace(
