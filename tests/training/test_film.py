@@ -150,5 +150,5 @@ def test_a_shipped_film_ends_with_what_the_shipped_weights_draw(family, data):
     # the weights were rounded to float16 after the last frame had been drawn
     apart = (signed_to_uint8(drawn.detach()).float() - last).abs().mean().item()
     others = (shipped.film.frames[-1].roll(1, 0).float() - last).abs().mean().item()
-    assert apart < 0.05 * others
+    assert apart < 0.005 * others  # that of the VAE trained by another torch: 0.013 and 0.015
     assert len(shipped.film.steps) == len(MOMENTS) and shipped.film.steps[0] == 0
