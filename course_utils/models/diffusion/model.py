@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from course_utils.base.config import check_settings, require, setting
-from course_utils.base.device import ImageNoise, own_rows, rand, randn
+from course_utils.base.device import ImageNoise, make_rng, own_rows, rand, randn
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.images import check_signed
 from course_utils.models.base import Batch, Model, check_num_samples
+from course_utils.models.diffusion.flows import FlowPairs, optimal_transport_pairing
 from course_utils.models.diffusion.samplers import (
     Denoiser,
     Guided,
@@ -110,9 +111,27 @@ class DiffusionConfig:
         length=2,
         added=True,
     )
+    # optimal_transport: within each batch, and within a class
+    pairing: Literal["independent", "optimal_transport"] = setting(
+        "independent", "how noise and image are paired in training", added=True
+    )
+    teacher: str = setting(
+        "",
+        "preset of the trained flow whose own pairs are learned (reflow); empty: none",
+        added=True,
+    )
+    num_pairs: int = setting(
+        10_000,
+        "noises that the teacher turns into images",
+        minimum=1,
+        sensible=(100, 100_000),
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
+        flow = self.schedule == "flow"
+        require(flow or not self.teacher, "teacher", "none with this schedule", self.teacher)
         rising = self.guidance_interval[0] <= self.guidance_interval[1]
         require(rising, "guidance_interval", "two rising times", self.guidance_interval)
         smallest = self.patch_size * 2 ** len(self.channels)
@@ -202,13 +221,21 @@ IMAGES_PER_CALL = 500  # the network's activations of so many images fit into 1 
 
 
 class Diffusion(Model):
-    """A class-conditional diffusion model."""
+    """A class-conditional diffusion model.
+
+    Attributes:
+        learns_from: the preset of its teacher, where the config names one.
+        pairs: what the teacher drew, with the teacher's guidance; None without a teacher, and in a
+            model that was loaded, which can be sampled but not trained on.
+    """
 
     family = "diffusion"
     config: DiffusionConfig
 
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__(config)
+        self.learns_from = config.teacher or None
+        self.pairs: FlowPairs | None = None
         self.schedule = make_schedule(config.schedule)
         self.network = UNet(
             config.image_channels,
@@ -250,6 +277,10 @@ class Diffusion(Model):
         t = draw_times(len(x0), self.config.time_sampling, rng, x0)
         labels = self._with_dropout(batch.labels, rng)
         eps = randn(tuple(x0.shape), rng, x0)
+        if self.config.pairing == "optimal_transport":
+            eps = eps[optimal_transport_pairing(eps, x0, batch.labels)]
+        if self.config.teacher:
+            eps, labels, x0 = self._pairs_of_teacher(len(x0), rng, x0)
         xt = self.schedule.noised(x0, eps, t)
         target = make_target(self.config.target, self.schedule, x0, eps, t)
         prediction = self.network(xt, t, labels).to(x0.dtype)
@@ -259,6 +290,60 @@ class Diffusion(Model):
             x0_mse = (seen - x0).square().flatten(1).mean(1)
         weights = loss_weights(self.config.loss_weighting, self.config.target, self.schedule, t, x0)
         return {"loss": weights * target_mse, "target_mse": target_mse.detach(), "x0_mse": x0_mse}
+
+    def _pairs_of_teacher(self, num: int, rng: torch.Generator | None, like: Tensor) -> FlowPairs:
+        """Returns random pairs of the teacher. They come in place of the batch, so that images of
+        the dataset have no part in this training.
+        """
+        if self.pairs is None:
+            raise CourseError(
+                "this model learns from the pairs of a teacher, and has none: call"
+                " start_from(teacher) before training, as course_utils.training.runs.run does."
+            )
+        places = rand((num,), rng, like.device) * len(self.pairs.noise)
+        rows = places.long().clamp(max=len(self.pairs.noise) - 1).cpu()
+        return FlowPairs(*(part[rows].to(like.device) for part in self.pairs))
+
+    def start_from(self, teacher: Model, seed: int = 0) -> None:
+        """Takes the weights of a trained flow and draws the pairs that are learned: each noise, and
+        the image that the teacher makes of it with its own guidance and number of steps.
+
+        Args:
+            teacher: a diffusion model of the schedule "flow" and of the same network, whose sampler
+                adds no noise on the way.
+            seed: of the noises.
+
+        Raises:
+            CourseError: a model of another kind, or whose network has another shape.
+
+        Source: Liu et al. 2023 (arXiv:2209.03003), alg. 1 (reflow).
+        """
+        if not isinstance(teacher, Diffusion) or teacher.config.schedule != "flow":
+            raise CourseError(
+                "model.teacher: expected a diffusion model of the schedule 'flow', got a"
+                f" {teacher.family}."
+            )
+        require(teacher.config.sampler != "ddpm", "sampler", "a deterministic one", "ddpm")
+        own, given = self.state_dict(), teacher.state_dict()
+        shapes = {name: one.shape for name, one in own.items()}
+        if shapes != {name: one.shape for name, one in given.items()}:
+            raise CourseError(
+                "model.teacher: expected a teacher with the same network and image size; change"
+                " this model's settings to the teacher's, such as channels or image_size."
+            )
+        self.load_state_dict(given)
+        # as many of each class
+        labels = torch.arange(self.config.num_pairs) % self.config.num_classes
+        noises, images = [], []
+        for piece, some in enumerate(labels.split(IMAGES_PER_CALL)):
+            noises.append(
+                ImageNoise(len(some), make_rng(seed, piece)).normal(
+                    self.config.image_shape, torch.empty(())
+                )
+            )
+            # from an equal generator the teacher draws equal noise
+            images.append(teacher.sample(len(some), labels=some, rng=make_rng(seed, piece)).cpu())
+        self.pairs = FlowPairs(torch.cat(noises), labels, torch.cat(images))
 
     def _with_dropout(self, labels: Tensor, rng: torch.Generator | None) -> Tensor:
         hidden = rand((len(labels),), rng, labels.device) < self.config.label_dropout
