@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from course_utils.base.config import require
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.files import atomic_path
@@ -19,6 +20,7 @@ from course_utils.base.images import save_png, signed_to_uint8, uint8_to_signed
 from course_utils.data import check_name, load_dataset
 from course_utils.data.dataset import Dataset
 from course_utils.models.base import Model, check_num_samples
+from course_utils.models.diffusion.model import Diffusion
 from course_utils.studies.draw import (
     LABELS,
     check_same_images,
@@ -55,9 +57,15 @@ def sample_command(options: argparse.Namespace) -> int:
         raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")
     check_num_samples(options.num)
     model = resolve(options.source).model
+    steps = _steps_of(model, options.steps)
     labels = model.draw_labels(options.num, rng=make_rng(options.seed, LABELS))
     images = sample_in_batches(
-        model, options.num, rng=make_rng(options.seed), labels=labels, images_per_call=options.num
+        model,
+        options.num,
+        rng=make_rng(options.seed),
+        labels=labels,
+        images_per_call=options.num,
+        **steps,
     )
     if options.out.suffix.lower() == ".png":
         save_png(images, options.out)
@@ -70,6 +78,21 @@ def sample_command(options: argparse.Namespace) -> int:
             np.savez_compressed(stream, **arrays)
     print(f"{options.out}: {len(images)} images, {options.source}, seed {options.seed}")
     return 0
+
+
+def _steps_of(model: Model, num_steps: int | None) -> dict[str, int]:
+    """Returns what `sample` is told of the number of steps; raises CourseError where a model takes
+    none.
+    """
+    if num_steps is None:
+        return {}
+    if not isinstance(model, Diffusion):
+        raise CourseError(
+            f"--steps: expected a diffusion model, got a {model.family}, which draws without steps;"
+            " leave it out."
+        )
+    require(num_steps >= 1, "--steps", "at least 1", num_steps)
+    return {"num_steps": num_steps}
 
 
 def reconstruct_command(options: argparse.Namespace) -> int:

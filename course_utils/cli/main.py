@@ -184,6 +184,12 @@ def _add_image_commands(commands: argparse._SubParsersAction) -> None:
         "--num", type=int, default=100, metavar="N", help="how many images (default: 100)"
     )
     command.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    command.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="of a diffusion model's sampler, such as 1 (default: as its settings say)",
+    )
     command.add_argument("--out", type=path_argument, required=True, metavar="FILE.npz|FILE.png")
     command.set_defaults(run=_images("sample"))
 

@@ -23,6 +23,7 @@ from course_utils.models.diffusion.model import DiffusionConfig
 from course_utils.models.gaussian import GaussianConfig
 from course_utils.training import runs as checkpoint
 from course_utils.training import runs as module
+from course_utils.training.fit import fit
 from course_utils.training.history import History
 from course_utils.training.presets import preset
 from course_utils.training.registry import build
@@ -220,6 +221,53 @@ def test_sample_writes_the_classes_that_the_model_was_told(course, tiny_vae, tmp
     assert np.array_equal(arrays["images"], images)
     save_png(torch.from_numpy(images), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_sample_takes_as_many_steps_as_are_asked_for(course, trained, tiny_vae, tmp_path):
+    settings = SMALL_MODELS["diffusion"]
+    experiment = replace(tiny_vae, family="diffusion", model=settings)
+    save_run(tmp_path / "flow", build(settings), experiment, History(), RECORD_VALUES)
+    out = tmp_path / "a.npz"
+    assert course("sample", tmp_path / "flow", "--num", 6, "--steps", 1, "--out", out)[0] == 0
+    arrays = np.load(out, allow_pickle=False)
+    model, labels = load_run(tmp_path / "flow").model, torch.from_numpy(arrays["labels"])
+    one, three = (
+        signed_to_uint8(model.sample(6, labels=labels, rng=make_rng(0), num_steps=steps)).numpy()
+        for steps in (1, 3)
+    )
+    assert np.array_equal(arrays["images"], one) and not np.array_equal(one, three)
+    for source, steps, words in (
+        (tmp_path / "flow", 0, "--steps: expected at least 1, got 0"),
+        (trained, 1, "--steps: expected a diffusion model, got a vae"),
+    ):
+        code, _, err = course("sample", source, "--steps", steps, "--out", tmp_path / "b.npz")
+        assert code == 2 and words in err and not (tmp_path / "b.npz").exists()
+
+
+def test_a_flow_is_trained_with_paired_noise_and_then_on_its_own_pairs(
+    course, idx_folder, tmp_path, monkeypatch
+):
+    small = ["--dataset", "mnist", "--budget", "smoke", "--set", "train.batch_size=20"]
+    small += ["--set", "model.channels=[8]", "--set", "model.embed_dim=8"]
+    teacher, out = tmp_path / "diffusion-mnist", tmp_path / "reflow"
+    pairing = ["--set", "model.pairing=optimal_transport"]
+    code, _, err = course("train", "diffusion", *small, *pairing, "--out", teacher)
+    assert code == 0, err
+    assert load_run(teacher).experiment.model.pairing == "optimal_transport"
+    monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path)
+    code, _, err = course(
+        "train", "reflow", *small, "--set", "model.num_pairs=20", "--out", out, "--seed", 2
+    )
+    assert code == 0, err
+    run = load_run(out)
+    assert (run.experiment.model.teacher, run.experiment.model.num_pairs) == ("diffusion", 20)
+    # again by hand: the teacher's weights and pairs, then the same steps
+    again = build(run.experiment.model, 2)
+    again.start_from(load_run(teacher).model, 2)
+    dataset = load_dataset("mnist", verbose=False)
+    fit(again, dataset, run.experiment.train, seed=2)
+    assert same_weights(run.model, again)
+    assert not same_weights(run.model, load_run(teacher).model)
 
 
 def test_sample_writes_a_sheet(course, trained, tmp_path):

@@ -17,8 +17,10 @@ from course_utils.base.images import signed_to_uint8, uint8_to_signed
 from course_utils.data.dataset import DIGIT_NAMES, Dataset
 from course_utils.data.strokes import make_strokes
 from course_utils.metrics.features import Extractor
+from course_utils.models.diffusion.exact import GaussianMixture
 from course_utils.models.diffusion.model import Diffusion, DiffusionConfig
 from course_utils.models.diffusion.samplers import time_grid
+from course_utils.models.diffusion.schedules import flow_schedule
 from course_utils.studies import provenance
 from course_utils.studies.evaluate import Features
 from course_utils.studies.provenance import (
@@ -143,6 +145,39 @@ def test_a_known_flow_is_inverted_the_better_the_more_steps():
     ]
     rounding = 1 / 255 / math.sqrt(3) / STD  # of the grey levels, which no step undoes
     assert errors[0] > 3 * errors[1] > 3 * errors[2] and errors[2] < 1.05 * rounding
+
+
+class TwoGreys(nn.Module):
+    """The exact velocity of images of one pixel, dark or light: a mixture of two Gaussians."""
+
+    num_classes = 2
+    mixture = GaussianMixture(
+        torch.tensor([0.3, 0.7]).double(),
+        torch.tensor([[-0.5], [0.4]]).double(),
+        torch.tensor([[[0.04]], [[0.02]]]).double(),
+        torch.tensor([0, 1]),
+    )
+
+    def forward(self, xt, t, labels):
+        x, t = xt.flatten(1).double(), t.double()
+        seen = self.mixture.denoise(flow_schedule(), x, t)
+        return ((x - seen) / t[:, None]).view(xt.shape).to(xt)
+
+
+def test_the_flow_of_a_mixture_is_inverted_to_the_quantiles_of_the_noise():
+    """On a line a flow keeps the order, so the noise of an image is the normal quantile of the
+    share of images that are darker.
+    """
+    images = torch.arange(20, 240).to(torch.uint8).view(-1, 1, 1, 1)
+    mixture, x = TwoGreys.mixture, uint8_to_signed(images).flatten().double()
+    std = mixture.covariances.flatten().sqrt()
+    shares = mixture.shares * torch.special.ndtr((x[:, None] - mixture.means[:, 0]) / std)
+    exact = torch.special.ndtri(shares.sum(1))
+    coarse, fine = (
+        (inverted(TwoGreys(), images, num_steps=steps).flatten() - exact).abs().max().item()
+        for steps in (50, 500)
+    )
+    assert fine < 0.02 and coarse > 5 * fine
 
 
 def test_walks_go_both_ways():
