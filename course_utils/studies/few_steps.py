@@ -125,7 +125,7 @@ def few_steps_table(rows: Sequence[FewStepsRow]) -> dict[str, dict[int, Measurem
 
 def _fid_of(rows: Sequence[FewStepsRow]) -> Measurement:
     first = rows[0]
-    about = {"dataset": first.dataset, "extractor": f"classifier-{first.dataset}"}
+    about: dict[str, Any] = {"dataset": first.dataset, "extractor": f"classifier-{first.dataset}"}
     if len(rows) == 1:
         return Measurement("FID", first.fid, first.fid_error, first.num_images, **about)
     return mean_over_seeds("FID", [row.fid for row in rows], first.num_images, **about)
