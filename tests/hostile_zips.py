@@ -260,7 +260,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         "expected a whole PNG, got one that is cut off or goes on",
     ),
     "damaged picture": (
-        with_sample(png().replace(b"\x08\0\0\0\0", b"\x08\x02\0\0\0", 1)),
+        with_sample(png(header=struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))),
         "expected 200 bytes of pixels for 8 x 8",
     ),
     "page in a picture": (

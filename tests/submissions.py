@@ -100,6 +100,7 @@ def row_dict(
         "sampling_seconds": 3 + rng.random(),
         "metrics": metrics,
         "history": {"train.epoch": [float(epoch) for epoch in range(1, 9)], "train.loss": losses},
+        "data_sha256": SHA256,
     }
 
 

@@ -126,6 +126,18 @@ def add_commands(
     verb.add_argument(
         "--rerun", metavar="ID", help="train one run again, from its settings alone, and compare"
     )
+    verb.add_argument(
+        "--for",
+        dest="platform",
+        choices=("canvas", "moodle"),
+        help="also write class-PLATFORM.csv with the columns that it imports, and its ids",
+    )
+    verb.add_argument(
+        "--separator",
+        choices=("comma", "semicolon"),
+        default="comma",
+        help="of class.csv; semicolon also writes 0,5 for a half (default: comma)",
+    )
     verb.set_defaults(run=_collect)
 
 
@@ -182,11 +194,11 @@ def _check(options: argparse.Namespace) -> int:
     from course_utils.homework.archive import read_submission
     from course_utils.homework.rule import check_rule
     from course_utils.homework.student import is_homework
-    from course_utils.homework.study import gather_results, homework_data
+    from course_utils.homework.study import gather_results, homework_sha256
 
     if is_homework(options.path):
-        dataset = homework_data(options.path, options.data)
-        results = gather_results(options.path, dataset.sha256)
+        sha256 = homework_sha256(options.path, options.data)
+        results = gather_results(options.path, sha256)
     else:
         results = read_submission(options.path).results
     verdict = check_rule(results)
@@ -203,4 +215,6 @@ def _report(options: argparse.Namespace) -> int:
 def _collect(options: argparse.Namespace) -> int:
     from course_utils.homework.student import collect_command
 
-    return collect_command(options.folder, options.out, options.rerun)
+    return collect_command(
+        options.folder, options.out, options.rerun, options.platform, options.separator
+    )

@@ -11,7 +11,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -39,9 +39,16 @@ NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows: equal conten
 
 FIRST_BYTES, END_CHUNK = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 CHUNKS = set(b"IHDR PLTE IDAT tRNS gAMA cHRM sRGB pHYs sBIT bKGD tEXt tIME".split())
+BEFORE_PALETTE = {b"gAMA", b"cHRM", b"sRGB", b"sBIT"}
+BEFORE_PIXELS = {b"PLTE", b"tRNS", b"bKGD", b"pHYs"}
+AFTER_PALETTE = {b"tRNS", b"bKGD"}
+DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+MAX_FILTER = 4
 SAMPLES_A_PIXEL = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
 END, LOCAL, CENTRAL_BYTES = struct.Struct("<4s4H2IH"), struct.Struct("<4s5H3I2H"), 46
+DESCRIPTOR = 0x8  # the flag for sizes that stand behind the file
+OTHER_DATA = ("files one behind the other and nothing else", "other data among them")
 ENCRYPTED = 0x1 | 0x40 | 0x2000  # any of the three flags
 UTF_8 = 0x800  # the flag for names; `zipfile` decodes those without it by cp437
 DOS_DIRECTORY, REPARSE_POINT = 0x10, 0x400
@@ -89,26 +96,82 @@ def _check_png(data: bytes, where: str) -> None:
 
     if not data.endswith(END_CHUNK):
         _fail(where, "a whole PNG", "one that is cut off or goes on after its end")
-    packed, place, end = [], 8, len(data) - len(END_CHUNK)
+    chunks = list(_chunks(data, where))
+    _check_order([kind for kind, _ in chunks], where)
+    _check_colours(dict(reversed(chunks)), depth, colour, where)
+    packed = b"".join(content for kind, content in chunks if kind == b"IDAT")
+    _check_pixels(packed, width, height, depth * SAMPLES_A_PIXEL[colour], where)
+
+
+def _chunks(data: bytes, where: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yields kind and content of each chunk before the last, with the checksum right."""
+    place, end = 8, len(data) - len(END_CHUNK)
     while place < end:
         length, kind = struct.unpack_from(">I4s", data, place)
+        after = place + 12 + length
         if kind not in CHUNKS or (kind == b"IHDR") != (place == 8):
             _fail(where, "a plain still PNG", f"a chunk {kind!r}")
-        if kind == b"IDAT":
-            packed.append(data[place + 8 : place + 8 + length])
-        place += 12 + length
-    if place != end:
-        _fail(where, "a whole PNG", f"one whose chunk {kind!r} goes on after its end")
+        if after > end:
+            _fail(where, "a whole PNG", f"one whose chunk {kind!r} goes on after its end")
+        (checksum,) = struct.unpack_from(">I", data, after - 4)
+        if zlib.crc32(data[place + 4 : after - 4]) != checksum:
+            _fail(where, "a whole PNG", f"a damaged one (the checksum of its chunk {kind!r})")
+        yield kind, data[place + 8 : after - 4]
+        place = after
 
-    row_bytes = 1 + (width * depth * SAMPLES_A_PIXEL[colour] + 7) // 8  # it begins with its filter
+
+def _check_order(kinds: Sequence[bytes], where: str) -> None:
+    """Raises CourseError unless the chunks come in the order of the standard (PNG, section 5.6)."""
+    if b"IDAT" not in kinds:
+        _fail(where, "a PNG with pixels", "one without")
+    first, last = kinds.index(b"IDAT"), len(kinds) - 1 - kinds[::-1].index(b"IDAT")
+    if set(kinds[first : last + 1]) != {b"IDAT"}:
+        _fail(where, "a plain PNG", "one whose pixels stand in several places")
+    twice = [kind for kind in set(kinds) - {b"IDAT", b"tEXt"} if kinds.count(kind) > 1]
+    if twice:
+        _fail(where, "a plain PNG", f"one with the chunk {min(twice)!r} twice")
+    places = {kind: place for place, kind in enumerate(kinds)}
+    palette = places.get(b"PLTE")
+    for kind in sorted(places.keys() & (BEFORE_PALETTE | BEFORE_PIXELS)):
+        is_wrong = places[kind] > first
+        if palette is not None and kind in BEFORE_PALETTE:
+            is_wrong |= places[kind] > palette
+        if palette is not None and kind in AFTER_PALETTE:
+            is_wrong |= places[kind] < palette
+        if is_wrong:
+            _fail(where, "a plain PNG", f"one with the chunk {kind!r} in the wrong place")
+
+
+def _check_colours(chunks: Mapping[bytes, bytes], depth: int, colour: int, where: str) -> None:
+    """Raises CourseError unless bits, palette and transparency fit the colour type."""
+    if depth not in DEPTHS[colour]:
+        _fail(where, f"{DEPTHS[colour]} bits for colour type {colour}", depth)
+    palette, clear = chunks.get(b"PLTE"), chunks.get(b"tRNS")
+    num_colours = len(palette or b"") // 3
+    if (colour == 3 and palette is None) or (colour in (0, 4) and palette is not None):
+        found = "one without it" if palette is None else "one with it"
+        _fail(where, f"a palette where colour type {colour} has it", found)
+    if palette is not None and (len(palette) % 3 or not 1 <= num_colours <= 2 ** min(depth, 8)):
+        _fail(where, f"a palette of 1 to {2 ** min(depth, 8)} colours", f"{len(palette)} bytes")
+    expected = {0: (2,), 2: (6,), 3: range(1, num_colours + 1)}.get(colour, ())
+    if clear is not None and len(clear) not in expected:
+        _fail(where, f"transparency that fits colour type {colour}", f"{len(clear)} bytes")
+
+
+def _check_pixels(packed: bytes, width: int, height: int, pixel_bits: int, where: str) -> None:
+    """Raises CourseError unless exactly the pixels were compressed, each row by a known filter."""
+    row_bytes = 1 + (width * pixel_bits + 7) // 8  # it begins with its filter
     size, stream = height * row_bytes, zlib.decompressobj()
     try:
-        num_bytes = len(stream.decompress(b"".join(packed), size + 1))
+        rows = stream.decompress(packed, size + 1)
     except zlib.error as error:
         _fail(where, "compressed pixels", f"a broken stream ({error})")
+    num_bytes = len(rows)
     if num_bytes != size or not stream.eof or stream.unused_data:
         expected = f"{size:,} bytes of pixels for {width} x {height} and nothing behind them"
         _fail(where, expected, "more" if num_bytes >= size else f"{num_bytes:,}")
+    if max(rows[::row_bytes]) > MAX_FILTER:
+        _fail(where, "rows filtered in one of five ways", f"filter {max(rows[::row_bytes])}")
 
 
 def _open_zip(data: bytes, where: str) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
@@ -255,17 +318,20 @@ def _check_entry(entry: zipfile.ZipInfo, where: str) -> None:
 def _check_places(
     data: bytes, entries: Sequence[zipfile.ZipInfo], directory: int, where: str
 ) -> None:
-    """Raises CourseError where files share bytes, the trick of bombs without nesting.
+    """Raises CourseError where files share bytes, the trick of bombs without nesting, and where
+    other data stand before, between or behind them.
 
-    Newer versions of `zipfile` refuse that too; those of Python 3.10 and 3.11 may not.
+    Newer versions of `zipfile` refuse the former too; those of Python 3.10 and 3.11 may not.
     """
-    end = 0
+    end = gap = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         begin, place = entry.header_offset, f"{where}: {shown(entry.filename)}"
         if begin + LOCAL.size > len(data) or data[begin : begin + 4] != b"PK\x03\x04":
             _fail(place, "a file at its place in the archive", "none")
         if begin < end:
             _fail(place, "files one after the other", "overlapping ones")
+        if begin - end not in (0, gap):
+            _fail(where, *OTHER_DATA, ADVICE)
         _, _, flags, method, *_, name_bytes, extra = LOCAL.unpack_from(data, begin)
         content = begin + LOCAL.size + name_bytes
         encoding = "utf-8" if entry.flag_bits & UTF_8 else "cp437"
@@ -273,8 +339,23 @@ def _check_places(
         if not is_same or method != entry.compress_type or flags & ENCRYPTED:
             _fail(place, "the same file in directory and content", "two different ones", ADVICE)
         end = content + extra + entry.compress_size
+        gap = _descriptor_bytes(data, end, entry) if flags & DESCRIPTOR else 0
     if end > directory:
         _fail(where, "files before the directory", "one that reaches into it")
+    if directory - end not in (0, gap):
+        _fail(where, *OTHER_DATA, ADVICE)
+
+
+def _descriptor_bytes(data: bytes, place: int, entry: zipfile.ZipInfo) -> int:
+    """Returns how many bytes behind a file repeat its checksum and its sizes, which a program that
+    packs without looking ahead, such as Finder, writes there; 0 where something else stands there.
+    """
+    for mark in (b"PK\x07\x08", b""):
+        for sizes in ("<3I", "<I2Q"):
+            record = struct.pack(sizes, entry.CRC, entry.compress_size, entry.file_size)
+            if data.startswith(mark + record, place):
+                return len(mark + record)
+    return 0
 
 
 def _read_entry(archive: zipfile.ZipFile, name: str, entry: zipfile.ZipInfo, where: str) -> bytes:
@@ -367,8 +448,8 @@ def parse_submission(data: bytes, where: str) -> Submission:
     archive, files = _open_zip(data, where)
     with archive:
         _check_names({name: entry.file_size for name, entry in files.items()}, where)
-        del files[REPORT]
         content = {name: _read_entry(archive, name, files[name], where) for name in files}
+    del content[REPORT]  # read for its checksum; a page that a stranger wrote is never used
     return _submission(content, where)
 
 

@@ -1,53 +1,51 @@
-"""A class's submissions: read one by one, judged, compared, shown as a page and a table.
-
-One run of a student can be done once more.
-"""
+"""A class's submissions: read one by one, judged, compared, shown as a page and a table."""
 
 from __future__ import annotations
 
-import csv
-import io
+import base64
+import hashlib
 import math
-import os
+import re
 import statistics
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError
-from course_utils.base.files import atomic_path, write_text
-from course_utils.homework.archive import RESULTS, Submission, read_submission
+from course_utils.base.files import atomic_path, handout_root, read_text, write_text
+from course_utils.homework.archive import Submission, read_submission
+from course_utils.homework.class_table import Line, defused, platform_table, table_text
+from course_utils.homework.downloads import Origin, origin_of, read_download
 from course_utils.homework.measure import changes_of, difference, effects, in_short, judgement
-from course_utils.homework.parameters import validate_changes
-from course_utils.homework.report import NAMES, PagePicture, class_png, render_page, sample_pictures
-from course_utils.homework.rule import DATA_FIELDS, Pair, near_equal, wrong_run
-from course_utils.homework.schema import Results, Study, SubmittedRow
-from course_utils.metrics.measurement import Difference, Measurement, is_difference_real
-from course_utils.training.presets import Experiment
+from course_utils.homework.questions import Question, questions
+from course_utils.homework.report import (
+    NAMES,
+    SECURITY,
+    TEMPLATES,
+    PagePicture,
+    class_png,
+    render_page,
+    sample_pictures,
+)
+from course_utils.homework.rule import Pair, near_equal, parse_moment
+from course_utils.homework.schema import Study
 
 if TYPE_CHECKING:
-    from course_utils.data.dataset import Dataset
     from course_utils.studies.significance import SeedComparison
 
 MAX_SUBMISSIONS = 1000
 MAX_PICTURE_BYTES = 15_000_000  # of all students together: the page must stay quick to open
-OUTPUTS = {"class.html", "class.csv"}
 TEXTS = ("prediction", "observation", "explanation")
-# What spreadsheets take for the beginning of a formula, wide East Asian forms included.
-FORMULA = set("=+-@\t\r\n|%＝＋－＠")
-HEAD = ("source", "student", "problem", "rule met", "missing", "near-equal texts")
+HEAD = ("source", "platform id", "student", "problem", "rule met", "missing", "near-equal texts")
+HEAD += ("questions",)
 HEAD += ("dataset", "budget", "seeds", "model", "changes")
 EFFECT_HEAD = ("class", "changed", "difference in", "error of difference in", "verdict on")
-MIN_ID = 6  # hexadecimal digits
-# Other processors round differently, and after some epochs that is as another seed; with a few
-# seeds their spread is known only roughly.
-NUM_ERRORS = 3.0
 
 Check = Callable[[dict[str, Any]], Any]
-RunAndMeasure = Callable[[Experiment, "Dataset"], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,7 @@ class Judged:
     verdict: Any
     effects: dict[str, tuple[SeedComparison, ...]]
     num_pictures: int
+    origin: Origin = Origin()
 
     @property
     def student(self) -> str:
@@ -83,6 +82,7 @@ class Broken:
 
     source: str
     reason: str
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,18 @@ class SchoolClass:
     students that are nearly equal.
 
     A text is named as (index of the submission, family, part).
+
+    Attributes:
+        questions: what may be asked of students, by index, about their numbers.
+        aside: other files in the folder, such as lists and comments of the platform.
     """
 
     judged: tuple[Judged, ...]
     broken: tuple[Broken, ...]
     pairs: tuple[Pair, ...]
     earlier: tuple[Earlier, ...] = ()
+    questions: tuple[Question, ...] = ()
+    aside: tuple[str, ...] = ()
 
     @property
     def families(self) -> list[str]:
@@ -120,22 +126,34 @@ class SchoolClass:
         return [name for name in names if 2 * counts[name] >= len(found)][:max_metrics]
 
 
-def collect(folder: Path | str, out: Path | str, check: Check) -> SchoolClass:
+def collect(
+    folder: Path | str,
+    out: Path | str,
+    check: Check,
+    platform: str | None = None,
+    separator: str = "comma",
+) -> SchoolClass:
     """Writes `class.html` and `class.csv` of the submissions in a folder; returns what they say.
 
     Args:
-        folder: holds submissions as zip files or unpacked, also one folder deeper, as learning
+        folder: holds submissions as zip files or unpacked, also some folders deeper, as learning
             platforms hand them out.
-        out: the folder of the two files.
+        out: the folder of the files.
         check: judges `results.json`; returns `.met` and `.points` with `.name`, `.ok`, `.message`.
+        platform: "canvas" or "moodle", for a file `class-canvas.csv` that it imports.
+        separator: of `class.csv`, "comma" or "semicolon".
 
     Raises:
         CourseError: no such folder, nothing in it, or `out` cannot be written.
     """
     school_class = read_class(Path(folder), check)
+    tables = {"class.csv": class_csv(school_class, separator)}
+    if platform is not None:
+        tables[f"class-{platform}.csv"] = platform_table(platform, platform_lines(school_class))
     write_text(Path(out) / "class.html", class_page(school_class))
-    with atomic_path(Path(out) / "class.csv") as partial:  # with the mark of UTF-8
-        partial.write_text(class_csv(school_class), encoding="utf-8-sig", newline="")
+    for name, text in tables.items():
+        with atomic_path(Path(out) / name) as partial:  # with the mark of UTF-8
+            partial.write_text(text, encoding="utf-8-sig", newline="")
     return school_class
 
 
@@ -145,71 +163,83 @@ def read_class(folder: Path, check: Check) -> SchoolClass:
     Raises:
         CourseError: there is no folder, or nothing in it.
     """
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing there"
-        raise CourseError(f"{folder}: expected a folder with submissions, got {found}.")
+    download = read_download(folder)
+    if len(download.candidates) > MAX_SUBMISSIONS:
+        expected = f"at most {MAX_SUBMISSIONS:,} submissions"
+        found = f"{len(download.candidates):,} files"
+        raise CourseError(f"{folder}: expected {expected}, got {found}.")
     judged: list[Judged] = []
     broken: list[Broken] = []
     room = MAX_PICTURE_BYTES
-    for path in _candidates(folder):
-        inside = path.relative_to(folder).as_posix()
-        source = "".join(character if character.isprintable() else "?" for character in inside)
+    for path in download.candidates:
+        source = _printable(folder, path)
+        origin = origin_of(source)
         try:
-            judged.append(_judge(read_submission(path), check, room))
+            judged.append(_judge(read_submission(path), source, origin, check, room))
             room -= sum(map(len, judged[-1].submission.samples.values()))
         except CourseError as error:
             reason = str(error).removeprefix(f"{source.rpartition('/')[2]}: ")
-            broken.append(Broken(source, reason))
+            broken.append(Broken(source, reason, origin))
         except Exception as error:  # a fault of ours in one file must not hide all the others
             reason = f"could not be read: {type(error).__name__}"
-            broken.append(Broken(source, f"{reason}; please report this as a fault of the course."))
+            reason += "; please report this as a fault of the course."
+            broken.append(Broken(source, reason, origin))
     if not judged and not broken:
         raise CourseError(f"{folder}: expected submissions (.zip), got an empty folder.")
     newest, earlier = _newest_of_each(judged)
-    return SchoolClass(tuple(newest), tuple(broken), tuple(_pairs(newest)), tuple(earlier))
+    return SchoolClass(
+        tuple(newest),
+        tuple(broken),
+        tuple(_pairs(newest)),
+        tuple(earlier),
+        tuple(questions([one.submission.results for one in newest])),
+        tuple(_printable(folder, path) for path in download.aside),
+    )
+
+
+def _printable(folder: Path, path: Path) -> str:
+    """Returns a path inside the class's folder as one line."""
+    inside = path.relative_to(folder).as_posix()
+    return "".join(character if character.isprintable() else "?" for character in inside)
 
 
 def _newest_of_each(judged: list[Judged]) -> tuple[list[Judged], list[Earlier]]:
-    """Returns the newest submission of each name, and the others.
+    """Returns the newest submission of each student, and the others.
 
-    Learning platforms keep every attempt. Equal runs under two names are not put together: that
-    would let a copy hide its original.
+    Learning platforms keep every attempt. A student is an id of the platform, or a name where there
+    is no id: two students of one name who have ids stay two. Equal runs under two names are not put
+    together: that would let a copy hide its original.
     """
-    attempts: dict[str, list[Judged]] = {}
+    attempts: dict[tuple[str, str], list[Judged]] = {}
     for one in judged:
-        name = " ".join(unicodedata.normalize("NFKC", one.student).casefold().split())
-        attempts.setdefault(name, []).append(one)
-    newest = {name: max(own, key=_last_written) for name, own in attempts.items()}
+        who = (one.origin.platform, one.origin.id) if one.origin.id else ("", name_key(one.student))
+        attempts.setdefault(who, []).append(one)
+    newest = {who: max(own, key=_last_written) for who, own in attempts.items()}
     earlier = [
-        Earlier(one.submission.source, one.student, newest[name].submission.source)
-        for name, own in attempts.items()
+        Earlier(one.submission.source, one.student, newest[who].submission.source)
+        for who, own in attempts.items()
         for one in own
-        if one is not newest[name]
+        if one is not newest[who]
     ]
     return [one for one in judged if any(one is last for last in newest.values())], earlier
 
 
-def _last_written(one: Judged) -> tuple[str, str]:
-    """Returns what sorts the attempts of a student: the latest date in it, then its file."""
+def name_key(name: str) -> str:
+    """Returns what two writings of one name have in common."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def _last_written(one: Judged) -> tuple[datetime, str, str]:
+    """Returns what sorts the attempts of a student: the latest date in it, then the platform's
+    attempt, then its file.
+    """
     dates = [one.submission.results.created]
     for study in one.studies:
         dates += [study.planned, *(row.finished for row in study.rows)]
-    moments = [_as_utc(date) for date in dates]
-    return max(moments), one.submission.source
+    return max(map(parse_moment, dates)), one.origin.attempt, one.submission.source
 
 
-def _as_utc(date: str) -> str:
-    """Returns a checked date in a form that sorts; one without a time zone counts as UTC."""
-    moment = datetime.fromisoformat(date.replace("Z", "+00:00"))
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    try:
-        return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
-    except OverflowError:  # the first and the last day of the calendar
-        return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
-
-
-def _judge(submission: Submission, check: Check, room: int) -> Judged:
+def _judge(submission: Submission, source: str, origin: Origin, check: Check, room: int) -> Judged:
     """Returns a submission judged; its pictures are left out where `room` bytes do not do."""
     results, found, studies = submission.results, {}, []
     for study in results.experiments:
@@ -218,33 +248,29 @@ def _judge(submission: Submission, check: Check, room: int) -> Judged:
         studies.append(replace(study, rows=rows))
     slim = replace(results, experiments=tuple(studies))
     fits = sum(map(len, submission.samples.values())) <= room
-    kept = replace(submission, results=slim, samples=submission.samples if fits else {})
-    return Judged(kept, check(results.as_dict()), found, len(submission.samples))
+    samples = submission.samples if fits else {}
+    kept = replace(submission, source=source, results=slim, samples=samples)
+    verdict = check(results.as_dict())
+    judged = Judged(kept, verdict, found, len(submission.samples), origin)
+    _show_once(judged)
+    return judged
 
 
-def _candidates(folder: Path) -> Iterator[Path]:
-    """Yields what may be a submission, by name: files, and folders that hold one or were one."""
-    paths = _entries(folder)
-    if len(paths) > MAX_SUBMISSIONS:
-        expected = f"at most {MAX_SUBMISSIONS:,} submissions"
-        raise CourseError(f"{folder}: expected {expected}, got {len(paths):,} files.")
-    for path in paths:
-        if not path.is_dir() or path.is_symlink() or (path / RESULTS).exists():
-            yield path
-            continue
-        inner = _entries(path)
-        inner = [one for one in inner if one.suffix.lower() == ".zip" or (one / RESULTS).exists()]
-        yield from inner or [path]  # a folder without any is passed on, to be listed as broken
-
-
-def _entries(folder: Path) -> list[Path]:
-    """Returns what lies in a folder, without hidden files and our own pages; [] if unreadable."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return []
-    names = [name for name in names if not name.startswith((".", "__MACOSX"))]
-    return [folder / name for name in names if name not in OUTPUTS]
+def _show_once(judged: Judged) -> None:
+    """Writes what page and table say of one student, and forgets it: whatever cannot be shown
+    stops here, where it is this student's, and not the page of the whole class.
+    """
+    render_page("student.html", one=judged, **SHOWN)
+    for study in judged.studies or (None,):
+        _line(
+            judged,
+            study,
+            (0, 0),
+            [effect.name for effect in judged.effects.get(study.family, ())] if study else [],
+        )
+    for study in judged.studies:
+        for effect in judged.effects[study.family]:
+            _effect_cell(effect, study)
 
 
 def _pairs(judged: list[Judged]) -> list[Pair]:
@@ -258,35 +284,47 @@ def _pairs(judged: list[Judged]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: -pair.similarity)
 
 
-def class_csv(school_class: SchoolClass) -> str:
+def class_csv(school_class: SchoolClass, separator: str = "comma") -> str:
     """Returns the table as CSV.
 
     It says who changed what, the effect on each metric with its verdict, whether the rule is met,
-    and what is broken.
+    what may be asked, and what is broken.
     """
     metrics: dict[str, None] = {}
     for family in school_class.families:
         metrics |= dict.fromkeys(school_class.metrics(family))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n", quoting=csv.QUOTE_MINIMAL)
     columns = [f"{what} {name}" for name in metrics for what in EFFECT_HEAD]
-    writer.writerow([defused(name) for name in (*HEAD, *columns)])
+    rows: list[list[object]] = [[defused(name) for name in (*HEAD, *columns)]]
+    num_pairs = Counter(
+        index for pair in school_class.pairs for index in {pair.first[0], pair.second[0]}
+    )
+    num_questions = Counter(index for one in school_class.questions for index in one.students)
     for index, one in enumerate(school_class.judged):
-        num_pairs = sum(index in (pair.first[0], pair.second[0]) for pair in school_class.pairs)
+        counts = num_pairs[index], num_questions[index]
         for study in one.studies or (None,):
-            writer.writerow(_line(one, study, num_pairs, list(metrics)))
+            rows.append(_line(one, study, counts, list(metrics)))
     for one in school_class.broken:
-        writer.writerow([defused(one.source), "", defused(one.reason), "no"])
-    return text.getvalue()
+        source, platform_id, reason = map(defused, (one.source, one.origin.id, one.reason))
+        rows.append([source, platform_id, "", reason, "no"])
+    width = len(rows[0])
+    return table_text([[*row, *[""] * (width - len(row))] for row in rows], separator)
 
 
-def defused(text: str) -> str:
-    """Returns text on one line that no spreadsheet takes for a formula.
-
-    An apostrophe stands before a sign that would start one.
+def platform_lines(school_class: SchoolClass) -> list[Line]:
+    """Returns what a learning platform is told: a line for each student, also for those whose
+    hand-in could not be read and who have an id there.
     """
-    flat = " ".join(text.split())
-    return f"'{flat}" if text[:1] in FORMULA or flat[:1] in FORMULA else flat
+    lines = [
+        Line(one.origin.id, one.student, bool(one.verdict.met), ", ".join(one.missing))
+        for one in school_class.judged
+    ]
+    ids = {line.platform_id for line in lines}
+    lines += [
+        Line(one.origin.id, "", False, one.reason)
+        for one in school_class.broken
+        if one.origin.id and one.origin.id not in ids
+    ]
+    return lines
 
 
 def changes_in_words(study: Study) -> list[str]:
@@ -295,12 +333,26 @@ def changes_in_words(study: Study) -> list[str]:
     return [f"{name}: {in_short(before)} → {in_short(now)}" for name, before, now in changes]
 
 
-def _line(one: Judged, study: Study | None, num_pairs: int, metrics: list[str]) -> list[object]:
+def _line(
+    one: Judged, study: Study | None, counts: tuple[int, int], metrics: list[str]
+) -> list[object]:
+    """Returns the cells of one model of a student.
+
+    Args:
+        counts: how many texts are nearly equal to others, and how many questions there are.
+    """
     results, met = one.submission.results, "yes" if one.verdict.met else "no"
-    texts = [one.submission.source, results.student, "", met, "; ".join(one.missing)]
+    texts = [
+        one.submission.source,
+        one.origin.id,
+        results.student,
+        "",
+        met,
+        " / ".join(one.missing),
+    ]
     about = [results.dataset.name, results.budget, " ".join(map(str, results.seeds))]
-    about += [study.family, "; ".join(changes_in_words(study))] if study else ["", ""]
-    line: list[object] = [*map(defused, texts), num_pairs, *map(defused, about)]
+    about += [study.family, " / ".join(changes_in_words(study))] if study else ["", ""]
+    line: list[object] = [*map(defused, texts), *counts, *map(defused, about)]
     found = {effect.name: effect for effect in one.effects.get(study.family, ())} if study else {}
     for name in metrics:
         line += _cells(found[name], study) if study and name in found else [""] * len(EFFECT_HEAD)
@@ -317,26 +369,69 @@ def _cells(effect: SeedComparison, study: Study) -> list[str]:
 def class_page(school_class: SchoolClass) -> str:
     """Returns the page of a class as HTML that opens offline."""
     judged = school_class.judged
-    return render_page(
+    script = (TEMPLATES / "class.js").read_text(encoding="utf-8")
+    page = render_page(
         "class.html",
         title="Homework of the class",
+        security=f"{SECURITY}; script-src 'sha256-{_sha256_of(script)}'",
         judged=judged,
+        by_name=sorted(enumerate(judged), key=lambda pair: name_key(pair[1].student)),
+        rubric=rubric(),
         num_met=sum(bool(one.verdict.met) for one in judged),
         broken=[(one.source, one.reason) for one in school_class.broken],
         earlier=[(one.student, one.source, one.newest) for one in school_class.earlier],
-        overview=[_overview_row(index, one) for index, one in enumerate(judged)],
+        aside=school_class.aside,
+        questions=[_question_row(school_class, one) for one in school_class.questions],
+        overview=sorted(
+            (_overview_row(index, one) for index, one in enumerate(judged)),
+            key=lambda row: name_key(row[0][1]),
+        ),
         families=[_family(school_class, family) for family in school_class.families],
         pairs=[_pair_row(school_class, pair) for pair in school_class.pairs],
-        texts=TEXTS,
-        names=NAMES,
-        changes_in_words=changes_in_words,
-        sample_pictures=sample_pictures,
+        **SHOWN,
     )
+    # what students wrote is escaped, so this is the end of the page and nothing else
+    before, end, after = page.rpartition("</body>")
+    return f"{before}<script>{script}</script>\n{end}{after}"
 
 
-def _overview_row(index: int, one: Judged) -> tuple[object, ...]:
+def _sha256_of(script: str) -> str:
+    """Returns what a page's policy calls the one script that may run."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+CRITERION = re.compile(r"\| *([^|]+?) *\| *(?:(\d+) *[×x*] *)?(\d+) *\|")
+
+
+def rubric() -> list[tuple[str, int]]:
+    """Returns the criteria of the homework's rubric that have points, with the most points of each;
+    [] where the homework is not installed.
+    """
+    path = handout_root() / "homework" / "rubric.md"
+    if not path.is_file():
+        return []
+    lines = map(CRITERION.match, read_text(path).split("\n"))
+    return [(found[1], int(found[2] or 1) * int(found[3])) for found in lines if found]
+
+
+# What the template of one student needs beside the submission
+SHOWN = {
+    "texts": TEXTS,
+    "names": NAMES,
+    "changes_in_words": changes_in_words,
+    "sample_pictures": sample_pictures,
+}
+
+
+def _overview_row(index: int, one: Judged) -> tuple[Any, ...]:
     families = ", ".join(study.family for study in one.studies)
-    return (index, one.student), families, one.verdict.met, one.missing, one.submission.source
+    source = one.submission.source
+    return (index, one.student), families, one.verdict.met, one.missing, source, one.origin.id
+
+
+def _question_row(school_class: SchoolClass, question: Question) -> tuple[object, ...]:
+    who = [(index, school_class.judged[index].student) for index in question.students]
+    return who, question.text
 
 
 def _family(school_class: SchoolClass, family: str) -> dict[str, Any]:
@@ -347,25 +442,51 @@ def _family(school_class: SchoolClass, family: str) -> dict[str, Any]:
             if study.family == family:
                 found = {effect.name: effect for effect in one.effects[family]}
                 cells = [_effect_cell(found.get(name), study) for name in metrics]
-                rows.append(((index, one.student), changes_in_words(study), *cells))
+                rows.append([(index, one.student), changes_in_words(study), *cells])
+    rows.sort(key=lambda row: name_key(row[0][1]))
+    for place in range(2, 2 + len(metrics)):
+        _mark_outliers([row[place] for row in rows])
     results = [one.submission.results for one in school_class.judged]
-    drawn = class_png(results, family, metrics[0]) if metrics else None
-    chart = None
+    chart, problem = None, ""
+    try:
+        drawn = class_png(results, family, metrics[0]) if metrics else None
+    except Exception as error:  # a fault of ours in one picture must not hide the tables
+        drawn, problem = None, f"The picture could not be drawn ({type(error).__name__})."
     if drawn is not None:
         who = "Every run of those who changed the setting"
         caption = f"{who}: its value across, {metrics[0]} up. Dashed: mean of the class model."
         chart = PagePicture(*drawn, caption, is_chart=True)
     head = ("student", "changes", *metrics)
-    return {"name": NAMES.get(family, family), "head": head, "rows": rows, "chart": chart}
+    name = NAMES.get(family, family)
+    return {"name": name, "head": head, "rows": rows, "chart": chart, "problem": problem}
 
 
 def _effect_cell(effect: SeedComparison | None, study: Study) -> dict[str, Any]:
     if effect is None:
-        return {"text": "-", "is_real": False}
+        return {"text": "-", "is_real": False, "value": math.nan, "is_outlier": False}
     text, words = f"{difference(effect):+.3g}", judgement(effect, study.changes)
     if words not in ("real", "within noise"):
         text += f" ({words.partition(':')[0]})"
-    return {"text": text, "is_real": words == "real"}
+    value = difference(effect)
+    return {"text": text, "is_real": words == "real", "value": value, "is_outlier": False}
+
+
+MIN_FOR_OUTLIERS, OUTLIER = 5, 3.5
+# A normal distribution's standard deviation, in median distances from its median
+SIGMA = 1.4826
+
+
+def _mark_outliers(cells: list[dict[str, Any]]) -> None:
+    """Marks the differences that lie far from the median of the class, by the median of these
+    distances (Iglewicz and Hoaglin, 1993).
+    """
+    values = [cell["value"] for cell in cells if math.isfinite(cell["value"])]
+    if len(values) < MIN_FOR_OUTLIERS:
+        return
+    centre = statistics.median(values)
+    width = SIGMA * statistics.median(abs(value - centre) for value in values)
+    for cell in cells:
+        cell["is_outlier"] = abs(cell["value"] - centre) > OUTLIER * width > 0
 
 
 def _pair_row(school_class: SchoolClass, pair: Pair) -> tuple[object, ...]:
@@ -374,142 +495,3 @@ def _pair_row(school_class: SchoolClass, pair: Pair) -> tuple[object, ...]:
     one, two = school_class.judged[index].student, school_class.judged[other].student
     links = (index, f"{one}, {family}"), (other, f"{two}, {other_family}")
     return part, *links, f"{pair.similarity:.0%}"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One run as a student reported it."""
-
-    source: str
-    results: Results
-    study: Study
-    row: SubmittedRow
-
-    @property
-    def name(self) -> str:
-        """Student, family, kind and seed of the run, in words."""
-        row = self.row
-        return f"{self.results.student}, {self.study.family}, {row.kind}, seed {row.seed}"
-
-
-@dataclass(frozen=True)
-class Rerun:
-    """A claim and what came out here: one verdict a metric, real where the numbers do not agree.
-
-    Attributes:
-        same_data: whether the images here are bitwise those of the student.
-        unknown: metrics that only one side has.
-    """
-
-    claim: Claim
-    same_data: bool
-    verdicts: tuple[Difference, ...]
-    unknown: tuple[str, ...]
-
-    @property
-    def agrees(self) -> bool:
-        """Whether there is something to compare and all of it agrees."""
-        return bool(self.verdicts) and not any(self.verdicts)
-
-    def __str__(self) -> str:
-        judged = "agrees" if self.agrees else "does not agree"
-        first = f"{self.claim.name} ({self.claim.source}): {judged}"
-        lines = [f"{first}; each line: here against claimed."]
-        lines += [f"  {verdict.text}" for verdict in self.verdicts]
-        lines += [f"  {name}: only one side has it" for name in self.unknown]
-        if not self.same_data:
-            which = "  The images differ from the student's in their SHA-256"
-            lines.append(f"{which}, which alone can change the numbers a little.")
-        return "\n".join(lines)
-
-
-def find_claims(school_class: SchoolClass, run_id: str) -> list[Claim]:
-    """Returns everyone's claim of one run; class models are often the same run.
-
-    Args:
-        run_id: the run's number on the class page, or more digits of its key.
-
-    Raises:
-        CourseError: no such run, or two different ones.
-    """
-    if len(run_id) < MIN_ID or set(run_id) - set("0123456789abcdef"):
-        expected = f"the number of a run, {MIN_ID} or more of the digits 0 to 9 and a to f"
-        raise CourseError(f"expected {expected}, got {run_id!r}; the class page has them.")
-    claims = [
-        Claim(one.submission.source, one.submission.results, study, row)
-        for one in school_class.judged
-        for study in one.studies
-        for row in study.rows
-        if row.key.startswith(run_id)
-    ]
-    if not claims:
-        expected = "the number of a run in these submissions"
-        raise CourseError(f"expected {expected}, got {run_id!r}; the class page lists them.")
-    num_runs = len({claim.row.key for claim in claims})
-    if num_runs > 1:
-        found = f"{run_id!r}, with which {num_runs} begin"
-        raise CourseError(f"expected the number of one run, got {found}; give more digits.")
-    return claims
-
-
-def rerun(
-    claims: list[Claim], load: Callable[[str], Dataset], run_and_measure: RunAndMeasure
-) -> list[Rerun]:
-    """Returns what one training here says of each claim.
-
-    Args:
-        claims: of one run, by `find_claims`.
-        load: gives the images of a dataset that everybody has, by name.
-        run_and_measure: trains (or finds) an experiment and returns a row with `metrics`.
-
-    Raises:
-        CourseError: images that only the student has, or settings that are not the class model
-            with planned changes in range.
-    """
-    experiments = [checked_experiment(claim) for claim in claims]
-    dataset = load(claims[0].results.dataset.name)
-    metrics = run_and_measure(experiments[0].fitted_to(dataset), dataset)["metrics"]
-    return [_compare(claim, metrics, dataset.sha256) for claim in claims]
-
-
-def checked_experiment(claim: Claim) -> Experiment:
-    """Returns the experiment of a claim, built from its data alone.
-
-    Its settings are within the ranges of the homework: a billion layers are data too.
-
-    Raises:
-        CourseError: as `rerun`.
-    """
-    name, study = claim.results.dataset.name, claim.study
-    if name not in DATA_FIELDS:
-        expected = f"one of the datasets {', '.join(DATA_FIELDS)}"
-        found = f"{name!r}; only the student has these images"
-        raise CourseError(f"{claim.name}: expected {expected}, got {found}.")
-    problems = validate_changes(study.family, study.changes, claim.results.budget).problems
-    if problems:
-        reason = f"its changes would not have been accepted: {'; '.join(problems)}"
-        raise CourseError(f"{claim.name}: is not run, since {reason}.")
-    problem = wrong_run(claim.row, study, claim.results)
-    if problem:
-        raise CourseError(f"{claim.name}: is not run, since {problem}.")
-    return Experiment.from_dict(claim.row.experiment)
-
-
-def _compare(claim: Claim, metrics: Mapping[str, Mapping[str, Any]], sha256: str) -> Rerun:
-    verdicts, unknown = [], sorted(set(metrics) ^ set(claim.row.metrics))
-    for name, claimed in claim.row.metrics.items():
-        if name in metrics:
-            found, spread = metrics[name], _spread(claim, name)
-            error = math.hypot(found["error"] or 0.0, spread)
-            here = Measurement(name, found["value"], error, found["num_images"])
-            there = Measurement(name, claimed.value, claimed.error or 0.0, claimed.num_images)
-            verdicts.append(is_difference_real(here, there, NUM_ERRORS))
-    same_data = claim.results.dataset.sha256 == sha256
-    return Rerun(claim, same_data, tuple(verdicts), tuple(unknown))
-
-
-def _spread(claim: Claim, name: str) -> float:
-    """Returns a metric's standard deviation between the student's seeds, 0 for a single one."""
-    rows = claim.study.of_kind(claim.row.kind, claim.row.ablated)
-    values = [row.metrics[name].value for row in rows if name in row.metrics]
-    return statistics.stdev(values) if len(values) > 1 else 0.0

@@ -248,6 +248,9 @@ def why_no_effect(experiment: Experiment, name: str) -> str:
 
 MIN_COUNTED = 3  # changes in each model
 SMALLEST_CHANGE = 0.01  # relative; less is no change that could be examined
+SMALLEST_FROM_ZERO = 1e-4  # of the largest value that the homework takes: 1e-12 is not beside 0
+# Longer than the gradients of the class's models: of the VAE, the largest, 209 in the first steps
+LONGEST_GRADIENT = 500.0
 Status = Literal["counts", "idle", "free", "refused"]
 
 
@@ -438,6 +441,11 @@ def _worth(name: str, baseline: Experiment, changed: Experiment) -> tuple[Status
     if _nearly_equal(name, old, new):
         difference = f"differs from {plain(old)} by less than {SMALLEST_CHANGE:.0%}"
         return "idle", f"no effect to be seen: {plain(new)} {difference}"
+    if name == "train.max_grad_norm" and old is None and new >= LONGEST_GRADIENT:
+        return "idle", f"no effect to be seen: gradients are shorter than {LONGEST_GRADIENT:g}"
+    least = _least_from_zero(name, baseline)
+    if 0 in (old, new) and _is_nearly_zero(old, least) and _is_nearly_zero(new, least):
+        return "idle", f"no effect to be seen: expected 0 or at least {least:g}, got {plain(new)}"
     try:
         without = override(changed, {name: old})
     except CourseError:  # the other changes need this one
@@ -458,6 +466,16 @@ def _nearly_equal(name: str, old: Any, new: Any) -> bool:
     if name in MEMORIES:
         old, new = ([1 - value for value in values] for values in (old, new))
     return all(math.isclose(a, b, rel_tol=SMALLEST_CHANGE) for a, b in zip(old, new))
+
+
+def _least_from_zero(name: str, baseline: Experiment) -> float:
+    """Returns the smallest value of a setting that differs from 0 to be seen; 0 where none is."""
+    sensible = settings_of(baseline.family)[name].sensible
+    return 0.0 if sensible is None else SMALLEST_FROM_ZERO * abs(sensible[1])
+
+
+def _is_nearly_zero(value: Any, least: float) -> bool:
+    return isinstance(value, float) and abs(value) < least
 
 
 def plain(value: Any) -> str:

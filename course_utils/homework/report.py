@@ -7,6 +7,7 @@ escape every value, and the page's policy lets a browser run and load nothing.
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import re
 from collections import Counter
@@ -82,6 +83,11 @@ def report_page(
 
 def render_page(template: str, **values: Any) -> str:
     """Returns one of the templates as a page; every value is escaped where it stands."""
+    return _templates().get_template(template).render({"security": SECURITY, **values}) + "\n"
+
+
+@functools.cache
+def _templates() -> Environment:
     options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), lstrip_blocks=True, **options)
     environment.filters |= {
@@ -90,7 +96,7 @@ def render_page(template: str, **values: Any) -> str:
         "paragraphs": paragraphs,
         "run_rows": _run_rows,
     }
-    return environment.get_template(template).render(security=SECURITY, **values) + "\n"
+    return environment
 
 
 def paragraphs(text: str) -> list[list[str]]:
@@ -191,7 +197,7 @@ def sample_pictures(
     for file_name, png in samples.items():
         label = file_name.removesuffix(".png").removeprefix(f"{family}-")
         if file_name.startswith(f"{family}-") and label not in without:
-            words = label.replace("-", " ").replace("_", " ")
+            words = label.strip("-_. ").replace("-", " ").replace("_", " ") or "picture"
             caption = CAPTIONS.get(label, words)
             sentence = f"{caption[0].upper()}{caption[1:]}."
             pictures.append(PagePicture(png, f"{name}, {words}: {caption}.", sentence))

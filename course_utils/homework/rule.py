@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 from course_utils.base.config import override
@@ -61,27 +63,76 @@ def near_equal(texts: Mapping[Any, str], threshold: float = 0.5) -> list[Pair]:
     """Returns all pairs of texts that share at least `threshold`, most alike first.
 
     Texts of fewer than 8 words count only where all their words are equal; texts of fewer than 3
-    words never do.
+    words never do. Longer texts with the same words in another order share all of it.
     """
     words = {key: words_of(text) for key, text in texts.items()}
-    shingles = {
-        key: shingles_of(own) for key, own in words.items() if len(own) >= MIN_WORDS_COMPARED
-    }
-    pairs = []
-    for one, other in combinations([key for key, own in words.items() if len(own) >= 3], 2):
-        if one in shingles and other in shingles:
-            shorter, longer = sorted((shingles[one], shingles[other]), key=len)
-            similarity = len(shorter & longer) / len(shorter)
-        else:
-            similarity = float(words[one] == words[other])
+    groups: dict[tuple[str, ...], list[Any]] = {}  # equal texts are compared with others once
+    for key, own in words.items():
+        if len(own) >= 3:
+            groups.setdefault(own, []).append(key)
+    order = {key: place for place, key in enumerate(texts)}
+    pairs = [
+        Pair(first, second, 1.0)
+        for keys in groups.values()
+        for first, second in combinations(keys, 2)
+    ]
+    for (one, other), similarity in _similarities(list(groups)).items():
         if similarity >= threshold:
-            pairs.append(Pair(one, other, similarity))
-    return sorted(pairs, key=lambda pair: -pair.similarity)
+            for first, second in product(groups[one], groups[other]):
+                one_key, other_key = sorted((first, second), key=order.__getitem__)
+                pairs.append(Pair(one_key, other_key, similarity))
+    return sorted(pairs, key=lambda pair: (-pair.similarity, order[pair[0]], order[pair[1]]))
+
+
+def _similarities(
+    texts: Sequence[tuple[str, ...]],
+) -> dict[tuple[tuple[str, ...], tuple[str, ...]], float]:
+    """Returns, for the pairs of different texts that share a run of four words, or all words in
+    another order, the share of the shorter one's runs that stand in the other one.
+    """
+    holders: dict[tuple[str, ...], list[int]] = {}  # which of the texts until now hold a run
+    sizes: list[int] = []
+    found: dict[tuple[tuple[str, ...], tuple[str, ...]], float] = {}
+    reordered: dict[tuple[str, ...], list[int]] = {}
+    for place, own in enumerate(texts):
+        runs = shingles_of(own) if len(own) >= MIN_WORDS_COMPARED else frozenset()
+        sizes.append(len(runs))
+        shared: Counter[int] = Counter()
+        for run in runs:
+            there = holders.setdefault(run, [])
+            shared.update(there)
+            there.append(place)
+        found |= {
+            (texts[other], own): count / min(sizes[other], len(runs))
+            for other, count in shared.items()
+        }
+        if runs:
+            there = reordered.setdefault(tuple(sorted(own)), [])
+            found |= {(texts[other], own): 1.0 for other in there}
+            there.append(place)
+    return found
+
+
+# Letters of other scripts that look like Latin ones, as far as a keyboard has them, and each a
+# lower-case letter: what is compared has no upper case.
+_LOOK_ALIKE = str.maketrans(
+    "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u0501\u051b\u051d\u04bb\u04cf"
+    "\u03b1\u03b5\u03b9\u03ba\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7\u03b3\u03f2\u03f3"
+    "\u0251\u0261\u0131\u0269\u028b\u1d04\u1d0f\u1d20\u0578\u057d\u0581\u0570\u0561",
+    "aceopxyisjdqwhl" "aeikvoptuxycj" "agiivcovnughw",
+)  # fmt: skip
+# Fillers and selectors without a picture, which are no formatting characters (Cf) by their category
+_NO_PICTURE = re.compile("[\u0300-\u036f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\uffa0]")
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Returns the words of a text without case, punctuation and layout."""
-    return tuple(WORD.findall(text.casefold()))
+    """Returns the words of a text without case, punctuation, layout, and what a reader does not
+    see: accents, characters of no width, and letters of other scripts that look like Latin ones.
+    """
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    seen = "".join(one for one in plain if unicodedata.category(one) != "Cf")
+    composed = unicodedata.normalize("NFC", _NO_PICTURE.sub("", seen))
+    return tuple(WORD.findall(composed.translate(_LOOK_ALIKE)))
 
 
 def shingles_of(words: Sequence[str]) -> frozenset[tuple[str, ...]]:
@@ -160,19 +211,23 @@ def _in_time(study: Study) -> RulePoint:
             "predicted first",
             False,
             f"planned {_minute(planned)}, after the first run of the changed model"
-            f" ({_minute(min(started))})",
+            f" ({_minute(min(started))}); where a clock was wrong, set it right, call start_over()"
+            " and plan and run again: what was trained is found",
         )
     return RulePoint("predicted first", True, f"planned {_minute(planned)}")
 
 
 def _minute(time: datetime) -> str:
-    return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+    return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def parse_moment(text: str) -> datetime:
-    """Returns the time that an ISO date says; without a zone it is taken as UTC."""
+    """Returns the time that a checked ISO date says, in UTC; without a zone it is taken as UTC."""
     found = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
+    try:
+        return found.replace(tzinfo=found.tzinfo or timezone.utc).astimezone(timezone.utc)
+    except OverflowError:  # the first and the last day of the calendar have no other zones
+        return found.replace(tzinfo=timezone.utc)
 
 
 REQUIRED_METRICS = ("FID", "KID", "precision", "recall")
@@ -245,11 +300,26 @@ def wrong_run(row: SubmittedRow, study: Study, results: Results) -> str:
             for name in differing[:3]
         )
         return f"its settings are not those of the plan: {values}"
-    if experiment_key(row.experiment, results.dataset.sha256) != row.key:
+    return _wrong_number(row, results.dataset.sha256)
+
+
+def _wrong_number(row: SubmittedRow, sha256: str) -> str:
+    """Returns why a run's number is not that of its settings and these images, with a remedy; ""
+    where it is.
+    """
+    if experiment_key(row.experiment, sha256) == row.key:
+        return ""
+    remedy = "put those images back, or keep these runs aside with start_over() and run again"
+    trained_on = row.data_sha256
+    if trained_on and experiment_key(row.experiment, trained_on) == row.key:
         return (
-            "its number does not belong to its settings and data; one of them was changed by hand"
+            f"it was run with other images (SHA-256 {trained_on[:10]}) than those of the dataset"
+            f" now ({sha256[:10]}); {remedy}"
         )
-    return ""
+    return (
+        "its number does not belong to its settings and data; either one of them was changed by"
+        f" hand, or the images are others than when it ran: then {remedy}"
+    )
 
 
 def planned_experiment(row: SubmittedRow, study: Study, results: Results) -> Experiment:
@@ -312,6 +382,13 @@ def _numbers(study: Study, results: Results) -> RulePoint:
     compared = [row for row in study.rows if row.kind != "ablation"]
     for one, other in combinations(compared, 2):
         if all(one.metrics[name].value == other.metrics[name].value for name in REQUIRED_METRICS):
+            if one.seed == other.seed and one.kind != other.kind:
+                return RulePoint(
+                    "numbers",
+                    False,
+                    f"both models have the same numbers with seed {one.seed}, so the changes did"
+                    " nothing; choose others, or check that these are the right runs",
+                )
             pair = f"{one.kind}, seed {one.seed}, and {other.kind}, seed {other.seed}"
             return RulePoint(
                 "numbers", False, f"{pair}, have the same numbers; two different runs never do"

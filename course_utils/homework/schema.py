@@ -270,6 +270,7 @@ class SubmittedRow:
         ablated: of an ablation, the dotted name of the change that was left out; else None.
         key: SHA-256 of experiment and data, 64 hexadecimal digits.
         history: columns of the training curves, one value an epoch.
+        data_sha256: SHA-256 of the images that it was run with; None in rows of older versions.
     """
 
     kind: Kind
@@ -284,6 +285,7 @@ class SubmittedRow:
     sampling_seconds: Seconds
     metrics: Annotated[dict[Label, Metric], Field(max_length=40)]
     history: Annotated[dict[Label, Column], Field(max_length=40)]
+    data_sha256: Digest | None = None
 
     @property
     def settings(self) -> dict[str, Any]:

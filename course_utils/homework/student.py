@@ -34,6 +34,7 @@ from course_utils.homework.study import (
     gather_results,
     gather_samples,
     homework_data,
+    homework_sha256,
     make_plan,
     new_homework,
     read_homework,
@@ -94,7 +95,7 @@ def hand_in(
     if sha256_of is not None:
         sha256 = sha256_of(read_homework(folder)["dataset"])
     else:
-        sha256 = homework_data(folder, data).sha256
+        sha256 = homework_sha256(folder, data)
     results, samples = gather_results(folder, sha256), gather_samples(folder)
     verdict = check_rule(results.as_dict())
     page = report_page(results, samples, verdict, meaning)
@@ -128,7 +129,8 @@ def report_command(path: Path | str, out: Path | str | None = None, data: str | 
 
     Args:
         path: a student's folder, or a submission.
-        out: where the report of a submission goes; None puts NAME.html into this folder.
+        out: where the report of a submission goes; None puts NAME.html into this folder, and
+            NAME-report.html where such a file is there and is no report.
         data: folder of the student's own pictures, where they were moved.
 
     Raises:
@@ -146,7 +148,7 @@ def report_command(path: Path | str, out: Path | str | None = None, data: str | 
         target, verdict = hand_in(path, check_rule, meaning, data=data)
         print(f"wrote {target.with_name('report.html')} and {target}; hand in the latter")
     else:
-        out = Path(out) if out is not None else Path(Path(path).stem).with_suffix(".html")
+        out = Path(out) if out is not None else _report_beside(path)
         verdict = report_again(path, out, check_rule, meaning)
         print(f"wrote {out}")
     for point in verdict.points:
@@ -156,8 +158,38 @@ def report_command(path: Path | str, out: Path | str | None = None, data: str | 
     return 0 if verdict.met else 1
 
 
+MOST_NAMES = 3  # in one line of a terminal
+
+
+def _report_beside(path: Path | str) -> Path:
+    """Returns the file in this folder for the report of a submission: one that is not there yet, or
+    an earlier report.
+    """
+    whole = Path(path).resolve()  # "." and ".." have no names
+    name = (whole.name if whole.is_dir() else whole.stem) or "submission"
+    for target in (Path(f"{name}.html"), Path(f"{name}-report.html")):
+        if not target.exists() or _is_report(target):
+            return target
+    raise CourseError(
+        f"{target}: expected a report or nothing under this name, got another file; say with --out"
+        " where the report goes."
+    )
+
+
+def _is_report(path: Path) -> bool:
+    """Returns whether a file begins as the reports of this course do."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as stream:
+        return b"<title>Homework of " in stream.read(2_000)
+
+
 def collect_command(
-    folder: Path | str, out: Path | str | None = None, run_id: str | None = None
+    folder: Path | str,
+    out: Path | str | None = None,
+    run_id: str | None = None,
+    platform: str | None = None,
+    separator: str = "comma",
 ) -> int:
     """Writes class.html and class.csv of a folder of submissions, or trains one of their runs
     again; returns 1 where not all is well.
@@ -166,36 +198,58 @@ def collect_command(
         folder: of the class.
         out: folder for the two files; None is the class's own.
         run_id: number of a run on the class page.
+        platform: "canvas" or "moodle", for a table that it imports.
+        separator: of class.csv, "comma" or "semicolon".
     """
     from course_utils.homework.rule import check_rule
 
     if run_id is not None:
         return _rerun(read_class(Path(folder), check_rule), run_id)
     out = Path(folder if out is None else out)
-    school_class = collect(folder, out, check_rule)
+    school_class = collect(folder, out, check_rule, platform, separator)
     for one in school_class.broken:
         print(f"  not readable: {one.source}: {one.reason}")
     for one in school_class.earlier:
         print(f"  handed in twice: {one.student}: {one.newest} counts, {one.source} is passed over")
+    for one in school_class.questions:
+        who = ", ".join(school_class.judged[index].student for index in one.students[:MOST_NAMES])
+        more = len(one.students) - MOST_NAMES
+        print(f"  to ask: {who}{f' and {more} more' if more > 0 else ''}: {one.text}")
+    if school_class.aside:
+        print(f"  passed over: {len(school_class.aside)} other files; class.html lists them")
+    if platform is not None:
+        _tell_platform(school_class, platform)
     met = sum(bool(one.verdict.met) for one in school_class.judged)
     counts = (
         f"{len(school_class.judged)} submissions, {met} meet the rule, {len(school_class.broken)}"
         " not readable"
     )
     print(f"{counts}, {len(school_class.pairs)} pairs of nearly equal texts")
-    print(f"wrote {out / 'class.html'} and {out / 'class.csv'}")
+    names = ["class.html", "class.csv", *([f"class-{platform}.csv"] if platform else [])]
+    print(f"wrote {' and '.join(str(out / name) for name in names)}")
     return 1 if school_class.broken else 0
+
+
+def _tell_platform(school_class: SchoolClass, platform: str) -> None:
+    """Says whose rows a platform will not find."""
+    without = [one for one in school_class.judged if one.origin.platform != platform]
+    if without:
+        names = ", ".join(one.student for one in without[:MOST_NAMES])
+        print(
+            f"  {len(without)} submissions without an id of {platform.capitalize()} in their file's"
+            f" name ({names}{', …' if len(without) > MOST_NAMES else ''}); the platform will not"
+            " find these rows. Collect the folder as it was downloaded."
+        )
 
 
 def _rerun(school_class: SchoolClass, run_id: str) -> int:
     from course_utils.data import load_dataset
-    from course_utils.homework.classroom import find_claims, rerun
     from course_utils.homework.measure import measure_for
+    from course_utils.homework.rerun import find_claims, rerun, sound_claims
     from course_utils.studies.sweep import run_and_measure
 
     claims = find_claims(school_class, run_id)
-    results = claims[0].results
-    measure = measure_for(results.budget)
+    measure = measure_for(sound_claims(claims)[0][0].results.budget)
     found = rerun(
         claims, load_dataset, lambda experiment, data: run_and_measure(experiment, data, measure)
     )

@@ -20,6 +20,7 @@ from course_utils.base.errors import CourseError, unknown
 from course_utils.base.files import atomic_path, handout_root, read_text, write_json
 from course_utils.data import load_dataset, load_own_pictures
 from course_utils.data.dataset import Dataset
+from course_utils.homework.archive import MAX_SAMPLE_BYTES, MAX_SAMPLES
 from course_utils.homework.measure import HOMEWORK_METRICS, MetricInfo, incomparable, measure_for
 from course_utils.homework.parameters import (
     FAMILIES,
@@ -64,7 +65,48 @@ def read_homework(folder: Path) -> dict[str, Any]:
             f"{folder}: expected a homework folder, got one without {HOMEWORK}; make one with"
             f" `course homework new {folder}`."
         )
-    return dict(read_homework_file((folder / HOMEWORK).read_bytes()))
+    return dict(read_homework_file(_capped(folder / HOMEWORK, MAX_PLAN_BYTES)))
+
+
+def _capped(path: Path, max_bytes: int) -> bytes:
+    """Returns the content of a file, and one byte more than allowed where it has more: then whoever
+    reads it says so. A folder that is checked may be somebody else's.
+    """
+    if not path.is_file():
+        raise CourseError(f"{path}: expected a file, got a folder or device.")
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(max_bytes + 1)
+    except OSError as error:
+        raise CourseError(f"cannot read {path}: {error.strerror or error}.") from error
+
+
+def homework_sha256(folder: Path | str, data: str | None = None) -> str:
+    """Returns the SHA-256 of the images that a homework is about.
+
+    Where it is about the student's own pictures, that is what the rows say, and no picture is
+    loaded: whoever checks a folder need not have them, and a path that somebody wrote into
+    `homework.json` is not followed.
+
+    Args:
+        data: folder of the student's own pictures, for rows of older versions, which do not say it.
+
+    Raises:
+        CourseError: rows with different images, or rows that do not say it, and no `data`.
+    """
+    if data is not None or not read_homework(Path(folder))["dataset"].startswith("folder:"):
+        return homework_data(folder, data).sha256
+    rows = [row for path in sorted(Path(folder).glob(f"*/{PLAN}")) for row in _rows_of(path)]
+    found = {row.get("data_sha256") for row in rows}
+    if not rows:
+        return "0" * 64  # of no images, as nothing has run
+    if len(found) > 1 or None in found:
+        raise CourseError(
+            f"{folder}: expected runs that all say the same images, got"
+            f" {'older ones that do not say it' if None in found else f'{len(found)} different'};"
+            " name the folder of the pictures with --data PATH."
+        )
+    return str(found.pop())
 
 
 def homework_data(folder: Path | str, data: str | None = None) -> Dataset:
@@ -112,10 +154,10 @@ def gather_results(folder: Path, dataset_sha256: str) -> Results:
     experiments = []
     for path in sorted(folder.glob(f"*/{PLAN}")):
         where = f"{path.parent.name}/{PLAN}"
-        plan = parse_json(path.read_bytes(), where, MAX_PLAN_BYTES)
+        plan = parse_json(_capped(path, MAX_PLAN_BYTES), where, MAX_PLAN_BYTES)
         if not isinstance(plan, dict):
             raise CourseError(f"{where}: expected an object, got {type(plan).__name__}.")
-        experiments.append({**plan, "rows": _rows(path.parent / ROWS)})
+        experiments.append({**plan, "rows": _rows_of(path)})
     dataset = {"name": about["dataset"], "sha256": dataset_sha256}
     whole_of_it = {
         **about,
@@ -135,13 +177,22 @@ def gather_samples(folder: Path) -> dict[str, bytes]:
         for plan in sorted(folder.glob(f"*/{PLAN}"))
         for path in sorted((plan.parent / SAMPLES).glob("[!.]*.png"))
     ]
-    return {f"{path.parent.parent.name}-{path.name}": path.read_bytes() for path in paths}
+    return {
+        f"{path.parent.parent.name}-{path.name}": _capped(path, MAX_SAMPLE_BYTES)
+        for path in paths[: MAX_SAMPLES + 1]
+    }
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Returns the finished runs of one family; none where nothing ran yet."""
+def _rows_of(plan_path: Path) -> list[dict[str, Any]]:
+    """Returns the finished runs of the family of a plan; none where nothing ran yet."""
+    path = plan_path.parent / ROWS
     if not path.exists():
         return []
+    if path.is_file() and path.stat().st_size > MAX_ROWS * MAX_ROW_BYTES:
+        raise CourseError(
+            f"{path}: expected at most {MAX_ROWS * MAX_ROW_BYTES:,} bytes, got"
+            f" {path.stat().st_size:,}; put a copy there, or start over."
+        )
     lines = [line.encode() for line in read_text(path).split("\n") if line.strip()]
     if not lines:
         read_rows(path)  # refuses a file that a power cut has emptied
@@ -259,7 +310,7 @@ class StudyFolder:
             CourseError: the file is damaged.
         """
         return (
-            read_plan(self.plan_path.read_bytes(), str(self.plan_path))
+            read_plan(_capped(self.plan_path, MAX_PLAN_BYTES), str(self.plan_path))
             if self.plan_path.exists()
             else None
         )
@@ -489,6 +540,7 @@ def run_study(
             f"{place.folder}: expected the dataset {place.dataset_name!r} of its homework.json, got"
             f" {dataset.key!r}."
         )
+    refuse_other_images(place, dataset)
     wanted = variants(place.family, place.budget, plan.changes)
     wanted += ablations(place.family, place.budget, plan.changes) if ablate else []
     pairs = [
@@ -499,6 +551,21 @@ def run_study(
     experiments, labels = zip(*pairs)
     options = {"labels": labels, "workers": workers, "backend": backend, "scheduler": scheduler}
     return sweep(experiments, dataset, measure_for(place.budget), place.rows_path, **options)
+
+
+def refuse_other_images(place: StudyFolder, dataset: Dataset) -> None:
+    """Raises CourseError where runs are there that were made with other images: new ones beside
+    them would give each seed twice.
+    """
+    found = {str(row.get("data_sha256", dataset.sha256)) for row in place.rows()}
+    others = found - {dataset.sha256}
+    if others:
+        raise CourseError(
+            f"{place.rows_path}: expected runs with the images of {dataset.key!r} here (SHA-256"
+            f" {dataset.sha256[:10]}), got runs with others ({min(others)[:10]}). Put those images"
+            " back (`course doctor` says where data are looked for), or keep these runs aside with"
+            " start_over() and plan again."
+        )
 
 
 @dataclass(frozen=True)

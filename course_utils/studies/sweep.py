@@ -43,6 +43,7 @@ RUN_COLUMNS = (
     "metrics",
     "history",
 )
+DATA_SHA256 = "data_sha256"  # of the images; rows of older versions lack this column
 
 
 def read_rows(path: Path | str) -> list[Row]:
@@ -95,7 +96,8 @@ def add_rows(path: Path | str, rows: Sequence[Row]) -> None:
 
 def with_labels(row: Row, labels: Mapping[str, Any]) -> Row:
     """Returns the row of a run under other labels."""
-    return {**labels, **{name: row[name] for name in RUN_COLUMNS}}
+    there = [name for name in (*RUN_COLUMNS, DATA_SHA256) if name in row]
+    return {**labels, **{name: row[name] for name in there}}
 
 
 class SweepProgress:
@@ -236,6 +238,7 @@ def run_and_measure(
         "sampling_seconds": round(measured["sampling_seconds"], 3),
         "metrics": measured["metrics"],
         "history": curve_columns(result.history),
+        DATA_SHA256: dataset.sha256,
     }
 
 

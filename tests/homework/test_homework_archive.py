@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import struct
 import time
 import tracemalloc
 import zipfile
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -389,3 +392,112 @@ parts = st.builds(
 @given(st.lists(parts, max_size=6), st.binary(max_size=10), st.none() | st.integers(0, 65535))
 def test_no_archive_brings_the_reader_down(drawn, before, total):
     returns_or_refuses(parse_submission, pack(drawn, before=before, total=total), "x.zip")
+
+
+def streamed() -> bytes:
+    """Returns the archive of a program that packs without looking back, as Finder does: sizes and
+    checksums stand behind the files.
+    """
+    stream = io.BytesIO()
+
+    class Pipe:
+        write, flush = stream.write, stream.flush
+
+    with zipfile.ZipFile(Pipe(), "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, data in WHOLE.items():
+            packed.writestr(name, data)
+    return stream.getvalue()
+
+
+def test_sizes_behind_the_files_are_no_other_data():
+    data = streamed()
+    assert b"PK\x07\x08" in data
+    assert parse_submission(data, "x").samples == parse_submission(VALID, "x").samples
+
+
+def with_gap(data: bytes, place: int, inserted: bytes) -> bytes:
+    """Returns an archive with bytes inserted, and offsets put right as `zip -A` does."""
+    files = zipfile.ZipFile(io.BytesIO(data))
+    start = files.start_dir
+    moved = bytearray(data[:place] + inserted + data[place:])
+    entry = start + len(inserted)
+    for info in files.infolist():
+        offset = info.header_offset + (len(inserted) if info.header_offset >= place else 0)
+        struct.pack_into("<I", moved, entry + 42, offset)
+        entry += 46 + len(info.orig_filename.encode())
+    struct.pack_into("<I", moved, len(moved) - 6, start + len(inserted))
+    return bytes(moved)
+
+
+def places() -> dict[str, int]:
+    files = zipfile.ZipFile(io.BytesIO(VALID))
+    return {"in front": 0, "between": files.infolist()[1].header_offset, "behind": files.start_dir}
+
+
+@pytest.mark.parametrize("inserted", [b"MZ" + bytes(100), b"x", b"PK\x03\x04" + bytes(40)])
+@pytest.mark.parametrize("where", places())
+def test_other_data_in_an_archive_are_refused(where, inserted):
+    parse_submission(with_gap(VALID, places()[where], b""), "x")
+    with pytest.raises(CourseError, match="other data among them"):
+        parse_submission(with_gap(VALID, places()[where], inserted), "x")
+
+
+def test_a_report_that_cannot_be_unpacked_is_refused():
+    report = replace(GOOD[0], packed=b"\xff" * 50)
+    with pytest.raises(CourseError, match=r"report.html.*broken stream"):
+        parse_submission(pack([report, *GOOD[1:]]), "x.zip")
+
+
+def palette(num_colours: int = 2, extra: tuple = ()) -> bytes:
+    """Returns a picture of 8 x 8 points with one bit each and a palette."""
+    header = struct.pack(">IIBBBBB", 8, 8, 1, 3, 0, 0, 0)
+    colours = (b"PLTE", bytes(3 * num_colours))
+    return png(header=header, pixels=b"\0\xaa" * 8, extra=(colours, *extra))
+
+
+def header(depth: int, colour: int) -> bytes:
+    return struct.pack(">IIBBBBB", 8, 8, depth, colour, 0, 0, 0)
+
+
+def wrong_checksum() -> bytes:
+    data = png(extra=((b"tEXt", b"Title\0x"),))
+    return data.replace(b"Title\0x", b"Title\0y")
+
+
+ROW = bytes(9)
+WRONG_PNGS = {
+    "text with a wrong checksum": (wrong_checksum(), "the checksum of its chunk b'tEXt'"),
+    "pixels in two places": (
+        png(extra=((b"IDAT", zlib.compress(ROW * 8)), (b"tEXt", b"a\0b"))),
+        "several places",
+    ),
+    "no palette": (png(header=header(8, 3)), "a palette where colour type 3"),
+    "palette of grey": (png(extra=((b"PLTE", bytes(3)),)), "a palette where colour type 0"),
+    "palette twice": (palette(extra=((b"PLTE", bytes(6)),)), "chunk b'PLTE' twice"),
+    "palette too long": (palette(3), "a palette of 1 to 2 colours"),
+    "palette of no colour": (palette(0), "a palette of 1 to 2 colours"),
+    "transparency before the palette": (
+        png(header=header(1, 3), pixels=b"\0\xaa" * 8,
+            extra=((b"tRNS", b"\0"), (b"PLTE", bytes(6)))),
+        "chunk b'tRNS' in the wrong place",
+    ),
+    "gamma behind the palette": (
+        palette(extra=((b"gAMA", bytes(4)),)),
+        "chunk b'gAMA' in the wrong place",
+    ),
+    "transparency too long": (palette(extra=((b"tRNS", bytes(3)),)), "transparency that fits"),
+    "bits": (png(header=header(3, 0)), "bits for colour type 0, got 3"),
+    "filter": (png(pixels=(b"\5" + bytes(8)) * 8), "got filter 5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_PNGS)
+def test_pictures_of_a_wrong_structure_are_refused(name):
+    data, message = WRONG_PNGS[name]
+    with pytest.raises(CourseError, match=re.escape(message)):
+        clean_png(data, "x.png")
+
+
+def test_pictures_with_a_palette_are_kept():
+    transparent = palette(extra=((b"tRNS", b"\0"), (b"pHYs", bytes(9))))
+    assert clean_png(palette(), "x")[:8] == clean_png(transparent, "x")[:8]

@@ -17,14 +17,8 @@ from submissions import png, prose, results_dict, write_class, write_one
 from course_utils.base.errors import CourseError
 from course_utils.homework import classroom as collecting
 from course_utils.homework.archive import clean_png, write_submission
-from course_utils.homework.classroom import (
-    Earlier,
-    class_csv,
-    class_page,
-    collect,
-    defused,
-    read_class,
-)
+from course_utils.homework.class_table import defused
+from course_utils.homework.classroom import Earlier, class_csv, class_page, collect, read_class
 from course_utils.homework.rule import check_rule, near_equal, words_of
 from course_utils.homework.schema import check_results
 from course_utils.homework.student import collect_command

@@ -12,8 +12,10 @@ import pytest
 from submissions import SHA256, results_dict, row_dict, write_one
 
 from course_utils.base.errors import CourseError
+from course_utils.cli.main import main
 from course_utils.homework.archive import write_submission
-from course_utils.homework.classroom import find_claims, read_class, rerun
+from course_utils.homework.classroom import read_class
+from course_utils.homework.rerun import find_claims, rerun
 from course_utils.homework.schema import check_results
 
 
@@ -66,17 +68,83 @@ def test_numbers_that_were_made_up_do_not(tmp_path):
     assert not result.agrees and "does not agree" in str(result) and "FID" in str(result)
 
 
-def test_the_spread_between_seeds_is_allowed_for(tmp_path):
-    """Another processor is as another seed: where a student's seeds lie far apart, so may the run
-    here.
+def by_seed(values, numbers):
+    """Returns a stand-in for training that gives each seed its FID, and otherwise the claimed
+    numbers.
     """
+    claimed = measured(values)
+
+    def train(experiment, dataset):
+        metrics = claimed(experiment, dataset)["metrics"]
+        metrics = copy.deepcopy(metrics)
+        metrics["FID"]["value"] = numbers[experiment.seed]
+        return {"metrics": metrics}
+
+    return train
+
+
+def fid_claimed(values, value, error=0.5):
+    values["experiments"][0]["rows"][4]["metrics"]["FID"] |= {"value": value, "error": error}
+    return values
+
+
+def test_the_spread_between_seeds_here_is_allowed_for(tmp_path):
+    """Another processor is as another seed: where seeds lie apart here, so may the claim."""
+    values = fid_claimed(results_dict(), 25.0)
+    claims = claims_of(tmp_path, values)
+    (result,) = rerun(claims, data, by_seed(values, {0: 18.0, 1: 20.0, 2: 22.0}))
+    assert result.agrees and result.num_runs == 3 and "tolerance of 3 runs" in str(result)
+    (result,) = rerun(claims, data, by_seed(values, {0: 19.9, 1: 20.0, 2: 20.1}))
+    assert not result.agrees
+
+
+def test_nothing_that_the_student_measured_widens_the_tolerance(tmp_path):
+    values = fid_claimed(results_dict(), 0.001, error=1e6)
+    for index, row in enumerate(values["experiments"][0]["rows"]):
+        row["metrics"]["FID"]["value"] = 0.001 + 1e6 * (index % 3)
+    values = fid_claimed(values, 0.001, error=1e6)
+    honest_error = by_seed(fid_claimed(results_dict(), 20.0), {0: 20.0, 1: 20.0, 2: 20.0})
+    (result,) = rerun(claims_of(tmp_path, values), data, honest_error)
+    assert result.verdicts[0].real and "FID: its error is 1e+06, 0.5 here" in str(result)
+
+
+def test_an_error_bar_that_was_made_up_does_not_agree(tmp_path):
+    values = fid_claimed(results_dict(), 20.0, error=30.0)
+    honest = by_seed(fid_claimed(results_dict(), 20.0), {0: 20.0, 1: 20.0, 2: 20.0})
+    (result,) = rerun(claims_of(tmp_path, values), data, honest)
+    assert not result.agrees and not any(result.verdicts) and "its error is 30" in str(result)
+
+
+def test_the_tolerance_is_capped_where_seeds_differ_wildly(tmp_path):
+    """15 % of 20, three times, and the error of 0.5: a claim more than 9.2 away does not agree."""
     values = results_dict()
-    for index, row in enumerate(
-        row for row in values["experiments"][0]["rows"] if row["kind"] == "changed"
-    ):
-        row["metrics"]["FID"]["value"] = 20.0 + 10 * index
-    (result,) = rerun(claims_of(tmp_path, values), data, measured(values, 30))
-    assert not result.verdicts[0].real
+    here = {0: 1.0, 1: 20.0, 2: 90.0}
+    found = {}
+    for claimed in (29.0, 29.3):
+        values = fid_claimed(values, claimed)
+        (result,) = rerun(claims_of(tmp_path, values), data, by_seed(values, here))
+        found[claimed] = result.agrees
+    assert found == {29.0: True, 29.3: False}
+
+
+@pytest.mark.parametrize("num_errors, agrees", [(2.9, True), (3.1, False), (5.0, False)])
+def test_three_errors_are_the_tolerance(num_errors, agrees, tmp_path):
+    values = results_dict()
+    (result,) = rerun(claims_of(tmp_path, values), data, measured(values, num_errors))
+    assert result.agrees is agrees
+
+
+def test_a_seed_that_diverges_here_is_told(tmp_path):
+    values = fid_claimed(results_dict(), 60.0)
+    claimed = by_seed(values, {1: 20.0, 2: 21.0})
+
+    def train(experiment, dataset):
+        if experiment.seed == 0:
+            raise CourseError("the training diverged")
+        return claimed(experiment, dataset)
+
+    (result,) = rerun(claims_of(tmp_path, values), data, train)
+    assert not result.agrees and "seed 0 gave no numbers here: the training diverged" in str(result)
 
 
 def test_metrics_that_one_side_lacks_are_named(tmp_path):
@@ -220,3 +288,37 @@ def test_a_number_of_two_runs_is_refused(tmp_path):
     write_submission(tmp_path / "a.zip", check_results(values), {}, "")
     with pytest.raises(CourseError, match="with which 2 begin"):
         find_claims(read_class(tmp_path, check), "abcdef")
+
+
+def test_a_tampered_row_stops_nobody_elses_run(tmp_path):
+    """Its number is that of the class model, its settings are not; it is the first of the two."""
+    values = results_dict(1, families=("vae",), student="Eve")
+    values["experiments"][0]["rows"][0]["experiment"]["train"]["num_epochs"] = 7
+    write_submission(tmp_path / "a.zip", check_results(values), {}, "")
+    honest = results_dict(2, families=("vae",))
+    write_submission(tmp_path / "b.zip", check_results(honest), {}, "")
+    row = honest["experiments"][0]["rows"][0]
+    claims = find_claims(read_class(tmp_path, check), row["key"])
+    assert [claim.results.student for claim in claims] == ["Eve", "Student 2"]
+    good, tampered_one = rerun(claims, data, measured(honest, kind="baseline", seed=0))
+    assert good.agrees and good.claim.results.student == "Student 2"
+    assert not tampered_one.agrees and "num_epochs is 7, planned 8" in str(tampered_one)
+
+
+@pytest.mark.parametrize("shift, code, told", [(0.5, 0, "agrees"), (20.0, 1, "does not agree")])
+def test_the_command_repeats_a_run(shift, code, told, tmp_path, monkeypatch, capsys):
+    """From the command line to the training, whose place a stand-in takes."""
+    values, asked = results_dict(families=("vae",)), []
+    write_submission(tmp_path / "a.zip", check_results(values), {}, "")
+    train = measured(values, shift)
+
+    def run_and_measure(experiment, dataset, measure, on_epoch=None):
+        asked.append((experiment.seed, dataset.name, measure.keywords["num_images"]))
+        return train(experiment, dataset)
+
+    monkeypatch.setattr("course_utils.data.load_dataset", data)
+    monkeypatch.setattr("course_utils.studies.sweep.run_and_measure", run_and_measure)
+    row = values["experiments"][0]["rows"][4]
+    assert main(["homework", "collect", str(tmp_path), "--rerun", row["key"][:10]]) == code
+    assert f"Student 0, vae, changed, seed 1 (a.zip): {told}" in capsys.readouterr().out
+    assert asked[0] == (1, "strokes", 2000)

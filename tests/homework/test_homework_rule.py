@@ -220,6 +220,11 @@ def copy_rows(results: dict) -> None:
         )
 
 
+def copy_other_seed(results: dict) -> None:
+    rows = {(row["kind"], row["seed"]): row for row in results["experiments"][0]["rows"]}
+    rows["changed", 1]["metrics"] = copy.deepcopy(rows["baseline", 0]["metrics"])
+
+
 def relabel(results: dict) -> None:
     """The runs of the class model as those of the changed one."""
     one = results["experiments"][0]
@@ -485,10 +490,34 @@ BAD: dict[str, tuple[Callable[[dict], None], str, str]] = {
         "vae: numbers",
         "of 50 images, expected 2,000",
     ),
-    "copied numbers": (
+    "changes that did nothing": (
         copy_rows,
         "vae: numbers",
+        "both models have the same numbers with seed 0, so the changes did nothing",
+    ),
+    "copied numbers": (
+        copy_other_seed,
+        "vae: numbers",
         "have the same numbers; two different runs never do",
+    ),
+    "a run before the plan and others after it": (
+        in_vae(
+            lambda one: next(row for row in one["rows"] if row["kind"] == "changed").update(
+                started="2025-03-01T08:59:59+00:00"
+            )
+        ),
+        "vae: predicted first",
+        "after the first run of the changed model (2025-03-01 08:59 UTC)",
+    ),
+    "gradients that are never that long": (
+        with_changes(model__latent_dim=4, model__beta=4.0, train__max_grad_norm=1000.0),
+        "vae: changes",
+        "train.max_grad_norm: no effect to be seen: gradients are shorter than 500",
+    ),
+    "a change from zero too small to see": (
+        with_changes(model__latent_dim=4, model__beta=4.0, train__weight_decay=1e-12),
+        "vae: changes",
+        "train.weight_decay: no effect to be seen: expected 0 or at least 0.0001",
     ),
     "no training curves": (
         of_rows("baseline", lambda row: row.update(history={})),
@@ -549,3 +578,21 @@ def test_every_honest_change_of_text_keeps_the_rule_met():
     for one in results["experiments"]:
         one["rows"].reverse()
     assert check_rule(results).met
+
+
+@pytest.mark.parametrize(
+    "num_shared, is_copied", [(22, True), (19, True), (18, False), (15, False)]
+)
+def test_four_fifths_of_a_text_make_it_a_copy(num_shared, is_copied):
+    """Of 23 words, 20 runs of four: the first `num_shared` words in common hold all but 3 of that
+    many runs, in a text of as many words.
+    """
+    words = [f"{letter}word" for letter in "abcdefghijklmnopqrstuvw"]
+    others = [f"{letter}other" for letter in "abcdefghijklmnopqrstuvw"]
+    study = submission("vae")["experiments"][0]
+    study["prediction"] = " ".join(words)
+    study["observation"] = " ".join([*words[:num_shared], *others[num_shared:]])
+    results = submission("vae", "dcgan")
+    results["experiments"][0] = study
+    (point,) = [one for one in check_rule(results).points if one.name == "vae: own words"]
+    assert point.ok is not is_copied

@@ -198,6 +198,15 @@ def test_importance_weighted_bound_is_above_the_elbo(batch):
     assert (bound > weights.mean(0)).all()
 
 
+def test_the_importance_weighted_loss_is_minus_the_log_of_the_mean_weight(batch):
+    """Also its height, which the gradient does not know: log of a mean, not of a sum."""
+    vae = sharpened(build(replace(CONFIG, num_importance_samples=5)))
+    weights = vae.log_weights(batch.images, 5, rng=make_rng(3)).detach()
+    expected = -weights.double().exp().mean(0).log()
+    loss = vae.loss(batch, rng=make_rng(3))["loss"]
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-4)
+
+
 def test_reconstruction_decodes_the_mean_or_a_draw(batch):
     vae = sharpened(build(CONFIG))
     mu, logvar = vae.encode(batch.images)

@@ -227,3 +227,23 @@ def test_a_state_of_other_settings_is_refused(dataset, tiny_vae, cut_off, change
     with pytest.raises(CourseError, match="belongs to another training") as error:
         train(tiny_vae, dataset, **cut_off)
     assert message in str(error.value)
+
+
+def test_the_state_outlives_a_run_that_could_not_be_saved(dataset, tiny_vae, tmp_path, monkeypatch):
+    """A full disk at the very end costs nothing: the next call goes on from the last epoch."""
+    from course_utils.training import runs
+
+    def full(*_):
+        raise CourseError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "save_run", full)
+        with pytest.raises(CourseError, match="the disk is full"):
+            runs.run(tiny_vae, dataset, tmp_path / "run")
+    assert (tmp_path / "run" / runs.STATE).exists()
+    epochs = []
+    finished = runs.run(
+        tiny_vae, dataset, tmp_path / "run", on_epoch=lambda _, history: epochs.append(history)
+    )
+    assert epochs == [] and finished.history.num_epochs == 3
+    assert not (tmp_path / "run" / runs.STATE).exists()
