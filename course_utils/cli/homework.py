@@ -1,5 +1,5 @@
-"""The commands of the homework: new, run, check, report, collect. Heavy imports happen inside the
-commands.
+"""The commands of the homework: new, run, check, report, challenge, collect. Heavy imports
+happen inside the commands.
 """
 
 from __future__ import annotations
@@ -114,6 +114,18 @@ def add_commands(
     verb.set_defaults(run=_report)
 
     verb = verbs.add_parser(
+        "challenge", help="optional: FID of a diffusion model of yours after 1, 2 and 4 calls"
+    )
+    verb.add_argument("run", metavar="RUN", help="directory of a run, or pretrained:NAME/DATASET")
+    verb.add_argument(
+        "--homework",
+        type=path_argument,
+        metavar="DIR",
+        help="your homework's folder, where the pictures are kept for the class board",
+    )
+    verb.set_defaults(run=_challenge)
+
+    verb = verbs.add_parser(
         "collect", help="read a class's submissions and write a page and a table"
     )
     verb.add_argument("folder", type=path_argument, metavar="DIR")
@@ -210,6 +222,18 @@ def _report(options: argparse.Namespace) -> int:
     from course_utils.homework.student import report_command
 
     return report_command(options.path, options.out, options.data)
+
+
+def _challenge(options: argparse.Namespace) -> int:
+    from course_utils.homework.challenge import enter
+
+    for num_calls, found in enter(options.run, options.homework).items():
+        print(f"{num_calls} calls: FID {found.number} ({found.dataset})")
+    if options.homework is None:
+        print("nothing is kept; --homework DIR keeps the pictures for your submission")
+    else:
+        print(f"kept in {options.homework / 'challenge'}; `course homework report` packs them")
+    return 0
 
 
 def _collect(options: argparse.Namespace) -> int:

@@ -220,6 +220,7 @@ def collect_command(
     if platform is not None:
         _tell_platform(school_class, platform)
     met = sum(bool(one.verdict.met) for one in school_class.judged)
+    _write_challenge(Path(folder), out)
     counts = (
         f"{len(school_class.judged)} submissions, {met} meet the rule, {len(school_class.broken)}"
         " not readable"
@@ -228,6 +229,18 @@ def collect_command(
     names = ["class.html", "class.csv", *([f"class-{platform}.csv"] if platform else [])]
     print(f"wrote {' and '.join(str(out / name) for name in names)}")
     return 1 if school_class.broken else 0
+
+
+def _write_challenge(folder: Path, out: Path) -> None:
+    """Writes the board of the few-step challenge where somebody takes part."""
+    from course_utils.homework.challenge import read_entries, write_board
+
+    entries, complaints = read_entries(folder)
+    for text in complaints:
+        print(f"  challenge, not measured: {text}")
+    if entries:
+        write_board(entries, complaints, out)
+        print(f"challenge: {len(entries)} entries, wrote {out / 'challenge.html'}")
 
 
 def _tell_platform(school_class: SchoolClass, platform: str) -> None:

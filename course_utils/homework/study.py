@@ -52,6 +52,7 @@ from course_utils.studies.sweep import Row, read_rows, sweep
 from course_utils.training.presets import Experiment
 
 HOMEWORK, PLAN, ROWS, SAMPLES = "homework.json", "plan.json", "rows.jsonl", "samples"
+CHALLENGE = "challenge"  # the folder of the few-step challenge
 
 
 def read_homework(folder: Path) -> dict[str, Any]:
@@ -169,17 +170,20 @@ def gather_results(folder: Path, dataset_sha256: str) -> Results:
 
 
 def gather_samples(folder: Path) -> dict[str, bytes]:
-    """Returns the pictures of a student's folder as `{"vae-changed.png": bytes}`: the family in
-    front of the file's own name.
+    """Returns the pictures of a student's folder as `{"vae-changed.png": bytes}`: the family, or
+    "challenge", in front of the file's own name.
     """
     paths = [
         path
         for plan in sorted(folder.glob(f"*/{PLAN}"))
         for path in sorted((plan.parent / SAMPLES).glob("[!.]*.png"))
     ]
+    named = {f"{path.parent.parent.name}-{path.name}": path for path in paths}
+    for path in sorted((folder / CHALLENGE).glob("[!.]*.png")):
+        named[f"{CHALLENGE}-{path.name}"] = path
     return {
-        f"{path.parent.parent.name}-{path.name}": _capped(path, MAX_SAMPLE_BYTES)
-        for path in paths[: MAX_SAMPLES + 1]
+        name: _capped(path, MAX_SAMPLE_BYTES)
+        for name, path in list(named.items())[: MAX_SAMPLES + 1]
     }
 
 

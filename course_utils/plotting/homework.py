@@ -164,6 +164,35 @@ def parameter_scatter(
     return describe(fig, summary(opening, ranges, closing=closing))
 
 
+def challenge_board(entries: Mapping[str, Mapping[int, tuple[float, float]]]) -> Figure:
+    """Returns FID over network calls, both on logarithmic axes, one line for each student.
+
+    Args:
+        entries: `{student: {number of calls: (FID, error)}}`.
+    """
+    fig = new_figure(3.6)
+    axes = fig.subplots()
+    all_calls = sorted({num for found in entries.values() for num in found})
+    for index, (student, found) in enumerate(entries.items()):
+        calls = sorted(found)
+        axes.errorbar(
+            calls,
+            [found[num][0] for num in calls],
+            [found[num][1] for num in calls],
+            color=OKABE_ITO[index % len(OKABE_ITO)],
+            marker=MARKERS[index % len(MARKERS)],
+            label=textwrap.shorten(student, TITLE_WIDTH, placeholder="…"),
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(all_calls, [str(num) for num in all_calls])
+    axes.set_xlabel("calls of the network for an image")
+    axes.set_ylabel("FID, hidden half")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
+    describe(fig, f"FID of {len(entries)} entries over {all_calls} calls of the network.")
+    return fig
+
+
 def _panels(count: int, per_row: int = 3, height: float = 2.6) -> tuple[Figure, list[Axes]]:
     """Returns a figure with `count` panels, row by row, with room for a legend above; the places
     left over are empty.
