@@ -21,3 +21,9 @@ os.environ.pop(
 _folder = tempfile.mkdtemp(prefix="my-models-")
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 os.environ["COURSE_MY_MODELS"] = os.path.join(_folder, "my_models.py")
+
+# Each kernel, and each other process that the tests start, imports torch. Where Python is told not
+# to keep compiled modules, all of them would compile its sources again, which takes longer than
+# everything else in most of them. They share what is compiled, and it goes when the tests end.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    os.environ["PYTHONPYCACHEPREFIX"] = os.path.join(_folder, "bytecode")

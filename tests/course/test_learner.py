@@ -15,7 +15,7 @@ KEPT_AS = {"04": "vae", "06": "gan", "07": "diffusion"}  # notebook: the name of
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Where the learner's models lie from one notebook to the next."""
+    """Where the learner's models, and what is drawn once, lie from one notebook to the next."""
     return tmp_path_factory.mktemp("learner")
 
 
@@ -24,6 +24,7 @@ def build(number, kept, monkeypatch, out=None):
     monkeypatch.syspath_prepend(PROJECT / "benchmarks")
     learner = importlib.import_module("learner")
     monkeypatch.setenv("COURSE_RUNS", str(kept))
+    monkeypatch.setenv("COURSE_CACHE", str(kept / "cache"))
     monkeypatch.setenv("COURSE_MY_MODELS", str(kept / "my_models.py"))
     return learner.play(learner.find_notebook(number), out)
 

@@ -85,15 +85,27 @@ def test_the_broken_script_is_told_what_it_does(number):
         (5, [(STEP, "x = x - plain / num_steps")], "Look at the guidance"),
         (5, [("guidance * (told - plain)", "-0.5 * (told - plain)")], "Look at the guidance"),
         (2, [("loss.backward()", "loss.item()")], "something is still wrong"),
-        (2, [("losses.append(loss.item())", "losses.append(float('nan'))")], "NaN or infinity"),
-        (4, [("return velocity, sample, losses", "return sample, losses")], "Expected velocity"),
-        (4, [("return velocity, sample, losses", "pass")], "Is the `return` missing"),
-        (4, [("return velocity, sample, losses", "return 1, 2, losses")], "functions velocity"),
-        (4, [("range(num_steps):", "range(10):")], "keep num_steps and losses"),
-        (5, [("return x.clamp(-1, 1)", "return x[0]")], "sample(noise, y) to give"),
     ],
 )
 def test_half_mended_scripts_are_refused(number, changes, words):
+    assert words in message(f"07.mend_{number}", changed_script(*changes))
+
+
+# these are seen after a few steps as well
+RETURN = "return velocity, sample, losses"
+FORMS = [
+    (2, [("losses.append(loss.item())", "losses.append(float('nan'))")], "NaN or infinity"),
+    (4, [(RETURN, "return sample, losses")], "Expected velocity"),
+    (4, [(RETURN, "pass")], "Is the `return` missing"),
+    (4, [(RETURN, "return 1, 2, losses")], "functions velocity"),
+    (4, [("range(num_steps):", "range(3):")], "keep num_steps and losses"),
+    (5, [("return x.clamp(-1, 1)", "return x[0]")], "sample(noise, y) to give"),
+]
+
+
+@pytest.mark.parametrize(("number", "changes", "words"), FORMS)
+def test_what_does_not_have_the_form_of_a_script_is_refused(number, changes, words, monkeypatch):
+    monkeypatch.setattr(hunt_07, "NUM_STEPS", 4)
     assert words in message(f"07.mend_{number}", changed_script(*changes))
 
 
