@@ -73,6 +73,7 @@ notebooks: setup
 
 pretrained: setup
 	$(BIN)/python benchmarks/train_pretrained.py
+	$(BIN)/python benchmarks/train_reader.py
 
 constraints:
 	$(BIN)/uv pip compile --universal --python-version 3.10 --all-extras --no-header --no-annotate pyproject.toml --output-file constraints.txt

@@ -5,6 +5,7 @@ runs.
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -44,6 +45,7 @@ from course_utils.studies.evaluate import (
 from course_utils.training.runs import Run, load_data_of, resolve
 
 if TYPE_CHECKING:
+    from course_utils.models.text_to_image import TextToImage
     from course_utils.models.vae import VAE
 
 
@@ -93,6 +95,28 @@ def _steps_of(model: Model, num_steps: int | None) -> dict[str, int]:
         )
     require(num_steps >= 1, "--steps", "at least 1", num_steps)
     return {"num_steps": num_steps}
+
+
+def draw_command(options: argparse.Namespace) -> int:
+    """Draws pictures for a caption into a file; unknown words are named with those that are
+    known.
+    """
+    if options.out.suffix.lower() != ".png":
+        raise CourseError(f"--out: expected a name that ends in .png, got {options.out}.")
+    if options.seed < 0:
+        raise CourseError(f"--seed: expected 0 or more, got {options.seed}.")
+    model = cast("TextToImage", resolve(options.model, family="text-to-image").model)
+    pictures = model.sample(
+        options.num,
+        captions=options.caption,
+        negative=options.negative,
+        guidance_scale=options.guidance,
+        rng=make_rng(options.seed),
+    )
+    columns = math.ceil(math.sqrt(options.num))
+    save_png(signed_to_uint8(pictures).cpu(), options.out, num_columns=columns)
+    print(f"{options.out}: {len(pictures)} pictures, {options.caption!r}, seed {options.seed}")
+    return 0
 
 
 def reconstruct_command(options: argparse.Namespace) -> int:

@@ -193,6 +193,27 @@ def _add_image_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--out", type=path_argument, required=True, metavar="FILE.npz|FILE.png")
     command.set_defaults(run=_images("sample"))
 
+    command = commands.add_parser("draw", help="draw pictures for a caption")
+    command.add_argument("caption", metavar="CAPTION", help='such as "a thick red 7 on blue"')
+    command.add_argument(
+        "--model", required=True, metavar="DIR", help="run directory of a text-to-image model"
+    )
+    command.add_argument(
+        "--num", type=int, default=16, metavar="N", help="how many pictures (default: 16)"
+    )
+    command.add_argument(
+        "--negative", metavar="CAPTION", help="what the pictures are led away from"
+    )
+    command.add_argument(
+        "--guidance",
+        type=float,
+        metavar="SCALE",
+        help="strength of guidance, 1 is none (default: the model's)",
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    command.add_argument("--out", type=path_argument, required=True, metavar="FILE.png")
+    command.set_defaults(run=_images("draw"))
+
     command = commands.add_parser(
         "reconstruct", help="test images and what the model makes of them, row by row"
     )

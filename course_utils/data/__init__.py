@@ -5,7 +5,9 @@ dataset is made or read.
 - `strokes`: digits written by a program, drawn on this machine in seconds; needs no network.
 - `strokes-colour`: the same digits in ink and paper of random colours, 3 channels, for
   colourisation.
-- `folder:PATH`: the learner's own images.
+- `captions`, `captions:scenes`: coloured digits of 32 by 32 pixels, one or two in each picture,
+  with captions that say what is in them.
+- `folder:PATH`: the learner's own images, with captions where the folder has a `captions.csv`.
 - `auto`: `COURSE_DATASET` where it is set; else MNIST where it lies on disk, else a download, else
   strokes. It says which and why.
 """
@@ -26,12 +28,22 @@ from course_utils.data.mnist import (
     other_forms,
     raw_folder,
 )
+from course_utils.data.scenes import CAPTION_SIDE, load_captions
 from course_utils.data.strokes import load_strokes, strokes_cached
 
-NAMES = ("auto", "mnist", "fashion", "strokes", "strokes-colour", "folder:PATH")
+NAMES = (
+    "auto",
+    "mnist",
+    "fashion",
+    "strokes",
+    "strokes-colour",
+    "captions",
+    "captions:scenes",
+    "folder:PATH",
+)
 
 
-SIDE = 28  # pixels, of every dataset with a name
+SIDE = 28  # pixels, of every dataset with a name but captions
 
 
 def load_dataset(
@@ -40,9 +52,10 @@ def load_dataset(
     """Returns a dataset as uint8 tensors in memory.
 
     Args:
-        name: one of `auto`, `mnist`, `fashion`, `strokes`, `strokes-colour`, `folder:PATH`.
-        image_size: side in pixels; only `folder:PATH` can choose it, the others are 28. None
-            takes `COURSE_IMAGE_SIZE` for a folder where that is set.
+        name: one of `auto`, `mnist`, `fashion`, `strokes`, `strokes-colour`, `captions`,
+            `captions:scenes`, `folder:PATH`.
+        image_size: side in pixels; only `folder:PATH` can choose it, captions are 32 and the others
+            28. None takes `COURSE_IMAGE_SIZE` for a folder where that is set.
         verbose: print one line that says what was loaded from where.
 
     Raises:
@@ -51,12 +64,13 @@ def load_dataset(
     """
     chosen, reason = resolve_auto() if name == "auto" else (name, "")
     own = chosen.startswith("folder:")
+    side = CAPTION_SIDE if chosen in ("captions", "captions:scenes") else SIDE
     if image_size is None:
-        image_size = _wanted_size() if own else SIDE
-    if not own and image_size != SIDE:
+        image_size = _wanted_size() if own else side
+    if not own and image_size != side:
         raise CourseError(
-            f"image_size: {chosen} has 28 by 28 pixels, got {image_size}; only folder:PATH can be"
-            " resized."
+            f"image_size: {chosen} has {side} by {side} pixels, got {image_size}; only folder:PATH"
+            " can be resized."
         )
     check_name(chosen)
     try:
@@ -93,6 +107,8 @@ def _load(name: str, image_size: int) -> Dataset:
     if name == "strokes-colour":
         # painting takes a second, so only the strokes themselves are cached
         return coloured(load_strokes())
+    if name in ("captions", "captions:scenes"):
+        return load_captions(scenes=name == "captions:scenes")
     return load_folder(name.removeprefix("folder:"), image_size)
 
 

@@ -32,6 +32,7 @@ class Dataset:
         source: where the data came from, in words.
         train_factors, test_factors: known factors of variation, `{name: [N]}`; empty where nobody
             knows them.
+        train_captions, test_captions: what is said of each image, in words; empty where nothing is.
         folder: where the learner's own pictures lie; None for every other dataset.
         content_id: 12 hexadecimal digits that follow from the learner's pictures and not from
             where they lie or what their folder is called; "" for every other dataset.
@@ -49,6 +50,8 @@ class Dataset:
     source: str
     train_factors: Mapping[str, Tensor] = field(default_factory=dict)
     test_factors: Mapping[str, Tensor] = field(default_factory=dict)
+    train_captions: tuple[str, ...] = ()
+    test_captions: tuple[str, ...] = ()
     folder: str | None = None
     content_id: str = ""
 
@@ -64,6 +67,12 @@ class Dataset:
                 raise CourseError(
                     f"{self.name}: {len(images)} {split} images but {len(labels)} labels; the files"
                     " do not belong together."
+                )
+            captions = getattr(self, f"{split}_captions")
+            if captions and len(images) != len(captions):
+                raise CourseError(
+                    f"{self.name}: {len(images)} {split} images but {len(captions)} captions; give"
+                    " one for each image, or none."
                 )
             if labels.min() < 0 or labels.max() >= len(self.class_names):
                 raise CourseError(
@@ -111,13 +120,14 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 over all images and labels: equal data, equal digits, wherever the files came
-        from.
+        """SHA-256 over all images, labels and captions: equal data, equal digits, wherever the
+        files came from.
         """
         digest = hashlib.sha256()
-        for _, images, labels in self._splits():
+        for split, images, labels in self._splits():
             digest.update(images.contiguous().numpy().data)
             digest.update(labels.contiguous().numpy().data)
+            digest.update("\n".join(getattr(self, f"{split}_captions")).encode())
         return digest.hexdigest()
 
     def subset(
@@ -145,4 +155,6 @@ class Dataset:
             factors = getattr(self, f"{split}_factors")
             changes |= {f"{split}_images": images[chosen], f"{split}_labels": labels[chosen]}
             changes[f"{split}_factors"] = {name: values[chosen] for name, values in factors.items()}
+            if captions := getattr(self, f"{split}_captions"):
+                changes[f"{split}_captions"] = tuple(captions[index] for index in chosen.tolist())
         return replace(self, **changes)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from course_utils.base.errors import CourseError
+from course_utils.data.captions import captions_of_files, read_captions
 from course_utils.data.dataset import SMALLEST, Dataset
 from course_utils.data.decode import (
     Square,
@@ -138,7 +139,8 @@ def load_folder(path: str, image_size: int) -> Dataset:
     Folders named train and test (or val, in any case and in their usual variants) are the split,
     with the classes inside; other folders beside them are left out. Otherwise a tenth is the test
     set, but at least 10 images where there are 30: those with the smallest hashes, and copies of a
-    file on one side.
+    file on one side. A file `captions.csv` in the folder gives each picture a caption; see
+    `read_captions`.
 
     Args:
         path: the folder.
@@ -151,15 +153,18 @@ def load_folder(path: str, image_size: int) -> Dataset:
     root, found = _search(path, image_size, MIN_IMAGES)
     labelled, notes = _layout(found.files, path)
     _check_number(path, len(labelled), found, MIN_IMAGES)
+    captions = _captions(root, labelled, found)
     squares = _decode_all([item.file for item in labelled], image_size)
     groups = sorted({item.group for item in labelled})
     rows = [
-        (square.sha256, groups.index(item.group), item.split, square)
-        for item, square in zip(labelled, squares)
+        (square.sha256, groups.index(item.group), item.split, caption, square)
+        for item, caption, square in zip(labelled, captions, squares)
     ]
-    rows.sort(key=lambda row: row[:3])
-    hashes, labels, splits, squares = (list(column) for column in zip(*rows))
+    rows.sort(key=lambda row: row[:4])
+    hashes, labels, splits, captions, squares = (list(column) for column in zip(*rows))
     identity = "".join(f"{s} {label} {h}\n" for h, label, s in sorted(zip(hashes, labels, splits)))
+    # without captions as it always was, so that runs on such pictures are found again
+    identity += "".join(f"{caption}\n" for caption in captions if caption)
     if "test" in splits:
         is_test = np.array([split == "test" for split in splits])
         notes += _leaks(hashes, is_test)
@@ -187,9 +192,29 @@ def load_folder(path: str, image_size: int) -> Dataset:
         test_labels=targets[test],
         class_names=names,
         source="; ".join(parts),
+        train_captions=_chosen(captions, ~is_test),
+        test_captions=_chosen(captions, is_test),
         folder=str(root),
         content_id=hashlib.sha256(identity.encode()).hexdigest()[:12],
     )
+
+
+def _captions(root: Path, labelled: list[_Labelled], found: _Found) -> list[str]:
+    """Returns the caption of each picture, from the folder's `captions.csv`; "" for all where there
+    is none.
+    """
+    captions = read_captions(root)
+    if captions is None:
+        return [""] * len(labelled)
+    found.endings[".csv"] -= 1  # it is used, so it is not left out
+    found.endings += Counter()  # drops a count of 0
+    files = [item.file for item in labelled]
+    return list(captions_of_files(captions, root, files, [file for _, file in found.files]))
+
+
+def _chosen(captions: list[str], chosen: np.ndarray) -> tuple[str, ...]:
+    """Returns the captions of the chosen pictures; none where no picture has one."""
+    return tuple(text for text, is_chosen in zip(captions, chosen) if is_chosen and text)
 
 
 def read_pictures(path: str, image_size: int, at_least: int = 1) -> Pictures:

@@ -14,10 +14,13 @@ from course_utils.base.errors import CourseError
 
 
 class Batch(NamedTuple):
-    """What a training step sees: signed images `[B, C, H, W]` in [-1, 1] and int64 labels `[B]`."""
+    """What a training step sees: signed images `[B, C, H, W]` in [-1, 1], int64 labels `[B]`, and
+    captions as the model's tokens, int64 `[B, L]`, where dataset and model have them.
+    """
 
     images: Tensor
     labels: Tensor
+    captions: Tensor | None = None
 
 
 class Model(nn.Module):
@@ -88,6 +91,10 @@ class Model(nn.Module):
         more: what the optimizer "muon" is made for. None where the family was not tried with it.
         """
         return []
+
+    def encode_captions(self, captions: Sequence[str]) -> Tensor | None:
+        """Returns the tokens of captions, int64 `[N, L]`; None for a model that reads no text."""
+        return None
 
     def start_from(self, teacher: Model, seed: int = 0) -> None:
         """Takes over from its teacher what training needs; for families that name one.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +52,7 @@ def loss_terms(
     part: str = "model",
     seed: int = 0,
     batch_size: int = 500,
+    captions: Sequence[str] = (),
 ) -> dict[str, Tensor]:
     """Returns every term of the model's loss for each image, `{name: [N]}` on the CPU, with noise
     from a fixed generator so that calls compare.
@@ -62,10 +63,12 @@ def loss_terms(
         part: a key of `model.trainable_parts()`.
         seed: of the fixed generator.
         batch_size: images a call.
+        captions: one for each image; none hides them from a model that reads them.
     """
     if part not in model.trainable_parts():
         raise unknown("part", part, model.trainable_parts())
     rng = make_rng(seed, 2, device=model.device)
+    tokens = _tokens(model, captions, model.device)
     was_training = model.training
     model.eval()
     rows = []
@@ -73,12 +76,26 @@ def loss_terms(
         for start in range(0, len(images), batch_size):
             chunk = slice(start, start + batch_size)
             batch = Batch(
-                uint8_to_signed(images[chunk].to(model.device)), labels[chunk].to(model.device)
+                uint8_to_signed(images[chunk].to(model.device)),
+                labels[chunk].to(model.device),
+                _rows(tokens, chunk),
             )
             rows.append(model.loss(batch, part, rng=rng))
     finally:
         model.train(was_training)
     return {name: torch.cat([row[name].float().cpu() for row in rows]) for name in rows[0]}
+
+
+def _tokens(model: Model, captions: Sequence[str], device: torch.device) -> Tensor | None:
+    """Returns the tokens of captions on the device; None where there are none, or the model reads
+    no text.
+    """
+    tokens = model.encode_captions(captions) if captions else None
+    return None if tokens is None else tokens.to(device)
+
+
+def _rows(tokens: Tensor | None, index: Tensor | slice) -> Tensor | None:
+    return None if tokens is None else tokens[index]
 
 
 class TrainingDiverged(CourseError):
@@ -239,6 +256,7 @@ class _Trainer:
             self.data.train_images.to(device),
             self.data.train_labels.to(device),
         )
+        self.train_captions = _tokens(model, self.data.train_captions, device)
         self.batch_size = min(config.batch_size, len(self.train_images))
         self.optimizers = {
             name: self._optimizers_of(part) for name, part in model.trainable_parts().items()
@@ -355,7 +373,7 @@ class _Trainer:
                 images = images.contiguous(memory_format=self.memory_format)
                 progress = (epoch - 1 + step / num_steps) / self.config.num_epochs
                 self._step(
-                    Batch(images, self.train_labels[index]),
+                    Batch(images, self.train_labels[index], _rows(self.train_captions, index)),
                     learning_rate_at(progress, self.config),
                     rng,
                     meter,
@@ -431,7 +449,11 @@ class _Trainer:
         rows = []
         for part in self.optimizers:
             terms = loss_terms(
-                self.evaluated_model, self.data.test_images, self.data.test_labels, part=part
+                self.evaluated_model,
+                self.data.test_images,
+                self.data.test_labels,
+                part=part,
+                captions=self.data.test_captions,
             )
             means = {name: values.mean().item() for name, values in terms.items()}
             rows.append(

@@ -13,6 +13,7 @@ from typing import Any
 from course_utils.base.config import convert, from_dict, override, require, to_dict
 from course_utils.base.device import BUDGETS, budget
 from course_utils.base.errors import CourseError, unknown
+from course_utils.data.captions import vocabulary_of
 from course_utils.data.dataset import Dataset
 from course_utils.inverse.problems import PROBLEMS
 from course_utils.inverse.regressor import RegressorConfig
@@ -21,6 +22,7 @@ from course_utils.models.dcgan import DCGANConfig
 from course_utils.models.diffusion.model import DiffusionConfig
 from course_utils.models.gaussian import GaussianConfig
 from course_utils.models.student import StudentConfig
+from course_utils.models.text_to_image import TextToImageConfig
 from course_utils.models.vae import VAEConfig
 from course_utils.training.config import TrainConfig
 from course_utils.training.registry import REGISTRY, config_class, takes_muon
@@ -92,16 +94,19 @@ class Experiment:
         return override(self, {name.replace("__", "."): value for name, value in changes.items()})
 
     def fitted_to(self, dataset: Dataset) -> Experiment:
-        """Returns a copy whose model takes this dataset's image size, channels and number of
-        classes. Few pictures of the learner's own are passed over again in each epoch, until it
-        has as many steps as the experiment asks for, `SMALL_EPOCH_STEPS` at most.
+        """Returns a copy whose model takes this dataset's image size, channels, number of
+        classes and words. Few pictures of the learner's own are passed over again in each
+        epoch, until it has as many steps as the experiment asks for, `SMALL_EPOCH_STEPS` at most.
         """
         channels, height, width = dataset.image_shape
         if height != width:
             raise CourseError(f"expected square images, got {height} by {width} pixels.")
-        fields = {"image_channels": channels, "image_size": height}
+        fields: dict[str, Any] = {"image_channels": channels, "image_size": height}
         if hasattr(self.model, "num_classes"):
             fields["num_classes"] = dataset.num_classes
+        if hasattr(self.model, "vocabulary"):
+            words = vocabulary_of(dataset.train_captions + dataset.test_captions)
+            fields["vocabulary"] = " ".join(words)
         train = self.train
         if dataset.content_id and train.min_epoch_steps is None:
             num_steps = steps_for_few_pictures(train)
@@ -188,6 +193,15 @@ _DIFFUSION = TrainConfig(
     channels_last=True,
     precision="native",
 )
+_TEXT_TO_IMAGE = TrainConfig(
+    num_epochs=5,
+    batch_size=64,
+    learning_rate=3e-3,
+    adam_betas=(0.9, 0.99),
+    max_grad_norm=1.0,
+    ema_decay=0.995,
+    channels_last=True,
+)
 # one for each problem, so each is cheap
 _REGRESSOR = TrainConfig(
     num_epochs=1,
@@ -214,6 +228,9 @@ PRESETS: dict[str, dict[str, Experiment]] = {
         RegressorConfig(),
         _REGRESSOR,
         replace(_REGRESSOR, num_epochs=20, num_train_images=None),
+    ),
+    "text-to-image": _budgets(
+        "text-to-image", TextToImageConfig(), _TEXT_TO_IMAGE, replace(_TEXT_TO_IMAGE, num_epochs=60)
     ),
     "gaussian": _budgets(
         "gaussian", GaussianConfig(), _GAUSSIAN, replace(_GAUSSIAN, num_epochs=20)

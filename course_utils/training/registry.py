@@ -12,6 +12,7 @@ from course_utils.models.dcgan import DCGAN, DCGANConfig
 from course_utils.models.diffusion.model import Diffusion, DiffusionConfig
 from course_utils.models.gaussian import Gaussian, GaussianConfig
 from course_utils.models.student import Student, StudentConfig
+from course_utils.models.text_to_image import TextToImage, TextToImageConfig
 from course_utils.models.vae import VAE, VAEConfig
 
 __all__ = ["REGISTRY", "Batch", "Model", "build", "config_class"]
@@ -23,6 +24,7 @@ REGISTRY: dict[str, tuple[type, type[Model]]] = {
     "gaussian": (GaussianConfig, Gaussian),
     "regressor": (RegressorConfig, Regressor),
     "student": (StudentConfig, Student),
+    "text-to-image": (TextToImageConfig, TextToImage),
     "vae": (VAEConfig, VAE),
 }
 

@@ -335,7 +335,7 @@ def _was_trained_on(folder: Path, dataset: Dataset) -> bool:
     """
     record = read_json(folder / RECORD)
     same_name = record["experiment"]["dataset"] == dataset.name
-    drawn = dataset.name in ("strokes", "strokes-colour")
+    drawn = dataset.name in ("strokes", "strokes-colour", "captions", "captions:scenes")
     return same_name and (drawn or record["dataset_sha256"] == dataset.sha256)
 
 
@@ -499,7 +499,11 @@ def describe_run(
     metrics = {}
     for part in model.trainable_parts():
         for name, values in loss_terms(
-            model, dataset.test_images, dataset.test_labels, part=part
+            model,
+            dataset.test_images,
+            dataset.test_labels,
+            part=part,
+            captions=dataset.test_captions,
         ).items():
             key = name if len(model.trainable_parts()) == 1 else f"{part}.{name}"
             metrics[key] = {

@@ -114,7 +114,7 @@ DATA = [
         "unknown dataset",
         nothing,
         lambda _: load_dataset("minst"),
-        ("unknown dataset 'minst'", "valid: auto, fashion", "Did you mean 'mnist'?"),
+        ("unknown dataset 'minst'", "valid: auto, captions", "Did you mean 'mnist'?"),
     ),
     Case(
         "image size",
@@ -259,7 +259,7 @@ VALUES = [
         "COURSE_DATASET",
         lambda _: "digits",
         lambda _: load_dataset(),
-        ("unknown dataset (from COURSE_DATASET) 'digits'", "valid: auto, fashion"),
+        ("unknown dataset (from COURSE_DATASET) 'digits'", "valid: auto, captions"),
     ),
     Case(
         "family",

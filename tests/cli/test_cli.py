@@ -21,6 +21,7 @@ from course_utils.data import load_dataset
 from course_utils.models.dcgan import DCGANConfig
 from course_utils.models.diffusion.model import DiffusionConfig
 from course_utils.models.gaussian import GaussianConfig
+from course_utils.models.text_to_image import TextToImageConfig
 from course_utils.training import runs as checkpoint
 from course_utils.training import runs as module
 from course_utils.training.fit import fit
@@ -270,6 +271,35 @@ def test_a_flow_is_trained_with_paired_noise_and_then_on_its_own_pairs(
     assert not same_weights(run.model, load_run(teacher).model)
 
 
+def test_draw_writes_pictures_for_a_caption(course, tiny_vae, tmp_path):
+    config = TextToImageConfig(
+        image_channels=1,
+        image_size=8,
+        vocabulary="dark light",
+        latent_channels=2,
+        autoencoder_channels=4,
+        channels=16,
+        num_blocks=1,
+        embed_dim=16,
+        num_steps=2,
+    )
+    experiment = replace(tiny_vae, family="text-to-image", model=config)
+    save_run(tmp_path / "run", build(config), experiment, History(), RECORD_VALUES)
+    model = load_run(tmp_path / "run").model
+    options = ("--model", tmp_path / "run", "--out", tmp_path / "a.png")
+    assert course("draw", "Dark!", "--num", 5, "--seed", 3, "--guidance", 1.5, *options)[0] == 0
+    pictures = model.sample(5, captions="dark", guidance_scale=1.5, rng=make_rng(3))
+    save_png(signed_to_uint8(pictures), tmp_path / "b.png", num_columns=3)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+    code, _, err = course("draw", "an avocado", *options)
+    assert code == 2 and "unknown word 'an'; valid: dark, light." in err
+    code, _, err = course("draw", "dark", "--negative", "lihgt", *options)
+    assert code == 2 and "Did you mean 'light'?" in err
+    code, _, err = course("draw", "dark", "--model", tmp_path / "run", "--out", "a.npz")
+    assert code == 2 and "ends in .png" in err
+
+
 def test_sample_writes_a_sheet(course, trained, tmp_path):
     assert course("sample", trained, "--num", 20, "--out", tmp_path / "sheet.png")[0] == 0
     with Image.open(tmp_path / "sheet.png") as sheet:
@@ -350,7 +380,10 @@ def test_what_a_family_cannot_do_is_said(course, shipped, tmp_path):
         (["train", "vae", "--set", "seed=1", "--set", "seed=2"], ["seed is set twice"]),
         (
             ["train", "vae", "--dataset", "cifar"],
-            ["unknown dataset 'cifar'", "valid: auto, fashion, folder:PATH, mnist, strokes"],
+            [
+                "unknown dataset 'cifar'",
+                "valid: auto, captions, captions:scenes, fashion, folder:PATH, mnist",
+            ],
         ),
         (
             ["train", "vae", "--dataset", "folder:nowhere"],

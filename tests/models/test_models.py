@@ -254,7 +254,9 @@ def test_loss_and_samples_work_on_a_gpu(family, part):
     model, batch = make(family)
     model.to(device)
     terms = model.loss(
-        Batch(*(tensor.to(device) for tensor in batch)), part, rng=make_rng(0, device=device)
+        Batch(batch.images.to(device), batch.labels.to(device)),
+        part,
+        rng=make_rng(0, device=device),
     )
     assert {values.device.type for values in terms.values()} == {device.type}
     if is_generative(family):
