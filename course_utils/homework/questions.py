@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -145,33 +145,32 @@ def _unlike(runs: Iterable[Run]) -> Iterator[Question]:
     groups: dict[str, dict[int, Run]] = defaultdict(dict)
     for run in runs:
         groups[run[2].key].setdefault(run[0], run)
+    found: dict[tuple[tuple[int, ...], str, str], list[str]] = defaultdict(list)
     for group in groups.values():
         for name in REQUIRED_METRICS:
-            values = {
-                index: row.metrics[name].value
+            measured = {
+                index: row.metrics[name]
                 for index, (_, _, row) in group.items()
                 if name in row.metrics
             }
-            if len(values) > 1:
-                errors = [
-                    row.metrics[name].error or 0.0
-                    for _, _, row in group.values()
-                    if name in row.metrics
-                ]
-                yield from _outside(name, values, errors, next(iter(group.values())))
+            values = {index: metric.value for index, metric in measured.items()}
+            away = _outside(values, [metric.error or 0.0 for metric in measured.values()])
+            if away:
+                _, family, row = next(iter(group.values()))
+                told = ", ".join(f"{values[index]:.4g}" for index in away)
+                found[away, family, row.kind].append(
+                    f"seed {row.seed}: {name} is {told}, while {len(values)} students with the same"
+                    f" settings have a median of {statistics.median(values.values()):.4g}"
+                )
+    for (students, family, kind), texts in found.items():
+        more = f"; and {len(texts) - 1} more numbers of such runs" if len(texts) > 1 else ""
+        yield Question(students, f"{family} {kind}, {texts[0]}{more}")
 
 
-def _outside(
-    name: str, values: dict[int, float], errors: Sequence[float], run: Run
-) -> Iterator[Question]:
+def _outside(values: Mapping[int, float], errors: Sequence[float]) -> tuple[int, ...]:
+    """Returns who lies further from the median than errors and the spread of seeds explain."""
+    if len(values) < 2:
+        return ()
     centre, error = statistics.median(values.values()), statistics.median_low(errors)
     limit = NUM_ERRORS * math.hypot(error, SPREAD * abs(centre))
-    away = tuple(index for index, value in values.items() if abs(value - centre) > limit)
-    if away:
-        told = ", ".join(f"{values[index]:.4g}" for index in away)
-        _, family, row = run
-        yield Question(
-            away,
-            f"{family} {row.kind}, seed {row.seed}: {name} is {told}, while {len(values)} students"
-            f" with the same settings have a median of {centre:.4g}",
-        )
+    return tuple(index for index, value in values.items() if abs(value - centre) > limit)

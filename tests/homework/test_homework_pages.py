@@ -5,8 +5,13 @@ browser runs none of it.
 from __future__ import annotations
 
 import base64
+import csv
 import functools
 import hashlib
+import html
+import io
+import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,7 +24,14 @@ from submissions import png, results_dict
 
 from course_utils.base.errors import CourseError
 from course_utils.homework.archive import Submission
-from course_utils.homework.classroom import Broken, Judged, SchoolClass, class_page
+from course_utils.homework.classroom import (
+    Broken,
+    Judged,
+    SchoolClass,
+    _mark_outliers,
+    class_page,
+    rubric,
+)
 from course_utils.homework.measure import effects, judgement
 from course_utils.homework.report import SECURITY, TEMPLATES, render_page, report_page, show_moment
 from course_utils.homework.rule import Pair
@@ -367,3 +379,52 @@ def test_pages_fit_phone_and_desk(width, tmp_path):
     shot = screenshot(path, tmp_path / "shot.png", tmp_path / "profile", width, 1500)
     pixels = np.asarray(Image.open(shot).convert("L"))
     assert pixels.shape[1] == width and pixels.min() < 100 < 250 < pixels[:, -6:].min()
+
+
+DRIVE = """<script>addEventListener("load", () => {
+  const form = document.querySelector("table.grading"), saved = [];
+  const keep = URL.createObjectURL;
+  URL.createObjectURL = (blob) => {
+    blob.text().then((text) => { saved.push(text); document.title = JSON.stringify(saved); });
+    return keep.call(URL, blob);
+  };
+  form.querySelector("input").value = "7.5";
+  form.querySelector("textarea").value = "=1;\\n=2";
+  form.querySelector("input").dispatchEvent(new Event("input", { bubbles: true }));
+  document.querySelectorAll("#grades button").forEach((button) => button.click());
+  document.querySelectorAll("table.sortable th button")[0].click();
+  document.querySelectorAll("table.sortable th button")[0].click();
+});</script>"""
+
+
+@needs_browser
+def test_the_rubric_is_a_form_and_tables_sort(tmp_path):
+    """What a person enters is in the files that the page hands to the browser's downloads."""
+    page = class_with("Ada & Co").replace("</body>", f"{DRIVE}</body>")
+    path = tmp_path / "class.html"
+    path.write_text(without_policy(page), encoding="utf-8")
+    title = html.unescape(title_after_opening(path, tmp_path / "profile"))
+    saved, table = json.loads(title)
+    first = json.loads(saved)["students"][0]
+    assert (first["student"], first["total"]) == ("Ada & Co", 7.5)
+    assert [(one["criterion"], one["most"]) for one in first["criteria"]] == rubric()
+    assert first["criteria"][0]["points"] == 7.5 and first["criteria"][1]["points"] is None
+    assert first["criteria"][0]["remark"] == "=1;\n=2"
+    (row, _) = csv.DictReader(io.StringIO(table.removeprefix("\ufeff")))
+    assert row["total"] == "7.5" and row[f"remark: {rubric()[0][0]}"] == "'=1, '=2"
+
+
+def test_the_rubric_is_that_of_the_homework():
+    names = [name for name, _ in rubric()]
+    assert {"Prediction", "Observation", "Explanation"} <= set(names)
+    assert all(points > 0 for _, points in rubric())
+
+
+def test_differences_far_from_the_class_are_marked():
+    values = [1.0, 1.1, 0.9, 1.2, 0.8, 9.0, math.nan]
+    cells = [{"value": value, "is_outlier": False} for value in values]
+    _mark_outliers(cells)
+    assert [cell["is_outlier"] for cell in cells] == [value == 9.0 for value in values]
+    few = [{"value": value, "is_outlier": False} for value in (1.0, 1.1, 0.9, 99.0)]
+    _mark_outliers(few)
+    assert not any(cell["is_outlier"] for cell in few)
