@@ -50,6 +50,7 @@ def homework_preset(family: str, budget_name: str) -> Experiment:
 
 # Why these are not the student's to change
 _OF_DATA = "it is taken from the data"
+_OF_IMAGES = "models of the homework learn from images and not from a trained model"
 _MUON = ("train.optimizer", "train.muon_learning_rate")
 FIXED = {
     "seed": (
@@ -64,6 +65,8 @@ FIXED = {
     "model.image_size": _OF_DATA,
     "model.image_channels": _OF_DATA,
     "model.num_classes": _OF_DATA,
+    "model.teacher": _OF_IMAGES,
+    "model.num_pairs": _OF_IMAGES,
     # but in families that take it
     **dict.fromkeys(_MUON, "'muon' was tried with the diffusion model only"),
 }

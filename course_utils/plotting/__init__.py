@@ -27,6 +27,7 @@ __getattr__, __dir__ = lazy_door(
             "training_film",
             "weight_images",
         ],
+        "course_utils.plotting.flows": ["flow_film", "flow_paths"],
         "course_utils.plotting.gan": ["discriminators", "gan_curves", "point_frames"],
         "course_utils.plotting.vae_mechanisms": [
             "encoder_ellipses",

@@ -47,6 +47,18 @@ __getattr__, __dir__ = lazy_door(
             "evaluate_images",
             "find_extractor",
         ],
+        "course_utils.studies.flow_toys": [
+            "PointFlow",
+            "exact_divergence",
+            "exact_velocity",
+            "flow_coverage",
+            "flow_points",
+            "mean_flow_words",
+            "ring_mixture",
+            "train_mean_flow",
+            "train_point_flow",
+            "walk_points",
+        ],
         "course_utils.studies.gan_cures": [
             "average_verdict",
             "average_words",

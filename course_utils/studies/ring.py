@@ -32,12 +32,12 @@ def ring_centres() -> Tensor:
     return RADIUS * torch.stack([angles.cos(), angles.sin()], dim=1)
 
 
-def ring_points(n: int, rng: torch.Generator | None = None) -> Tensor:
+def ring_points(n: int, rng: torch.Generator | None = None, std: float = MODE_STD) -> Tensor:
     """Returns `n` points of the ring, `[n, 2]`: a mode at random, then noise of standard deviation
-    0.05.
+    `std`.
     """
     modes = torch.randint(NUM_MODES, (n,), generator=rng)
-    return ring_centres()[modes] + MODE_STD * torch.randn(n, 2, generator=rng)
+    return ring_centres()[modes] + std * torch.randn(n, 2, generator=rng)
 
 
 class RingCoverage(NamedTuple):
@@ -48,8 +48,10 @@ class RingCoverage(NamedTuple):
     share_near: float
 
 
-def ring_coverage(points: Tensor) -> RingCoverage:
-    """Returns how many modes points `[N, 2]` hit, and what share of them is near one."""
+def ring_coverage(points: Tensor, std: float = MODE_STD) -> RingCoverage:
+    """Returns how many modes points `[N, 2]` hit, and what share of them is near one, for a ring
+    whose modes have the standard deviation `std`.
+    """
     require(
         points.ndim == 2 and points.shape[1] == 2 and len(points) > 0,
         "points",
@@ -57,7 +59,7 @@ def ring_coverage(points: Tensor) -> RingCoverage:
         list(points.shape),
     )
     distance, mode = torch.cdist(points.float(), ring_centres()).min(1)
-    near = distance <= 3 * MODE_STD
+    near = distance <= 3 * std
     counts = torch.bincount(mode[near], minlength=NUM_MODES)
     return RingCoverage(
         int((counts >= 0.1 * len(points) / NUM_MODES).sum()), near.float().mean().item()

@@ -312,6 +312,7 @@ OTHER = {
     "train.optimizer": "adamw",
     "train.muon_learning_rate": 0.1,
     "model.guidance_interval": (0.0, 0.4),
+    "model.pairing": "optimal_transport",
     "model.network": "conv",
     "model.hidden_dims": (8, 4),
     "model.latent_dim": 5,
