@@ -49,11 +49,11 @@ course: setup
 test: setup browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-# A headless Chromium opens the homework's report in the tests. Where none can be installed those tests are skipped, and say why.
+# A headless Chromium opens pages in the tests, and prints the cheat sheet. Where none can be installed those tests are skipped, and say why.
 browser: setup
-	@$(BIN)/python tests/browsers.py \
+	@$(BIN)/python tools/browser.py \
 	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && xargs apt-get install -y -qq --no-install-recommends < tests/debian-packages.txt; } \
-	|| echo "no Chromium here: the tests that open the report in a browser are skipped (Debian: see tests/debian-packages.txt)"
+	|| echo "no Chromium here: the tests that open pages in a browser are skipped (Debian: see tests/debian-packages.txt)"
 
 floors: setup
 	$(BIN)/uv venv --clear --python $(FLOORS_PYTHON) build/floors

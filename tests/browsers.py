@@ -4,24 +4,16 @@ looks like.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
-BROWSER = os.environ.get("COURSE_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-    "--virtual-time-budget=3000",
-)
+from tools.browser import BROWSER
+from tools.browser import FLAGS as ANY_FLAGS
+
+FLAGS = (*ANY_FLAGS, "--hide-scrollbars", "--virtual-time-budget=3000")
 
 needs_browser = pytest.mark.skipif(
     BROWSER is None,
@@ -46,7 +38,3 @@ def screenshot(page: Path, target: Path, profile: Path, width: int, height: int)
     """Writes what a window of this size shows to `target`."""
     _browse(profile, page, f"--window-size={width},{height}", f"--screenshot={target}")
     return target
-
-
-if __name__ == "__main__":  # the Makefile asks whether it has to install one
-    raise SystemExit(BROWSER is None)

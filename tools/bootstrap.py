@@ -14,13 +14,24 @@ BRANCH = "main"
 FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
 
 
-def _rendered(name: str, **values: str) -> str:
+def _rendered(name: str, **values: Any) -> str:
     template = Path(__file__).parent / "templates" / name
     return Template(template.read_text(encoding="utf-8")).render(values)
 
 
 BOOTSTRAP_TAG = "bootstrap"
 BOOTSTRAP_CELL = _rendered("bootstrap_cell.py.jinja", repository=REPOSITORY)
+
+
+def addresses_to_run(notebook: str) -> dict[str, str]:
+    """Returns where a notebook of the repository can be run, by the name of the service."""
+    project = REPOSITORY.removeprefix("https://github.com/")
+    in_branch = f"{project}/blob/{BRANCH}/{notebook}"
+    return {
+        "Google Colab": f"https://colab.research.google.com/github/{in_branch}",
+        "Kaggle": f"https://kaggle.com/kernels/welcome?src=https://github.com/{in_branch}",
+        "Binder": f"https://mybinder.org/v2/gh/{project}/{BRANCH}?urlpath=lab/tree/{notebook}",
+    }
 
 
 def stamp_notebook(notebook: Any) -> bool:
@@ -52,7 +63,6 @@ def stamp_readme(text: str) -> str:
             f"expected one {start} followed by one {end} in the README, got something else; "
             "write both, each on its own line."
         )
-    project = REPOSITORY.removeprefix("https://github.com/")
-    badges = _rendered("badges.md.jinja", project=project, branch=BRANCH, notebook=FIRST_NOTEBOOK)
+    badges = _rendered("badges.md.jinja", addresses=addresses_to_run(FIRST_NOTEBOOK))
     before, rest = text.split(start)
     return f"{before}{start}\n{badges}\n{end}{rest.split(end)[1]}"

@@ -26,8 +26,6 @@ class RunResult:
     path: Path
     seconds: float = 0.0
     error: str | None = None
-    title: str = ""
-    summary: str = ""  # HTML
 
     @property
     def ok(self) -> bool:

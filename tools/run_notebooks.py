@@ -15,7 +15,7 @@ from tools import notebook_files
 from tools.bootstrap import stamp_notebook, stamp_readme
 from tools.execute import RunResult, execute
 from tools.notebook_files import read_notebook, write_notebook
-from tools.site import title_and_summary, write_index, write_page
+from tools.site import Site
 from tools.times import NotebookTimes
 
 
@@ -71,16 +71,16 @@ def run_notebooks(
     """
     require(workers >= 1, "workers", "at least 1", workers)
     waiting = [path.stem for path in paths]
-    names = set(waiting)
+    site = Site(paths, out_dir) if out_dir else None
     times = NotebookTimes(workers)
     printing = threading.Lock()
     at_a_time = min(workers, len(paths))
     print(f"{len(paths)} notebooks, {at_a_time} at a time{times.left(waiting)}", flush=True)
 
     def run(path: Path) -> RunResult:
-        result = RunResult(path, title=path.stem)
+        result = RunResult(path)
         try:
-            _run(result, out_dir, refresh, workers, names)
+            _run(result, site, refresh, workers)
         except CourseError as error:
             result.error = f"{result.error}; {error}" if result.error else str(error)
         with printing:
@@ -95,15 +95,14 @@ def run_notebooks(
 
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(run, paths))
-    if out_dir:
-        write_index(out_dir / "index.html", results)
+    if site:
+        for remark in site.finish(results):
+            print(remark, flush=True)
     _print_summary(results, out_dir)
     return results
 
 
-def _run(
-    result: RunResult, out_dir: Path | None, refresh: bool, workers: int, names: set[str]
-) -> None:
+def _run(result: RunResult, site: Site | None, refresh: bool, workers: int) -> None:
     """Runs one notebook, writes what is asked for, and fills in its result."""
     path, folder = result.path, result.path.parent.resolve()
     notebook = read_notebook(path)
@@ -116,10 +115,9 @@ def _run(
     result.seconds = time.monotonic() - start
     notebook_files.normalise(notebook)
 
-    if out_dir:
-        write_notebook(out_dir / path.name, notebook)
-        result.title, result.summary = title_and_summary(notebook, path.stem)
-        write_page(notebook, folder, out_dir / f"{path.stem}.html", names)
+    if site:
+        write_notebook(site.folder / path.name, notebook)
+        site.write_notebook(notebook, path)
     if refresh and result.ok:
         from course_utils.base.device import budget  # these import torch
         from course_utils.data import resolve_auto

@@ -1,124 +1,307 @@
-"""Executed notebooks as web pages that need no network: formulas, styles, pictures in the page."""
+"""The course as a folder of web pages that need no network and no server.
+
+Every link is relative, so the folder works from a disk and at any address.
+"""
 
 from __future__ import annotations
 
-import base64
-import mimetypes
-import os
-import re
-from collections.abc import Collection, Sequence
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from bs4 import BeautifulSoup
-from jinja2 import Environment, FileSystemLoader, pass_context, select_autoescape
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from pygments.formatters import HtmlFormatter
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from pygments.styles import get_style_by_name
+from pygments.token import STANDARD_TYPES
 
 from course_utils.base.errors import CourseError
-from course_utils.base.files import write_text
-from tools.mathml import latex_to_mathml
+from course_utils.base.files import course_root, write_text
+from tools import page_html
+from tools.bootstrap import BRANCH, REPOSITORY, addresses_to_run
+from tools.browser import print_page
+from tools.glossary import Term, anchor_terms, mark_terms
+from tools.notebook_files import read_notebook
 
 if TYPE_CHECKING:
     from tools.execute import RunResult
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SHARED_TEMPLATES = TEMPLATES.parent.parent / "course_utils" / "homework" / "templates"  # page.css
+SCRIPTS = ("site.js", "search.js")
 
-REMOTE = re.compile(r"(https?:)?//", re.IGNORECASE)
-# What a browser loads by itself when it shows a page.
-LOADED = "[src]:is(script, iframe, img, source, video, audio, embed), link[href]"
+# The Markdown files that become pages: the part of the site, the file, and the name of its page.
+TEXTS = [
+    ("Homework", "homework/README.md", "homework"),
+    ("Homework", "homework/rubric.md", "rubric"),
+    ("To look things up", "docs/cheat_sheet.md", "cheat_sheet"),
+    ("To look things up", "notebooks/glossary.md", "glossary"),
+    ("About the course", "README.md", "about"),
+    ("About the course", "data/README.md", "data"),
+    ("About the course", "docs/measurements.md", "measurements"),
+    ("About the course", "docs/troubles.md", "troubles"),
+    ("About the course", "docs/architecture.md", "architecture"),
+    ("About the course", "CONTRIBUTING.md", "contributing"),
+]
+HOMEWORK = ("homework", "vae", "dcgan", "diffusion", "report", "rubric")  # in the order of work
+PARTS = ("Notebooks", "Homework", "To look things up", "About the course")
+COPIED = ("homework/example_report.html",)  # pages that are ready as they are
 
 
-def write_page(notebook: Any, folder: Path, target: Path, site_names: Collection[str]) -> None:
-    """Writes one executed notebook as an HTML page.
+@dataclass(eq=False)
+class SitePage:
+    """One page: where it comes from, what it is called, and what the search finds on it."""
+
+    source: Path
+    part: str
+    stem: str
+    title: str
+    summary: str = ""  # HTML
+    picture: str = ""  # a data URI for the index
+    picture_alt: str = ""
+    sections: list[tuple[str, str, str]] = field(default_factory=list)  # anchor, heading, text
+    headings: list[tuple[str, str]] = field(default_factory=list)  # anchor and heading of each h2
+
+    @property
+    def name(self) -> str:
+        return f"{self.stem}.html"
+
+    @property
+    def written(self) -> bool:
+        return bool(self.sections)
+
+
+class Site:
+    """The pages of the course in reading order, and what each of them needs to know of the rest.
 
     Args:
-        folder: the notebook's own folder; relative links and pictures are looked up there.
-        target: the page to write.
-        site_names: names (without ending) of the notebooks whose links lead to their pages.
-
-    Raises:
-        CourseError: a formula cannot be converted, or the page would need a network.
+        notebooks: the notebooks that get a page, in order.
+        folder: where the pages are written.
     """
-    name = target.stem
-    cells, _ = PageExporter(
-        template_name="basic",
-        template_file=str(TEMPLATES / "cells.html.j2"),
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-    ).from_notebook_node(notebook, resources={"metadata": {"name": name}})
 
-    soup: Any = BeautifulSoup(cells, "html.parser")
-    for in_words in soup.select(".output_area:has(details.alt-text)"):
-        in_words.decompose()  # the picture above it says the same in its alt text
-    for link in soup.select("a[href]"):
-        link["href"] = _local_link(link["href"], folder, target.parent, site_names)
-    for image in soup.select("img[src]"):
-        image["src"] = _embedded(image["src"], folder, name)
-    for table in soup.select(".output_html table"):
-        table["tabindex"] = "0"  # wide tables scroll: let the keyboard reach them
-    _refuse_network(soup, name)
+    def __init__(self, notebooks: Sequence[Path], folder: Path) -> None:
+        self.folder = folder
+        root = course_root()
+        pages = [_notebook_page(path) for path in notebooks]
+        pages += [_text_page(root / file, part, stem) for part, file, stem in TEXTS]
+        self.pages = sorted(pages, key=_reading_order)
+        self.by_source = {page.source: page for page in self.pages}
 
-    title, _ = title_and_summary(notebook, name)
-    write_text(target, _rendered("notebook.html", title=title, cells=str(soup)))
+    # ---- pages
+
+    def write_notebook(self, notebook: Any, path: Path) -> None:
+        """Writes the page of one executed notebook, whose own file is `path`.
+
+        Raises:
+            CourseError: a formula cannot be converted, or the page would need a network.
+        """
+        page = self.by_source[path.resolve()]
+        soup: Any = BeautifulSoup(page_html.cells_to_html(notebook, page.stem), "html.parser")
+        for in_words in soup.select(".output_area:has(details.alt-text)"):
+            in_words.decompose()  # the picture above it says the same in its alt text
+        mark_terms(soup, self.terms, "glossary.html")
+        page.title, page.summary = notebook_title(notebook, page.stem)
+        self._write(page, soup, addresses_to_run(_in_repository(page.source) or path.name))
+
+    def write_text(self, page: SitePage) -> None:
+        """Writes the page of a Markdown file.
+
+        Raises:
+            CourseError: a formula cannot be converted, or a picture is missing.
+        """
+        source = page.source.read_text(encoding="utf-8")
+        html = page_html.markdown_to_html(source, page.stem)
+        soup: Any = BeautifulSoup(f'<div class="text_cell_render">{html}</div>', "html.parser")
+        for image in soup.select("img[src]"):
+            if page_html.REMOTE.match(image["src"]):
+                image.replace_with(image.get("alt", ""))  # a badge: its words carry the link
+        if page.stem == "glossary":
+            anchor_terms(soup)
+        self._write(page, soup, {})
+
+    def _write(self, page: SitePage, soup: Any, run_at: dict[str, str]) -> None:
+        for link in soup.select("a[href]"):
+            link["href"] = self.link(link["href"], page.source.parent)
+        for image in soup.select("img[src]"):
+            image["src"] = page_html.embedded(image["src"], page.source.parent, page.stem)
+        page_html.refuse_network(soup, page.stem)
+        page_html.anchor_headings(soup)
+        page_html.frame_tables(soup)
+        self._note_contents(page, soup)
+        place = self.pages.index(page)
+        values = {
+            "page": page,
+            "body": str(soup),
+            "parts": self.parts,
+            "siblings": [other for other in self.pages if other.part == page.part],
+            "previous": self.pages[place - 1] if place else None,
+            "following": self.pages[place + 1] if place + 1 < len(self.pages) else None,
+            "run_at": run_at,
+            "printed": page.stem == "cheat_sheet" and (self.folder / "cheat_sheet.pdf").is_file(),
+        }
+        write_text(self.folder / page.name, _rendered("page.html", **values))
+
+    def _note_contents(self, page: SitePage, soup: Any) -> None:
+        """Notes a page's sections for the tree and for the search, and its first large picture."""
+        page.headings = [(one["id"], _heading_text(one)) for one in soup.select("h2")]
+        page.sections = list(_sections(soup, page.title))
+        for image in soup.select(".output_area img"):
+            if image["src"].startswith("data:image/"):
+                page.picture = page_html.thumbnail(image["src"])
+                page.picture_alt = image.get("alt", "")
+                break
+
+    def link(self, href: str, folder: Path) -> str:
+        """Returns a link as the site needs it: to a page of the site, else into the repository.
+
+        A link to a file that belongs to neither comes back as it is.
+        """
+        parts = urlsplit(href)
+        if parts.scheme or parts.netloc or not parts.path:
+            return href
+        linked = (folder / unquote(parts.path)).resolve()
+        anchor = f"#{parts.fragment}" if parts.fragment else ""
+        if linked in self.by_source:
+            return self.by_source[linked].name + anchor
+        file = _in_repository(linked)
+        if file in COPIED:
+            return Path(file).name + anchor
+        if file and linked.exists():
+            kind = "tree" if linked.is_dir() else "blob"
+            return f"{REPOSITORY}/{kind}/{BRANCH}/{file}{anchor}"
+        return href
+
+    @cached_property
+    def terms(self) -> list[Term]:
+        source = (course_root() / "notebooks" / "glossary.md").read_text(encoding="utf-8")
+        return anchor_terms(
+            BeautifulSoup(page_html.markdown_to_html(source, "glossary"), "html.parser")
+        )
+
+    @property
+    def parts(self) -> list[tuple[str, list[SitePage]]]:
+        """Returns the parts that have pages, each with its pages in order."""
+        of_part = {part: [page for page in self.pages if page.part == part] for part in PARTS}
+        return [(part, pages) for part, pages in of_part.items() if pages]
+
+    # ---- what belongs to all pages
+
+    def finish(self, results: Sequence[RunResult]) -> list[str]:
+        """Writes the texts, the index, the search and the scripts, after all notebooks.
+
+        Args:
+            results: how each notebook ran.
+
+        Returns:
+            Remarks for the author, one line each: what was left out and why.
+
+        Raises:
+            CourseError: a Markdown file of the course cannot be made a page.
+        """
+        by_source = {result.path.resolve(): result for result in results}
+        printed = self.folder / "cheat_sheet.pdf"
+        printed.unlink(missing_ok=True)
+        for page in self.pages:
+            if page.source.suffix == ".md":
+                self.write_text(page)
+            elif not page.written:  # other pages link to it
+                self._write_refused(page, by_source[page.source].error or "")
+        for script in SCRIPTS:
+            shutil.copyfile(TEMPLATES / script, self.folder / script)
+        for file in COPIED:
+            shutil.copyfile(course_root() / file, self.folder / Path(file).name)
+        write_text(self.folder / "search_index.js", self._search_index())
+        gallery = page_html.embedded("gallery.png", course_root(), "index")
+        values = {
+            "parts": self.parts,
+            "results": by_source,
+            "gallery": gallery,
+            # One offline page with the three models at work, if somebody wrote it here.
+            "play": (self.folder / "play.html").is_file(),
+            "page": None,
+        }
+        write_text(self.folder / "index.html", _rendered("index.html", **values))
+        sheet = self.by_source[course_root() / "docs" / "cheat_sheet.md"]
+        reason = print_page(self.folder / sheet.name, printed)
+        if reason:
+            return [f"cheat_sheet.pdf was skipped: {reason}."]
+        self.write_text(sheet)  # again, now that it can link to the file
+        return []
+
+    def _write_refused(self, page: SitePage, error: str) -> None:
+        soup: Any = BeautifulSoup("<h1></h1><p>This page could not be made: </p>", "html.parser")
+        soup.h1.string = page.title
+        soup.p.append(error)
+        self._write(page, soup, {})
+
+    def _search_index(self) -> str:
+        """Returns a script that defines the list of all sections; a page loads it for a search."""
+        rows = [
+            [page.name, page.title, anchor, heading, text]
+            for page in self.pages
+            for anchor, heading, text in page.sections
+        ]
+        as_json = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+        return f"window.courseSections = {as_json};\n"
 
 
-def write_index(target: Path, results: Sequence[RunResult]) -> None:
-    """Writes the page that lists all notebooks, with links to those that have a page beside it."""
-    pages = {page.stem for page in target.parent.glob("*.html")}
-    write_text(target, _rendered("index.html", results=results, pages=pages))
-
-
-def title_and_summary(notebook: Any, name: str) -> tuple[str, str]:
-    """Returns the text of the first heading, else `name`, and as HTML the paragraph after it."""
+def notebook_title(notebook: Any, name: str) -> tuple[str, str]:
+    """Returns a notebook's title, else `name`, and as HTML the paragraph after it."""
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    soup: Any = BeautifulSoup(markdown_to_html("\n\n".join(texts[:3]), name), "html.parser")
-    for anchor in soup.select("a.anchor-link"):
-        anchor.decompose()
-    for link in soup.select("a"):
-        link.unwrap()
-    heading = soup.find("h1")
-    paragraph = (heading or soup).find_next("p")
-    title = " ".join(heading.get_text().split()) if heading else name
-    return title, paragraph.decode_contents() if paragraph else ""
+    return page_html.title_and_summary("\n\n".join(texts[:3]), name)
 
 
-# ---- from Markdown and cells to HTML
+def _notebook_page(path: Path) -> SitePage:
+    part = "Homework" if path.resolve().parent.name == "homework" else "Notebooks"
+    page = SitePage(path.resolve(), part, path.stem, path.stem)
+    try:
+        page.title, page.summary = notebook_title(read_notebook(path), path.stem)
+    except CourseError:
+        pass  # whoever runs the notebook is told; until then its name is its title
+    return page
 
 
-def markdown_to_html(source: str, name: str, attachments: dict | None = None) -> str:
-    """Returns Markdown as HTML, its formulas as MathML; `name` is the notebook errors speak of."""
-    renderer = MathRenderer(escape=False, attachments=attachments)
-    renderer.notebook_name = name
-    return MarkdownWithMath(renderer=renderer).render(source)
+def _text_page(path: Path, part: str, stem: str) -> SitePage:
+    title, summary = page_html.title_and_summary(path.read_text(encoding="utf-8"), stem)
+    return SitePage(path.resolve(), part, stem, title, summary)
 
 
-class MathRenderer(IPythonRenderer):
-    """Writes Markdown as HTML and its formulas as MathML."""
-
-    notebook_name = ""
-
-    def inline_math(self, body: str) -> str:
-        return latex_to_mathml(body, self.notebook_name)
-
-    def block_math(self, body: str) -> str:
-        return latex_to_mathml(body, self.notebook_name, "block")
-
-    def latex_environment(self, name: str, body: str) -> str:
-        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+def _reading_order(page: SitePage) -> tuple[int, int]:
+    """Orders pages by part, and those of the homework as they are worked on."""
+    in_homework = page.part == "Homework" and page.stem in HOMEWORK
+    return PARTS.index(page.part), HOMEWORK.index(page.stem) if in_homework else 0
 
 
-class PageExporter(HTMLExporter):
-    """Writes the cells of a notebook as HTML that loads no script."""
+def _in_repository(path: Path) -> str:
+    """Returns a file's place in the course with forward slashes; empty outside of it."""
+    root = course_root().resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
 
-    @pass_context
-    def markdown2html(self, context: Any, source: str) -> str:
-        name = context["resources"]["metadata"]["name"]
-        attachments = context.get("cell", {}).get("attachments", {})
-        return markdown_to_html(source, name, attachments)
+
+def _heading_text(heading: Any) -> str:
+    return " ".join(heading.get_text().removesuffix("#").split())
+
+
+def _sections(soup: Any, title: str) -> list[tuple[str, str, str]]:
+    """Returns the anchor, the heading and the text of each section; an entry of the glossary, too,
+    is a section. Code and what it printed are left out.
+    """
+    found = [["", title, []]]
+    for element in soup.select("h1, h2, h3, h4, p, li, td"):
+        if element.find_parent(class_="output_area") or element.find(["p", "li"]):
+            continue
+        if element.name.startswith("h"):
+            found.append([element["id"], _heading_text(element), []])
+        elif element.name == "li" and element.get("id"):
+            name = element.strong.get_text()
+            found.append([element["id"], name, [" ".join(element.get_text().split())]])
+        else:
+            found[-1][2].append(" ".join(element.get_text().split()))
+    return [(anchor, heading, " ".join(texts)) for anchor, heading, texts in found]
 
 
 def _rendered(template: str, **values: Any) -> str:
@@ -129,47 +312,21 @@ def _rendered(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    code_colours = HtmlFormatter(style="xcode").get_style_defs(".highlight")
-    return environment.get_template(template).render(values, code_colours=code_colours)
+    return environment.get_template(template).render(values, code_colours=_code_colours())
 
 
-# ---- links, pictures and whatever else a page refers to
+def _code_colours() -> str:
+    """Returns the colours of code for light and dark pages as CSS."""
+    light, dark = (get_style_by_name(name) for name in ("xcode", "github-dark"))
+    rules = []
+    for token, css_class in STANDARD_TYPES.items():
+        colours = [style.style_for_token(token)["color"] for style in (light, dark)]
+        if css_class and any(colours):
+            on_light, on_dark = (f"#{one}" if one else "inherit" for one in colours)
+            rules.append(f".highlight .{css_class} {{ {_two_colours(on_light, on_dark)} }}")
+    return "\n".join(rules)
 
 
-def _local_link(href: str, folder: Path, site: Path, site_names: Collection[str]) -> str:
-    """Returns a link as the site needs it: to the target's page, else to the file where it lies."""
-    parts = urlsplit(href)
-    if parts.scheme or parts.netloc or not parts.path:
-        return href
-    linked = (folder / unquote(parts.path)).resolve()
-    anchor = f"#{parts.fragment}" if parts.fragment else ""
-    is_notebook = linked.suffix == ".ipynb" and linked.parent == folder.resolve()
-    if is_notebook and linked.stem in site_names:
-        return f"{linked.stem}.html{anchor}"
-    if linked.exists():
-        return Path(os.path.relpath(linked, site.resolve())).as_posix() + anchor
-    return href
-
-
-def _embedded(source: str, folder: Path, name: str) -> str:
-    """Returns a picture's address as a data URI; an address in the network comes back as it is."""
-    if source.startswith("data:") or REMOTE.match(source):
-        return source
-    file = folder / unquote(source)
-    mime_type, _ = mimetypes.guess_type(file.name)
-    if not file.is_file() or not mime_type:
-        raise CourseError(
-            f"{name}: expected a picture at {source}, got none; "
-            "write its path relative to the notebook."
-        )
-    return f"data:{mime_type};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
-
-
-def _refuse_network(soup: Any, name: str) -> None:
-    for element in soup.select(LOADED):
-        source = element.get("src") or element.get("href")
-        if REMOTE.match(source.strip()):
-            raise CourseError(
-                f"{name}: expected a page that needs no network, "
-                f"got <{element.name}> from {source}; store the file in the course."
-            )
+def _two_colours(on_light: str, on_dark: str) -> str:
+    ink = "var(--ink)"  # light-dark() takes colours alone
+    return f"color: light-dark({on_light}, {on_dark});".replace("inherit", ink)

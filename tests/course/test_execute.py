@@ -18,10 +18,12 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_utils.base.errors import CourseError
-from tools import notebook_files, run_notebooks, site
+from course_utils.base.files import course_root
+from tools import notebook_files, run_notebooks
 from tools.bootstrap import BOOTSTRAP_CELL
 from tools.execute import kernel_env
 from tools.mathml import latex_to_mathml
+from tools.site import Site
 
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+k"
@@ -165,19 +167,18 @@ def test_failing_copy_keeps_its_error_and_stops_there(run):
 
 def test_page_reads_well_without_a_network(run):
     page = (run[2] / "01_good.html").read_text()
-    assert (
-        re.findall(r'<(?:script|link|iframe|img|source)[^>]+(?:src|href)="(?!data:)[^"]*"', page)
-        == []
+    loaded = r'<(?:script|link|iframe|img|source)[^>]+(?:src|href)="(?!data:)([^"]*)"'
+    assert re.findall(loaded, page) == ["site.js", "search.js"]
+    assert "@import" not in page and "url(" not in page
+    text = page[page.index("<main") : page.index("</main>")]
+    assert text.count("<math") == 4 and "$" not in re.sub(
+        r"<code>.*?</code>|<pre>.*?</pre>", "", text, flags=re.S
     )
-    assert "<script" not in page and "@import" not in page and "url(" not in page
-    assert page.count("<math") == 4 and "$" not in re.sub(
-        r"<code>.*?</code>|<pre>.*?</pre>", "", page, flags=re.S
-    )
-    assert '<code>cost = "$5 and $6"</code>' in page
-    assert f'alt="a picture of one pixel" src="{PIXEL[:22]}' in page
-    assert 'href="02_fails.html#end"' in page and 'href="../notebooks/words.md"' in page
+    assert '<code>cost = "$5 and $6"</code>' in text
+    assert f'alt="a picture of one pixel" src="{PIXEL[:22]}' in text
+    assert 'href="02_fails.html#end"' in text and 'href="words.md"' in text
     assert re.search(
-        r"<details><summary>Answer</summary>\s*<p>It is <math.*?</math>.</p>\s*</details>", page
+        r"<details><summary>Answer</summary>\s*<p>It is <math.*?</math>.</p>\s*</details>", text
     )
     assert "<title>The mean μ of a digit</title>" in page and 'name="viewport"' in page
 
@@ -201,17 +202,26 @@ def test_stored_pictures_keep_their_text_and_width(run):
         )
 
 
+def write_page(notebook, folder: Path) -> None:
+    """Writes the page a.html of a notebook a.ipynb, both in `folder`."""
+    Site([folder / "a.ipynb"], folder).write_notebook(notebook, folder / "a.ipynb")
+
+
 @pytest.mark.parametrize("mime_type", ["image/png", "image/gif", "image/jpeg"])
 @pytest.mark.parametrize("kind", ["display_data", "execute_result"])
 def test_page_embeds_pictures_of_each_kind_with_their_text(mime_type, kind, tmp_path):
     about = {"alt": 'a "ramp" <in> grey', "width": 60}
-    data = {mime_type: "QUJD", "text/plain": "in words"}
+    data = {mime_type: PIXEL.split(",")[1], "text/plain": "in words"}
     output = new_output(kind, data=data, metadata={mime_type: about})
     cell = new_code_cell("show()", outputs=[output])
-    site.write_page(new_notebook(cells=[cell]), tmp_path, tmp_path / "a.html", {"a"})
+    write_page(new_notebook(cells=[cell]), tmp_path)
     page = BeautifulSoup((tmp_path / "a.html").read_text(), "html.parser")
-    (picture,) = page.select("img")
-    expected = {"src": f"data:{mime_type};base64,QUJD", "alt": about["alt"], "width": "60"}
+    (picture,) = page.select("main img")
+    expected = {
+        "src": f"data:{mime_type};base64,{data[mime_type]}",
+        "alt": about["alt"],
+        "width": "60",
+    }
     assert picture.attrs == expected and "in words" not in page.get_text()
 
 
@@ -220,7 +230,8 @@ def test_index_lists_titles_summaries_and_outcomes(run):
     assert '<a href="01_good.html">The mean μ of a digit</a>' in index
     assert "A first paragraph with <math" in index and "and the next one." in index
     assert "<strong>failed</strong>: cell 3: ZeroDivisionError: division by zero" in index
-    assert index.count("<li>") == 3
+    listed = BeautifulSoup(index, "html.parser").select("ul.cards")[0].select("li")
+    assert len(listed) == 3 and [len(one.select("img")) for one in listed] == [1, 0, 0]
 
 
 def test_times_are_kept_for_the_next_run(run):
@@ -471,10 +482,11 @@ def test_latex_that_cannot_be_converted_names_notebook_and_formula(latex):
 )
 def test_page_that_needs_a_network_or_a_missing_picture_is_refused(markdown, tmp_path):
     with pytest.raises(CourseError, match="^a: expected a p"):
-        site.write_page(
-            new_notebook(cells=[new_markdown_cell(markdown)]), tmp_path, tmp_path / "a.html", {"a"}
-        )
+        write_page(new_notebook(cells=[new_markdown_cell(markdown)]), tmp_path)
     assert not (tmp_path / "a.html").exists()
+
+
+IN_REPOSITORY = "https://github.com/generative-images/course"
 
 
 @pytest.mark.parametrize(
@@ -483,13 +495,24 @@ def test_page_that_needs_a_network_or_a_missing_picture_is_refused(markdown, tmp
         ("b.ipynb", "b.html"),
         ("./b.ipynb#part", "b.html#part"),
         ("c.ipynb", "c.ipynb"),
-        ("../README.md", "../README.md"),
         ("#here", "#here"),
         ("https://arxiv.org/abs/1312.6114", "https://arxiv.org/abs/1312.6114"),
         ("mailto:a@example.org", "mailto:a@example.org"),
     ],
 )
 def test_links(href, expected, tmp_path):
-    (tmp_path / "README.md").write_text("")
-    folder, pages = tmp_path / "notebooks", tmp_path / "site"
-    assert site._local_link(href, folder, pages, {"a", "b"}) == expected
+    assert Site([tmp_path / "b.ipynb"], tmp_path).link(href, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("href", "expected"),
+    [
+        ("../homework/README.md#grading", "homework.html#grading"),
+        ("../README.md", "about.html"),
+        ("../homework/example_report.html", "example_report.html"),
+        ("../LICENSE", f"{IN_REPOSITORY}/blob/main/LICENSE"),
+        ("../atoms/", f"{IN_REPOSITORY}/tree/main/atoms"),
+    ],
+)
+def test_links_to_other_files_of_the_course(href, expected, tmp_path):
+    assert Site([], tmp_path).link(href, course_root() / "notebooks") == expected
