@@ -15,9 +15,8 @@ from tools import notebook_files
 from tools.bootstrap import stamp_notebook, stamp_readme
 from tools.execute import RunResult, execute
 from tools.notebook_files import read_notebook, write_notebook
-from tools.site import Site
 from tools.play import write_play
-from tools.site import title_and_summary, write_index, write_page
+from tools.site import Site
 from tools.times import NotebookTimes
 
 
@@ -98,11 +97,9 @@ def run_notebooks(
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(run, paths))
     if site:
+        write_play(site.folder)
         for remark in site.finish(results):
             print(remark, flush=True)
-    if out_dir:
-        write_play(out_dir)
-        write_index(out_dir / "index.html", results)
     _print_summary(results, out_dir)
     return results
 

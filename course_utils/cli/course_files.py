@@ -29,8 +29,8 @@ from course_utils.cli import path_argument
 MANIFEST = ".course-files.json"
 # What learners get: the notebooks and every page that these link to.
 PATTERNS = (
-    "README.md", "CONTRIBUTING.md", "LICENSE", "gallery.png", "data/README.md", "docs/*.md",
-    "docs/*.png", "docs/board.jsonl", "notebooks/[0-9][0-9]_*.ipynb", "notebooks/*.md",
+    "README.md", "AGENTS.md", "CONTRIBUTING.md", "LICENSE", "gallery.png", "data/README.md",
+    "docs/*.md", "docs/*.png", "docs/board.jsonl", "notebooks/[0-9][0-9]_*.ipynb", "notebooks/*.md",
     "homework/*.ipynb", "homework/*.md", "homework/*.html", "atoms/*.py",
 )  # fmt: skip
 OF_THE_LEARNER = ("data", "runs")  # these may lie in the folder before the notebooks do

@@ -1,5 +1,5 @@
-"""The commands of the homework: new, run, check, report, challenge, collect. Heavy imports
-happen inside the commands.
+"""The commands of the homework: new, own, parameters, run, check, report, challenge, collect. Heavy
+imports happen inside the commands.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def add_commands(
 ) -> None:
     """Adds `course homework ...` to the commands of `course`."""
     homework = commands.add_parser(
-        "homework", help="the homework: new, run, check, report; for instructors collect"
+        "homework",
+        help="the homework: new, own, parameters, run, check, report; for instructors collect",
     )
     verbs = homework.add_subparsers(
         dest="verb", required=True, metavar="VERB", parser_class=parser_class
@@ -63,6 +64,14 @@ def add_commands(
         "--ablate", action="store_true", help="also all changes but one, for each change"
     )
     verb.add_argument(
+        "--ablation-seeds",
+        type=int,
+        default=2,
+        metavar="N",
+        help="with how many of the seeds these are trained (default: 2)",
+    )
+    verb.add_argument("--time", action="store_true", help="say how long it will take; run nothing")
+    verb.add_argument(
         "--workers",
         type=int,
         default=1,
@@ -82,6 +91,35 @@ def add_commands(
     )
     add_data(verb)
     verb.set_defaults(run=_run)
+
+    verb = verbs.add_parser(
+        "own",
+        help="plan your own code in place of one model: two versions of a file with `train`",
+        description=(
+            "AFTER and BEFORE define train(dataset, seed), which returns (draw, losses): draw(n,"
+            " rng) gives n images [n, C, H, W] in [-1, 1], losses one number a step. `course"
+            " homework run` trains both with every seed on this machine."
+        ),
+    )
+    verb.add_argument("after", type=path_argument, metavar="AFTER.py")
+    verb.add_argument("--before", type=path_argument, required=True, metavar="BEFORE.py")
+    verb.add_argument("--family", choices=FAMILIES, required=True, help="the model it stands for")
+    verb.add_argument(
+        "--prediction", required=True, metavar="TEXT", help="what you expect, and why"
+    )
+    verb.add_argument(
+        "--folder", type=path_argument, default=Path("."), metavar="DIR", help="of the homework"
+    )
+    verb.set_defaults(run=_own)
+
+    verb = verbs.add_parser(
+        "parameters", help="list what may be changed in a model, and questions to begin with"
+    )
+    verb.add_argument("family", choices=FAMILIES)
+    verb.add_argument(
+        "--budget", help="smoke, laptop or gpu (default: by the device, or COURSE_BUDGET)"
+    )
+    verb.set_defaults(run=_parameters)
 
     verb = verbs.add_parser("check", help="say point by point whether the assignment's rule is met")
     verb.add_argument(
@@ -175,7 +213,7 @@ def _new(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from course_utils.homework.student import Homework
-    from course_utils.homework.study import homework_data, run_study, study_folder
+    from course_utils.homework.study import homework_data, missing_time, run_study, study_folder
 
     families = (
         [options.family]
@@ -188,17 +226,55 @@ def _run(options: argparse.Namespace) -> int:
             " changes and write a prediction."
         )
     places = [study_folder(options.folder, name) for name in families]
+    which = {"ablate": options.ablate, "ablation_seeds": options.ablation_seeds}
+    if options.time:
+        for place in places:
+            print(f"{place.family}: {missing_time(place, **which)}")
+        return 0
     dataset = homework_data(options.folder, options.data)
     for place in places:
-        print(f"{place.family}:", flush=True)
+        print(f"{place.family}: {missing_time(place, **which)}", flush=True)
         how = {
+            **which,
             "workers": options.workers,
             "backend": options.backend,
             "scheduler": options.scheduler,
         }
-        run_study(place, dataset, ablate=options.ablate, **how)
+        run_study(place, dataset, **how)
         paths = Homework(place).save_pictures()
         print(f"  {len(paths)} pictures in {place.samples_path}")
+    return 0
+
+
+def _own(options: argparse.Namespace) -> int:
+    from course_utils.homework.study import make_own_plan, study_folder
+
+    place = study_folder(options.folder, options.family)
+    plan = make_own_plan(place, options.before, options.after, options.prediction)
+    print(f"{options.family}: {options.after} instead of {options.before}, planned {plan.planned}")
+    print(f"next: `course homework run {shlex.quote(str(options.folder))}`")
+    return 0
+
+
+def _parameters(options: argparse.Namespace) -> int:
+    from course_utils.base.device import budget
+    from course_utils.homework.parameters import parameter_rows, training_length
+    from course_utils.homework.starters import questions_for
+
+    budget_name = options.budget or budget()
+    rows = parameter_rows(options.family, budget_name)
+    print(training_length(options.family, budget_name))
+    for group in dict.fromkeys(row["does"].removesuffix(" (try first)") for row in rows):
+        print(f"\n{group}")
+        for row in rows:
+            if row["does"].removesuffix(" (try first)") == group:
+                first = "*" if row["does"] != group else " "
+                name, unit = f"{row['parameter']} = {row['in class']}", row["unit"]
+                span = f"{row['range']} {unit}".strip()
+                print(f" {first} {name:45} {span}: {row['meaning']}")
+    print("\n* try these first\n")
+    for one in questions_for(options.family):
+        print(one)
     return 0
 
 

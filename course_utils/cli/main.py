@@ -18,7 +18,7 @@ from pathlib import Path
 
 from course_utils import __version__
 from course_utils.base.errors import CourseError
-from course_utils.cli import course_files, homework, path_argument, studies, train
+from course_utils.cli import course_files, homework, path_argument, slides, studies, train
 
 
 class _Parser(argparse.ArgumentParser):
@@ -146,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_lab)
 
     course_files.add_course_files(commands)
+    slides.add_slides(commands)
 
     train.add_train(commands)
     _add_image_commands(commands)

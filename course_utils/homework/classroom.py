@@ -19,7 +19,7 @@ from course_utils.base.errors import CourseError
 from course_utils.base.files import atomic_path, handout_root, read_text, write_text
 from course_utils.homework.archive import Submission, read_submission
 from course_utils.homework.class_table import Line, defused, platform_table, table_text
-from course_utils.homework.downloads import Origin, origin_of, read_download
+from course_utils.homework.downloads import Origin, platform_origin, read_download
 from course_utils.homework.measure import changes_of, difference, effects, in_short, judgement
 from course_utils.homework.questions import Question, questions
 from course_utils.homework.report import (
@@ -173,7 +173,7 @@ def read_class(folder: Path, check: Check) -> SchoolClass:
     room = MAX_PICTURE_BYTES
     for path in download.candidates:
         source = _printable(folder, path)
-        origin = origin_of(source)
+        origin = platform_origin(source)
         try:
             judged.append(_judge(read_submission(path), source, origin, check, room))
             room -= sum(map(len, judged[-1].submission.samples.values()))

@@ -61,7 +61,7 @@ class Download:
     aside: tuple[Path, ...]
 
 
-def origin_of(inside: str) -> Origin:
+def platform_origin(inside: str) -> Origin:
     """Returns where something came from; the innermost name that a platform wrote counts.
 
     Args:
@@ -90,7 +90,7 @@ def read_download(folder: Path) -> Download:
     aside: list[Path] = []
     candidates = list(_candidates(folder, 0, aside))
     # Moodle gives the files and the online text of one student a folder each
-    whose = {path: origin_of(path.relative_to(folder).as_posix()) for path in candidates}
+    whose = {path: platform_origin(path.relative_to(folder).as_posix()) for path in candidates}
     complete = {whose[path] for path in candidates if not _is_empty(path)} - {Origin()}
     second = [path for path in candidates if _is_empty(path) and whose[path] in complete]
     kept = [path for path in candidates if path not in second]
@@ -99,7 +99,7 @@ def read_download(folder: Path) -> Download:
 
 def _is_empty(path: Path) -> bool:
     """Returns whether a candidate is a folder in which nothing was found."""
-    return path.is_dir() and not path.is_symlink() and not is_there(path / RESULTS)
+    return path.is_dir() and not path.is_symlink() and not _is_there(path / RESULTS)
 
 
 def _candidates(folder: Path, depth: int, aside: list[Path]) -> Iterator[Path]:
@@ -108,7 +108,7 @@ def _candidates(folder: Path, depth: int, aside: list[Path]) -> Iterator[Path]:
     A folder without any is passed on as well, to be listed as broken, unless it lies beside a
     submission.
     """
-    paths = entries(folder)
+    paths = _entries(folder)
     has_one = any(path.suffix.lower() == ".zip" for path in paths)
     for path in paths:
         if path.is_symlink() or not path.is_dir():
@@ -116,7 +116,7 @@ def _candidates(folder: Path, depth: int, aside: list[Path]) -> Iterator[Path]:
                 aside.append(path)
             else:
                 yield path
-        elif is_there(path / RESULTS):
+        elif _is_there(path / RESULTS):
             yield path
         elif not _is_ours(path):
             inner = list(_candidates(path, depth + 1, aside)) if depth < MAX_DEPTH else []
@@ -142,7 +142,7 @@ def _is_ours(folder: Path) -> bool:
     return bool(names) and names <= OUTPUTS
 
 
-def is_there(path: Path) -> bool:
+def _is_there(path: Path) -> bool:
     """Returns whether a file is there and may be looked at."""
     try:
         return path.exists()
@@ -150,7 +150,7 @@ def is_there(path: Path) -> bool:
         return False
 
 
-def entries(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
     """Returns what lies in a folder, by name, without hidden files and our own pages; [] where it
     cannot be read.
 

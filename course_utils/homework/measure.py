@@ -122,7 +122,7 @@ def measured_run(run: Run, dataset: Dataset, num_images: int = 2_000) -> dict[st
     start = time.perf_counter()
     images, labels = drawn_samples(run.model, num_images, run.experiment.seed)
     seconds = time.perf_counter() - start
-    found = {one.name: _as_metric(one) for one in _of_images(images, labels, dataset)}
+    found = sample_metrics(images, labels, dataset)
     for recorded, name in LOSS_TERMS.get(run.experiment.family, {}).items():
         value, error = run.metric(recorded)
         found[name] = {
@@ -134,6 +134,18 @@ def measured_run(run: Run, dataset: Dataset, num_images: int = 2_000) -> dict[st
         "metrics": {name: found[name] for name in HOMEWORK_METRICS if name in found},
         "sampling_seconds": seconds,
     }
+
+
+def sample_metrics(
+    images: Tensor, labels: Tensor | None, dataset: Dataset
+) -> dict[str, Mapping[str, Any]]:
+    """Returns the metrics of samples against equally many test images, as a row holds them.
+
+    Args:
+        images: uint8 `[N, C, H, W]`.
+        labels: the classes that were asked for, int64 `[N]`; None where the model was told none.
+    """
+    return {one.name: _as_metric(one) for one in _of_images(images, labels, dataset)}
 
 
 def _as_metric(measured: Measurement) -> Mapping[str, Any]:
@@ -226,8 +238,13 @@ def _shared(rows: Sequence[SubmittedRow]) -> list[str]:
 
 def changes_of(study: Study) -> list[tuple[str, Any, Any]]:
     """Returns name, value in class and value now of each change; the value in class is read off the
-    baseline's runs, None where there are none.
+    baseline's runs, None where there are none. Of the student's own code, how much differs.
     """
+    if study.own_code is not None:
+        from course_utils.homework.own import changed_lines
+
+        lines = f"{changed_lines(study.own_code)} lines of code changed"
+        return [("own code", study.own_code.file, lines)]
     baseline = study.of_kind("baseline")
     return [
         (name, baseline[0].settings.get(name) if baseline else None, value)

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from course_utils.base.config import Setting, config_settings, flatten, override
 from course_utils.base.device import BUDGETS
 from course_utils.base.errors import CourseError, unknown
+from course_utils.homework.starters import group_of, table_place
 from course_utils.models.diffusion.samplers import guides_at, time_grid
 from course_utils.training.config import TrainConfig
 from course_utils.training.presets import Experiment, preset
@@ -21,7 +22,7 @@ from course_utils.training.registry import config_class, takes_muon
 FAMILIES = ("vae", "dcgan", "diffusion")
 # Generated images that are measured, against as many test images
 NUM_IMAGES = {"smoke": 200, "laptop": 2_000, "gpu": 10_000}
-# Of the class's trainings, those of DCGAN and diffusion are cut to a half and to a third.
+# Of the class's trainings, those of DCGAN and diffusion are cut.
 LENGTHS: dict[tuple[str, str], dict[str, Any]] = {
     ("dcgan", "laptop"): {"train.num_train_images": 15_000, "train.num_epochs": 4},
     ("diffusion", "laptop"): {"train.num_train_images": 20_000, "train.num_epochs": 6},
@@ -46,6 +47,27 @@ def homework_preset(family: str, budget_name: str) -> Experiment:
     if budget_name not in BUDGETS:
         raise unknown("budget", budget_name, BUDGETS)
     return override(preset(family, budget_name), LENGTHS.get((family, budget_name), {}))
+
+
+def training_length(family: str, budget_name: str) -> str:
+    """Returns how long the class model is trained in the homework, and in class where this is
+    something else, in words.
+
+    Raises:
+        CourseError: an unknown family or budget.
+    """
+    here, in_class = homework_preset(family, budget_name), preset(family, budget_name)
+    if here.train == in_class.train:
+        return f"trained as in class: {_length(in_class)}"
+    return f"the class's model, trained for {_length(here)}; in class it is {_length(in_class)}"
+
+
+def _length(experiment: Experiment) -> str:
+    train = experiment.train
+    images = (
+        "all images" if train.num_train_images is None else f"{train.num_train_images:,} images"
+    )
+    return f"{train.num_epochs} epoch{'s' if train.num_epochs != 1 else ''} of {images}"
 
 
 # Why these are not the student's to change
@@ -487,20 +509,26 @@ def plain(value: Any) -> str:
 
 
 def parameter_rows(family: str, budget_name: str = "laptop") -> list[dict[str, str]]:
-    """Returns the class baseline as rows of texts, one a setting.
+    """Returns the class baseline as rows of texts, one a setting: the five to try first, then group
+    by group.
 
-    Columns: parameter, value in class, the range that the homework takes, unit, meaning, and
-    whether a change counts.
+    Columns: parameter, what it does, value in class, the range that the homework takes, unit,
+    meaning, and whether a change counts.
     """
     baseline = homework_preset(family, budget_name)
     values = flatten(baseline)
     hints = {group: get_type_hints(type(getattr(baseline, group))) for group in ("model", "train")}
     rows = []
-    for name, setting in settings_of(family).items():
+    known = settings_of(family)
+    for name in sorted(known, key=lambda name: table_place(family, name, name not in NOT_COUNTED)):
+        setting = known[name]
         group, field = name.split(".")
+        first = table_place(family, name, name not in NOT_COUNTED)[0] == 0
+        what = group_of(name, name not in NOT_COUNTED)
         rows.append(
             {
                 "parameter": name,
+                "does": f"{what} (try first)" if first else what,
                 "in class": plain(values[name]),
                 "range": _range_in_words(setting, hints[group][field]),
                 "unit": setting.unit,

@@ -33,7 +33,7 @@ class Question:
     text: str
 
 
-Run = tuple[int, str, SubmittedRow]  # student, family, row
+_Run = tuple[int, str, SubmittedRow]  # student, family, row
 
 
 def questions(class_results: Sequence[Results], now: datetime | None = None) -> list[Question]:
@@ -99,9 +99,9 @@ def _odd_numbers(row: SubmittedRow, budget: str) -> Iterator[str]:
         yield f"the training took less than {MIN_TRAINING_SECONDS[budget]:g} s"
 
 
-def _shared_numbers(runs: Iterable[Run]) -> Iterator[Question]:
+def _shared_numbers(runs: Iterable[_Run]) -> Iterator[Question]:
     """Yields runs of different settings, of different students, with the same FID and KID."""
-    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[_Run]] = defaultdict(list)
     for run in runs:
         metrics = run[2].metrics
         if "FID" in metrics and "KID" in metrics and metrics["FID"].value > 0:
@@ -122,7 +122,7 @@ def _shared_numbers(runs: Iterable[Run]) -> Iterator[Question]:
         )
 
 
-def _shared_runs(runs: Iterable[Run]) -> Iterator[Question]:
+def _shared_runs(runs: Iterable[_Run]) -> Iterator[Question]:
     """Yields runs that several students report with the same moments, to the millisecond."""
     groups: dict[tuple[str, ...], set[int]] = defaultdict(set)
     for index, _, row in runs:
@@ -137,12 +137,12 @@ def _shared_runs(runs: Iterable[Run]) -> Iterator[Question]:
         yield Question(students, f"{runs_of} the same to the millisecond and the last digit")
 
 
-def _unlike(runs: Iterable[Run]) -> Iterator[Question]:
+def _unlike(runs: Iterable[_Run]) -> Iterator[Question]:
     """Yields runs of equal settings and images that came out further apart than processors do.
 
     Everybody trains the class model, so that this is a check without a training.
     """
-    groups: dict[str, dict[int, Run]] = defaultdict(dict)
+    groups: dict[str, dict[int, _Run]] = defaultdict(dict)
     for run in runs:
         groups[run[2].key].setdefault(run[0], run)
     found: dict[tuple[tuple[int, ...], str, str], list[str]] = defaultdict(list)

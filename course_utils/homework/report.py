@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from course_utils.homework.archive import SAMPLES, clean_png
 from course_utils.homework.measure import changes_of, difference, effects, in_short, judgement
+from course_utils.homework.own import code_diff
 from course_utils.homework.schema import Results, Study
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ SECURITY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 NAMES = {"vae": "VAE", "dcgan": "DCGAN", "diffusion": "Diffusion model"}
 MODELS = {"baseline": "class model", "changed": "changed model"}
 CAPTIONS = {  # of the pictures that `homework/pictures.py` makes; others show their file's name
+    "samples-before": "samples of the student's own code before the change",
+    "samples-after": "samples of the student's own code after the change",
     "samples": "samples of the class model above, of the changed model below, from the same noise",
     "reconstructions": "test images, and what the class model and the changed model make of them",
     "latent-map-class-model": "codes of test images in the class model, coloured by class",
@@ -42,6 +45,7 @@ CAPTIONS = {  # of the pictures that `homework/pictures.py` makes; others show t
     "class-shares": "share of each class among the samples, and in the data",
     "fid-over-steps": "FID over the number of sampling steps, for both models",
 }
+GALLERY = ("samples", "samples-before", "samples-after")  # what the report shows first
 DPI = 110
 
 
@@ -77,6 +81,7 @@ def report_page(
         title=f"Homework of {results.student}",
         facts=_facts(results),
         verdict=verdict,
+        gallery=[one for study in results.experiments for one in _gallery(study.family, clean)],
         studies=[_study_parts(study, clean, meaning) for study in results.experiments],
     )
 
@@ -142,10 +147,13 @@ def _study_parts(
         "study": study,
         "name": NAMES.get(study.family, study.family),
         "changes": changes,
+        "diff": code_diff(study.own_code) if study.own_code is not None else "",
         "first_run": min((row.started for row in after), default=None),
         "effects": [_effect_row(effect, study) for effect in found],
         "charts": _charts(study, found),
-        "pictures": sample_pictures(study.family, samples, ("curves",) if has_curves else ()),
+        "pictures": sample_pictures(
+            study.family, samples, (*GALLERY, *(("curves",) if has_curves else ()))
+        ),
         "ablation": _ablation(study),
     }
 
@@ -202,6 +210,16 @@ def sample_pictures(
             sentence = f"{caption[0].upper()}{caption[1:]}."
             pictures.append(PagePicture(png, f"{name}, {words}: {caption}.", sentence))
     return pictures
+
+
+def _gallery(family: str, samples: Mapping[str, bytes]) -> list[PagePicture]:
+    """Returns the pictures of samples of one family, which stand at the front of the report."""
+    wanted = {f"{family}-{label}.png" for label in GALLERY}
+    found = sample_pictures(family, {name: samples[name] for name in samples if name in wanted})
+    name = NAMES.get(family, family)
+    return [
+        replace(one, caption=f"{name}: {one.caption[0].lower()}{one.caption[1:]}") for one in found
+    ]
 
 
 def _ablation(study: Study) -> dict[str, Any] | None:

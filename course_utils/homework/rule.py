@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from course_utils.base.config import override
 from course_utils.base.errors import CourseError
+from course_utils.homework.own import MIN_LINES, changed_lines, own_experiment
 from course_utils.homework.parameters import (
     FAMILIES,
     MIN_COUNTED,
@@ -274,8 +275,9 @@ def _settings(study: Study, results: Results) -> RulePoint:
     """The settings of each run are those of the class model and of the plan, and its number belongs
     to them.
     """
+    find_problem = wrong_run if study.own_code is None else _wrong_own_run
     for row in study.rows:
-        problem = wrong_run(row, study, results)
+        problem = find_problem(row, study, results)
         if problem:
             return RulePoint(
                 "settings of the runs", False, f"{row.kind}, seed {row.seed}: {problem}"
@@ -287,6 +289,8 @@ def wrong_run(row: SubmittedRow, study: Study, results: Results) -> str:
     """Returns why a run is not the class model, or the class model with the planned changes; ""
     where it is.
     """
+    if study.own_code is not None:
+        return "it was made with the student's own code, which is read here and never run"
     try:
         expected = _flat(planned_experiment(row, study, results).as_dict())
         found = _flat(Experiment.from_dict(row.experiment).as_dict())
@@ -320,6 +324,18 @@ def _wrong_number(row: SubmittedRow, sha256: str) -> str:
         "its number does not belong to its settings and data; either one of them was changed by"
         f" hand, or the images are others than when it ran: then {remedy}"
     )
+
+
+def _wrong_own_run(row: SubmittedRow, study: Study, results: Results) -> str:
+    """Returns why a run does not belong to the student's own code; "" where it does."""
+    assert study.own_code is not None
+    if row.kind == "ablation":
+        return "own code has no settings, so none can be left out"
+    name, code = results.dataset.name, study.own_code
+    expected = own_experiment(study.family, code, row.kind, name, row.seed)
+    if row.experiment != expected or experiment_key(expected, results.dataset.sha256) != row.key:
+        return "it belongs to other code than the plan holds, or to other data"
+    return ""
 
 
 def planned_experiment(row: SubmittedRow, study: Study, results: Results) -> Experiment:
@@ -427,7 +443,7 @@ def _impossible(row: SubmittedRow, num_images: int) -> str:
     return ""
 
 
-MIN_MODELS, MIN_SEEDS = 2, 3
+MIN_MODELS, MIN_SEEDS, MAX_OWN = 2, 3, 1
 
 
 @dataclass(frozen=True)
@@ -479,6 +495,14 @@ def _models(results: Results, complete: list[str]) -> RulePoint:
             False,
             f"expected changes in {MIN_MODELS} models, got {', '.join(there) or 'none'}; {missing}",
         )
+    own = [study.family for study in results.experiments if study.own_code is not None]
+    if len(own) > MAX_OWN:
+        return RulePoint(
+            "models",
+            False,
+            f"expected own code in place of at most {MAX_OWN} model, got {', '.join(own)}; change"
+            " settings of the class model in the others",
+        )
     if len(complete) < MIN_MODELS:
         return RulePoint(
             "models",
@@ -524,12 +548,25 @@ def _study_points(study: Study, results: Results) -> list[RulePoint]:
                 " homework",
             )
         ]
-    points = [
-        _changes(validate_changes(study.family, study.changes, results.budget)),
-        *text_points(study, results),
-        *run_points(study, results),
-    ]
+    if study.own_code is not None:
+        changed = _own_change(study)
+    else:
+        changed = _changes(validate_changes(study.family, study.changes, results.budget))
+    points = [changed, *text_points(study, results), *run_points(study, results)]
     return [RulePoint(f"{study.family}: {point.name}", point.ok, point.message) for point in points]
+
+
+def _own_change(study: Study) -> RulePoint:
+    """Returns the point of a change in the student's own code, which is parsed and never run."""
+    assert study.own_code is not None
+    number = changed_lines(study.own_code)
+    if study.changes:
+        message = "expected settings or own code, got both; keep one of them"
+        return RulePoint("changes", False, message)
+    if number < MIN_LINES:
+        message = f"expected {study.own_code.file} with code that differs from before, got none"
+        return RulePoint("changes", False, message)
+    return RulePoint("changes", True, f"own code: {number} lines of {study.own_code.file} changed")
 
 
 def _changes(report: ChangeReport) -> RulePoint:

@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, field
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal, NoReturn
@@ -41,6 +41,7 @@ VERSION = 1
 MAX_RESULTS_BYTES, MAX_PLAN_BYTES, MAX_ROW_BYTES = 5_000_000, 200_000, 1_000_000
 MAX_ROWS, MAX_EXPERIMENTS, MAX_SEEDS, MAX_CHANGES, MAX_EPOCHS = 200, 6, 20, 50, 200
 MAX_NAME, MAX_TEXT = 200, 10_000
+MAX_CODE = 40_000  # characters of one version of a learner's own file
 MAX_NUMBER = 1e12  # beyond every setting, metric and loss of the course; larger axes overflow
 MAX_PARTS, MAX_NAMES, MAX_DIGITS = 100_000, 1_000, 40  # of any JSON; names in one object
 MAX_SHOWN = 60  # characters of a wrong value in a message
@@ -186,6 +187,7 @@ Name = Annotated[Text, Field(max_length=MAX_NAME), _NAME]
 Person = Annotated[Text, Field(max_length=MAX_NAME), AfterValidator(_check_person)]
 ShortLine = Annotated[Text, Field(max_length=40), _LINE]
 Prose = Annotated[Text, Field(max_length=MAX_TEXT), _PROSE]
+Code = Annotated[Text, Field(max_length=MAX_CODE), _PROSE]
 Date = Annotated[Text, AfterValidator(_check_date)]
 Digest = Annotated[Text, _matching(r"[0-9a-f]{64}", "64 hexadecimal digits")]
 Family = Annotated[Text, _matching(r"[a-z][a-z0-9-]{0,39}", "a model family such as 'vae'")]
@@ -294,8 +296,21 @@ class SubmittedRow:
 
 
 @dataclass(frozen=True, config=_CONFIG)
+class OwnCode:
+    """A file that a student wrote, before and after her change. It is text: nobody who reads a
+    submission runs it.
+    """
+
+    file: Name
+    before: Code
+    after: Code
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class Plan:
-    """What a student set out to change in one model family, and their texts."""
+    """What a student set out to change in one model family, and their texts; `own_code` where it is
+    her own code that she changed, which has no settings.
+    """
 
     family: Family
     changes: Annotated[dict[SettingName, SettingValue], Field(max_length=MAX_CHANGES)]
@@ -303,6 +318,11 @@ class Plan:
     observation: Prose
     explanation: Prose
     planned: Date
+    own_code: OwnCode | None = field(default=None, kw_only=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns nested dicts and lists; without `own_code` where there is none."""
+        return _without_no_code(asdict(self))
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -353,12 +373,21 @@ class Results:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns nested dicts and lists, as `results.json` holds them."""
-        return json.loads(json.dumps(asdict(self), allow_nan=False))
+        return json.loads(json.dumps(self._values(), allow_nan=False))
 
     def as_json(self) -> bytes:
         """Returns `results.json`; equal results give equal bytes."""
-        text = json.dumps(asdict(self), allow_nan=False, ensure_ascii=False, indent=1)
+        text = json.dumps(self._values(), allow_nan=False, ensure_ascii=False, indent=1)
         return (text + "\n").encode()
+
+    def _values(self) -> dict[str, Any]:
+        values = asdict(self)
+        return values | {"experiments": [_without_no_code(one) for one in values["experiments"]]}
+
+
+def _without_no_code(plan: dict[str, Any]) -> dict[str, Any]:
+    """Returns a plan as it was written before there was `own_code`, where it has none."""
+    return {name: value for name, value in plan.items() if name != "own_code" or value is not None}
 
 
 class OwnPictures(TypedDict):

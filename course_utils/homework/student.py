@@ -20,12 +20,19 @@ from course_utils.data import load_dataset
 from course_utils.data.dataset import Dataset
 from course_utils.homework.archive import read_submission, write_submission
 from course_utils.homework.classroom import SchoolClass, collect, read_class
-from course_utils.homework.parameters import ChangeReport, parameter_rows, validate_changes
+from course_utils.homework.parameters import (
+    ChangeReport,
+    parameter_rows,
+    training_length,
+    validate_changes,
+)
 from course_utils.homework.pictures import Picture, pictures, save_picture
 from course_utils.homework.report import report_page
 from course_utils.homework.rule import RuleVerdict, check_rule
 from course_utils.homework.schema import Plan
+from course_utils.homework.starters import questions_for
 from course_utils.homework.study import (
+    ABLATION_SEEDS,
     HOMEWORK,
     StudyFolder,
     ablation_effects,
@@ -35,7 +42,9 @@ from course_utils.homework.study import (
     gather_samples,
     homework_data,
     homework_sha256,
+    make_own_plan,
     make_plan,
+    missing_time,
     new_homework,
     read_homework,
     ready_plan,
@@ -361,10 +370,17 @@ class Homework:
         """The images that both models are trained on."""
         return homework_data(self.place.folder)
 
+    def questions(self) -> None:
+        """Prints questions to begin with, each with the changes that ask it."""
+        for one in questions_for(self.place.family):
+            print(one)
+
     def parameters(self) -> Table:
-        """Returns the class model: each parameter with its value, range, unit and meaning, and
-        whether a change of it counts.
+        """Returns the class model: each parameter with what it does, its value, range, unit and
+        meaning, and whether a change of it counts; the five to try first stand first. Prints how
+        long the model is trained.
         """
+        print(training_length(self.place.family, self.place.budget))
         return Table(parameter_rows(self.place.family, self.place.budget), "parameter")
 
     def check(self, changes: Mapping[str, Any]) -> ChangeReport:
@@ -386,6 +402,15 @@ class Homework:
         return plan
 
     @_patient
+    def own(self, after: Path | str, before: Path | str, prediction: str) -> Plan:
+        """Returns the plan that was kept: your own code in place of this model, in two versions of
+        a file with `train(dataset, seed)`, and what you expect of the change.
+        """
+        plan = make_own_plan(self.place, before, after, prediction)
+        print(f"planned {plan.planned}: {after} instead of {before}; run() runs both")
+        return plan
+
+    @_patient
     def run(self, workers: int = 1) -> None:
         """Runs the class model and the changed one with every seed, as far as they have not run
         yet, and keeps the pictures for the report.
@@ -394,9 +419,18 @@ class Homework:
         self.save_pictures()
 
     @_patient
-    def ablate(self, workers: int = 1) -> None:
-        """Runs the changed model without one of its changes at a time, each with every seed."""
-        run_study(self.place, self.dataset, ablate=True, workers=workers)
+    def time(self, ablate: bool = False, seeds: int = ABLATION_SEEDS) -> None:
+        """Prints how many runs are missing and how long they take, judged by those that have
+        finished here; nothing is run.
+        """
+        print(missing_time(self.place, ablate=ablate, ablation_seeds=seeds))
+
+    @_patient
+    def ablate(self, workers: int = 1, seeds: int = ABLATION_SEEDS) -> None:
+        """Runs the changed model without one of its changes at a time, each with the first two
+        seeds, or with more.
+        """
+        run_study(self.place, self.dataset, ablate=True, ablation_seeds=seeds, workers=workers)
 
     @_patient
     def table(self) -> Table:
@@ -480,6 +514,8 @@ class Homework:
 
     def save_pictures(self) -> list[Path]:
         """Writes all pictures into the folder, for the report, and returns their paths."""
+        if ready_plan(self.place).own_code is not None:  # these were kept while it ran
+            return sorted(self.place.samples_path.glob("*.png"))
         self.__dict__.pop("pictures", None)  # of runs that may be gone
         paths = []
         for name, picture in self.pictures.items():

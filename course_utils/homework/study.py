@@ -22,6 +22,7 @@ from course_utils.data import load_dataset, load_own_pictures
 from course_utils.data.dataset import Dataset
 from course_utils.homework.archive import MAX_SAMPLE_BYTES, MAX_SAMPLES
 from course_utils.homework.measure import HOMEWORK_METRICS, MetricInfo, incomparable, measure_for
+from course_utils.homework.own import read_own_code, run_own
 from course_utils.homework.parameters import (
     FAMILIES,
     MIN_COUNTED,
@@ -206,6 +207,8 @@ def _rows_of(plan_path: Path) -> list[dict[str, Any]]:
 
 
 SEEDS = (0, 1, 2)
+# Two are the fewest with an error bar; the class model and the changed one are there already.
+ABLATION_SEEDS = 2
 
 
 def now() -> str:
@@ -321,7 +324,7 @@ class StudyFolder:
 
     def write_plan(self, plan: Plan) -> None:
         """Writes the plan in one step."""
-        write_json(self.plan_path, asdict(plan))
+        write_json(self.plan_path, plan.as_dict())
 
     def rows(self, kind: str | None = None, ablated: str | None = None) -> list[Row]:
         """Returns the finished runs, those of one kind where it is given."""
@@ -379,7 +382,7 @@ def make_plan(place: StudyFolder, changes: Mapping[str, Any], prediction: str) -
     old = place.plan()
     if old is not None and (old.changes, old.prediction) == (new.changes, new.prediction):
         return old
-    if has_run(place):
+    if has_run(place) or (old is not None and old.own_code is not None and place.rows()):
         raise CourseError(
             f"{place.family}: the changed model has run, so changes and prediction stay as they"
             f" were planned ({old.planned if old else 'earlier'}). Write what you see into the"
@@ -387,6 +390,44 @@ def make_plan(place: StudyFolder, changes: Mapping[str, Any], prediction: str) -
         )
     place.write_plan(new)
     return new
+
+
+def make_own_plan(
+    place: StudyFolder, before: Path | str, after: Path | str, prediction: str
+) -> Plan:
+    """Returns the plan that was written to the folder: the student's own code in two versions in
+    place of the class model and the changed one. As `make_plan`, it may be made again until the
+    changed code has run.
+
+    Raises:
+        CourseError: files that `read_own_code` refuses, a prediction that says too little, or runs
+            of another plan that are there already.
+    """
+    code = read_own_code(before, after)
+    _check_prediction(place.family, prediction)
+    values = {"family": place.family, "changes": {}, "prediction": prediction, "planned": now()}
+    texts = {"observation": "", "explanation": "", "own_code": asdict(code)}
+    new = read_plan(json.dumps(values | texts).encode(), "plan")
+    old = place.plan()
+    if old is not None and (old.own_code, old.prediction) == (new.own_code, new.prediction):
+        return old
+    if place.rows():
+        raise CourseError(
+            f"{place.family}: runs of another plan are there, so it stays as it was planned"
+            f" ({old.planned if old else 'earlier'}); start_over() keeps these runs aside and"
+            " begins anew."
+        )
+    place.write_plan(new)
+    return new
+
+
+def _check_prediction(family: str, prediction: str) -> None:
+    problem = too_short(prediction)
+    if problem:
+        raise CourseError(
+            f"{family}: the prediction: {problem}. Write what you expect, and why, before"
+            " anything runs."
+        )
 
 
 def check_ready(report: ChangeReport, prediction: str) -> None:
@@ -402,12 +443,7 @@ def check_ready(report: ChangeReport, prediction: str) -> None:
             f"{report.family}: expected at least {MIN_COUNTED} changes that count, got"
             f" {report.num_counted}: {lacking}."
         )
-    problem = too_short(prediction)
-    if problem:
-        raise CourseError(
-            f"{report.family}: the prediction: {problem}. Write what you expect, and why, before"
-            " anything runs."
-        )
+    _check_prediction(report.family, prediction)
 
 
 def has_run(place: StudyFolder) -> bool:
@@ -427,7 +463,10 @@ def ready_plan(place: StudyFolder) -> Plan:
             f"{place.family}: there is no plan yet; open {place.family}.ipynb, choose the changes"
             " and write a prediction first."
         )
-    check_ready(validate_changes(place.family, plan.changes, place.budget), plan.prediction)
+    if plan.own_code is not None:
+        _check_prediction(place.family, plan.prediction)
+    else:
+        check_ready(validate_changes(place.family, plan.changes, place.budget), plan.prediction)
     return plan
 
 
@@ -523,6 +562,7 @@ def run_study(
     dataset: Dataset,
     *,
     ablate: bool = False,
+    ablation_seeds: int = ABLATION_SEEDS,
     workers: int = 1,
     backend: str = "loky",
     scheduler: str | None = None,
@@ -534,25 +574,23 @@ def run_study(
         place: the student's folder; it must hold a complete plan.
         dataset: the one that `homework.json` names.
         ablate: also run the models with all changes but one.
+        ablation_seeds: of these models; the first ones of the homework's seeds.
 
     Raises:
         CourseError: no plan or prediction, another dataset, or runs that failed.
     """
-    plan = ready_plan(place)
     if dataset.key != place.dataset_name:
         raise CourseError(
             f"{place.folder}: expected the dataset {place.dataset_name!r} of its homework.json, got"
             f" {dataset.key!r}."
         )
     refuse_other_images(place, dataset)
-    wanted = variants(place.family, place.budget, plan.changes)
-    wanted += ablations(place.family, place.budget, plan.changes) if ablate else []
-    pairs = [
-        (replace(variant.experiment, seed=seed), variant.labels)
-        for seed in place.seeds
-        for variant in wanted
-    ]
-    experiments, labels = zip(*pairs)
+    own_code = ready_plan(place).own_code
+    if own_code is not None:
+        _refuse_own(place.family, ablate)
+        paths = place.rows_path, place.samples_path
+        return run_own(place.family, own_code, dataset, place.seeds, place.budget, *paths)
+    experiments, labels = zip(*_wanted(place, ablate, ablation_seeds))
     options = {"labels": labels, "workers": workers, "backend": backend, "scheduler": scheduler}
     return sweep(experiments, dataset, measure_for(place.budget), place.rows_path, **options)
 
@@ -570,6 +608,81 @@ def refuse_other_images(place: StudyFolder, dataset: Dataset) -> None:
             " back (`course doctor` says where data are looked for), or keep these runs aside with"
             " start_over() and plan again."
         )
+
+
+def _refuse_own(family: str, ablate: bool) -> None:
+    if ablate:
+        raise CourseError(
+            f"{family}: expected changed settings for an ablation, got your own code; take the"
+            " other model for it."
+        )
+
+
+def _wanted(
+    place: StudyFolder, ablate: bool, ablation_seeds: int
+) -> list[tuple[Experiment, dict[str, Any]]]:
+    """Returns each experiment that belongs to a plan, with what its row says it is for."""
+    require(ablation_seeds >= 2, "ablation_seeds", "at least 2, for an error bar", ablation_seeds)
+    changes = ready_plan(place).changes
+    found = [
+        (replace(variant.experiment, seed=seed), variant.labels)
+        for seed in place.seeds
+        for variant in variants(place.family, place.budget, changes)
+    ]
+    left_out = ablations(place.family, place.budget, changes) if ablate else []
+    return found + [
+        (replace(variant.experiment, seed=seed), variant.labels)
+        for seed in place.seeds[:ablation_seeds]
+        for variant in left_out
+    ]
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """How long the runs that are missing will take.
+
+    Attributes:
+        num_runs: trainings that are missing.
+        seconds: that these take in a row, as this model's finished runs of this folder took on
+            average; None where none has finished.
+    """
+
+    num_runs: int
+    seconds: float | None
+
+    def __str__(self) -> str:
+        if not self.num_runs:
+            return "nothing is missing"
+        runs = f"{self.num_runs} run{'s' if self.num_runs > 1 else ''} to go"
+        if self.seconds is None:
+            return f"{runs}; none has finished here yet, so nobody knows how long they take"
+        minutes = self.seconds / 60
+        return (
+            f"{runs}, about {minutes:.0f} min" if minutes >= 1 else f"{runs}, about 1 min or less"
+        )
+
+
+def missing_time(
+    place: StudyFolder, *, ablate: bool = False, ablation_seeds: int = ABLATION_SEEDS
+) -> RunTime:
+    """Returns how many runs of a plan are missing and how long they will take, judged by those that
+    have finished; arguments as for `run_study`.
+
+    Raises:
+        CourseError: no complete plan.
+    """
+    if ready_plan(place).own_code is not None:
+        _refuse_own(place.family, ablate)
+        wanted = {(kind, None, seed) for kind in ("baseline", "changed") for seed in place.seeds}
+    else:
+        wanted = {
+            (labels["kind"], labels["ablated"], experiment.seed)
+            for experiment, labels in _wanted(place, ablate, ablation_seeds)
+        }
+    rows = place.rows()
+    missing = len(wanted - {(row["kind"], row["ablated"], row["seed"]) for row in rows})
+    took = [row["training_seconds"] + row["sampling_seconds"] for row in rows]
+    return RunTime(missing, missing * sum(took) / len(took) if took else None)
 
 
 @dataclass(frozen=True)
@@ -610,6 +723,7 @@ class Effect:
             "metric": name,
             **numbers,
             "verdict": self.verdict,
+            "because": self.comparison.reason,
             "better": self.info.better,
             "meaning": self.info.meaning,
         }

@@ -19,7 +19,7 @@ from course_utils.cli.main import main
 from course_utils.homework.archive import write_submission
 from course_utils.homework.class_table import defused, table_text
 from course_utils.homework.classroom import class_csv, class_page, read_class
-from course_utils.homework.downloads import Origin, origin_of
+from course_utils.homework.downloads import Origin, platform_origin
 from course_utils.homework.questions import questions
 from course_utils.homework.rule import check_rule, near_equal, words_of
 from course_utils.homework.schema import check_results
@@ -53,7 +53,7 @@ ORIGINS = {
 
 @pytest.mark.parametrize("inside", ORIGINS)
 def test_a_name_says_whose_it_is(inside):
-    assert origin_of(inside) == Origin(*ORIGINS[inside])
+    assert platform_origin(inside) == Origin(*ORIGINS[inside])
 
 
 def moodle(folder):

@@ -428,3 +428,13 @@ def test_differences_far_from_the_class_are_marked():
     few = [{"value": value, "is_outlier": False} for value in (1.0, 1.1, 0.9, 99.0)]
     _mark_outliers(few)
     assert not any(cell["is_outlier"] for cell in few)
+
+
+def test_the_report_begins_with_samples_and_shows_them_once():
+    results = check_results(results_dict())
+    family = results.experiments[0].family
+    samples = {f"{family}-samples.png": png(), f"{family}-reconstructions.png": png()}
+    html = report_page(results, samples, verdict_of("x"))
+    front, _, rest = html.partition('<dl class="facts">')
+    assert front.count("<figure") == 1 and "samples of the class model above" in front
+    assert "samples of the class model above" not in rest and "Test images, and what" in rest

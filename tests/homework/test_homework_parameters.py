@@ -4,6 +4,7 @@ models, bit by bit.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import replace
 
@@ -24,8 +25,10 @@ from course_utils.homework.parameters import (
     meaning,
     parameter_rows,
     settings_of,
+    training_length,
     validate_changes,
 )
+from course_utils.homework.starters import FIRST_FIVE, GROUPS, STARTER_QUESTIONS
 from course_utils.training.presets import preset
 from course_utils.training.runs import run
 
@@ -268,7 +271,8 @@ def test_the_homework_trains_the_models_of_the_class(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_table_of_the_class_model(family):
     rows = {row["parameter"]: row for row in parameter_rows(family)}
-    assert list(rows) == list(settings_of(family)) and all(
+    assert set(rows) == set(settings_of(family)) and len(rows) == len(parameter_rows(family))
+    assert list(rows)[:5] == list(FIRST_FIVE[family]) and all(
         row["meaning"] and row["range"] for row in rows.values()
     )
     assert (
@@ -396,12 +400,20 @@ def same(first, second, grey_levels: int = 0) -> bool:
     )
 
 
+@pytest.fixture(scope="module")
+def made_once(dataset):
+    """Like `made`, for the experiments that settings are changed in: most are changed in the same
+    three, so each of them is trained once.
+    """
+    return functools.cache(lambda experiment: made(experiment, dataset))
+
+
 @pytest.mark.parametrize(("family", "name"), EACH_SETTING)
-def test_every_setting_that_counts_changes_weights_or_samples(family, name, dataset):
+def test_every_setting_that_counts_changes_weights_or_samples(family, name, dataset, made_once):
     before = tiny(family, dataset, **NEEDS.get(name, {}))
     after = override(before, {name: OTHER[name]})
     assert effective(before) != effective(after)
-    assert not same(made(before, dataset), made(after, dataset))
+    assert not same(made_once(before), made(after, dataset))
 
 
 IDLE = [
@@ -441,3 +453,31 @@ def test_every_rule_of_idle_settings_is_tried():
             if rule.family in ("", family) and rule.name in change
         ]
         assert tried, rule.name
+
+
+@pytest.mark.parametrize("one", STARTER_QUESTIONS, ids=lambda one: one.question)
+@pytest.mark.parametrize("budget", ["smoke", "laptop", "gpu"])
+def test_the_changes_of_a_starter_question_all_count(one, budget):
+    report = validate_changes(one.family, one.changes, budget)
+    assert report.enough and report.num_counted == len(one.changes) >= MIN_COUNTED, str(report)
+    assert one.question.endswith("?")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_table_is_grouped_by_what_a_parameter_does(family):
+    does = [row["does"] for row in parameter_rows(family)]
+    assert [what.endswith(" (try first)") for what in does] == [True] * 5 + [False] * (
+        len(does) - 5
+    )
+    places = [GROUPS.index(what) for what in does[5:]]
+    assert places == sorted(places) and set(GROUPS) - {"latent code", "sampling"} <= set(does[5:])
+    first = FIRST_FIVE[family]
+    assert len(set(first)) == 5 and not set(first) & set(NOT_COUNTED)
+
+
+def test_what_is_trained_shorter_than_in_class_is_named():
+    assert training_length("vae", "laptop") == "trained as in class: 8 epochs of all images"
+    assert training_length("dcgan", "laptop") == (
+        "the class's model, trained for 4 epochs of 15,000 images; in class it is 2 epochs of all"
+        " images"
+    )

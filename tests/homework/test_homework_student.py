@@ -24,6 +24,7 @@ from course_utils.homework.study import (
     gather_results,
     gather_samples,
     make_plan,
+    missing_time,
     new_homework,
     now,
     read_homework,
@@ -250,6 +251,14 @@ def test_one_change_at_a_time_is_left_out(vae_place, few_strokes):
         ("train.learning_rate", 4.0),
     ]
     assert set(ablation_effects(vae_place, list(CHANGES))) == set(CHANGES)
+    # three changes, each left out with two of the three seeds; the baselines are shared
+    assert [sum(row["kind"] == kind for row in rows) for kind in ("baseline", "ablation")] == [3, 6]
+    assert missing_time(vae_place, ablate=True).num_runs == 0
+    more = missing_time(vae_place, ablate=True, ablation_seeds=3)
+    took = [row["training_seconds"] + row["sampling_seconds"] for row in rows]
+    assert more.num_runs == 3 and more.seconds == pytest.approx(3 * sum(took) / len(took))
+    with pytest.raises(CourseError, match="ablation_seeds: expected at least 2"):
+        missing_time(vae_place, ablate=True, ablation_seeds=1)
 
 
 def test_what_the_others_need_cannot_be_left_out(capsys):
