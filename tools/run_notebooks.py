@@ -94,10 +94,11 @@ def run_notebooks(
             print(f"{count} {path.stem}: {seconds}, {outcome}{times.left(waiting)}", flush=True)
         return result
 
+    if site:
+        write_play(site.folder)  # first, since pages link to it
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(run, paths))
     if site:
-        write_play(site.folder)
         for remark in site.finish(results):
             print(remark, flush=True)
     _print_summary(results, out_dir)

@@ -47,6 +47,15 @@ TEXTS = [
     ("About the course", "docs/architecture.md", "architecture"),
     ("About the course", "CONTRIBUTING.md", "contributing"),
 ]
+# Where a page of a notebook leads to live models: number of the notebook and cell, then the panel
+# of play.html and the words of the link.
+LIVE = {
+    ("04", "manifold"): ("plane-title", "Move through a plane like this one with a finger"),
+    ("04", "field"): ("draw-title", "Draw a digit and see what a VAE makes of it"),
+    ("06", "walk-figure"): ("gan-title", "Walk through the generator's noise yourself"),
+    ("07", "order"): ("diffusion-title", "Order a digit, with guidance and steps of your choice"),
+    ("10", "loop"): ("flow-title", "Train a flow on points that you draw"),
+}
 HOMEWORK = ("homework", "vae", "dcgan", "diffusion", "report", "rubric")  # in the order of work
 PARTS = ("Notebooks", "Homework", "To look things up", "About the course")
 COPIED = ("homework/example_report.html",)  # pages that are ready as they are
@@ -103,6 +112,8 @@ class Site:
         soup: Any = BeautifulSoup(page_html.cells_to_html(notebook, page.stem), "html.parser")
         for in_words in soup.select(".output_area:has(details.alt-text)"):
             in_words.decompose()  # the picture above it says the same in its alt text
+        if (self.folder / "play.html").is_file():
+            link_live_models(soup, page.stem)
         mark_terms(soup, self.terms, "glossary.html")
         page.title, page.summary = notebook_title(notebook, page.stem)
         self._write(page, soup, addresses_to_run(_in_repository(page.source) or path.name))
@@ -247,6 +258,20 @@ class Site:
         ]
         as_json = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
         return f"window.courseSections = {as_json};\n"
+
+
+def link_live_models(soup: Any, stem: str) -> None:
+    """Puts a link to the page of live models behind the cells of a notebook whose sliders stand
+    still on a page.
+    """
+    for (notebook, cell), (panel, text) in LIVE.items():
+        place = soup.find(id=f"cell-id={cell}") if stem.startswith(notebook) else None
+        if place is not None:
+            line = soup.new_tag("p", attrs={"class": "live"})
+            link = soup.new_tag("a", href=f"play.html#{panel}")
+            link.string = text
+            line.append(link)
+            place.insert_after(line)
 
 
 def notebook_title(notebook: Any, name: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from tools.glossary import Term, mark_terms
 from tools.notebook_files import code_cells, read_notebook
 from tools.page_html import anchor_headings, frame_tables
 from tools.run_notebooks import notebook_paths
-from tools.site import TEXTS, Site
+from tools.site import LIVE, TEXTS, Site, link_live_models
 
 ROOT = course_root()
 WITH_CODE = "00_start_here"  # code and pictures of the others have no links, and cost seconds
@@ -210,6 +210,23 @@ def test_play_is_linked_where_it_was_written(tmp_path, few_texts, monkeypatch):
     (tmp_path / "play.html").write_text("<!DOCTYPE html>")
     Site([], tmp_path).finish([])
     assert 'href="play.html"' in (tmp_path / "index.html").read_text()
+
+
+def test_live_models_are_linked_behind_their_cells():
+    """Each cell and each panel exists, and the link stands after the cell."""
+    panels = (ROOT / "tools" / "play" / "page.html").read_text(encoding="utf-8")
+    for (number, cell), (panel, _) in LIVE.items():
+        (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+        assert cell in {one.id for one in read_notebook(path).cells}
+        assert f'id="{panel}"' in panels
+    html = '<div id="cell-id=manifold">a</div><div id="cell-id=other">b</div>'
+    for stem, count in (("04_vae_on_digits", 1), ("05_vae_clinic", 0)):
+        soup = BeautifulSoup(html, "html.parser")
+        link_live_models(soup, stem)
+        assert len(soup.select("p.live a[href='play.html#plane-title']")) == count
+    soup = BeautifulSoup(html, "html.parser")
+    link_live_models(soup, "04_vae_on_digits")
+    assert soup.select_one("p.live").find_previous_sibling()["id"] == "cell-id=manifold"
 
 
 def test_without_a_browser_the_sheet_in_print_is_skipped_aloud(tmp_path, few_texts, monkeypatch):
