@@ -38,6 +38,7 @@ SCRIPTS = ("site.js", "search.js")
 TEXTS = [
     ("Homework", "homework/README.md", "homework"),
     ("Homework", "homework/rubric.md", "rubric"),
+    ("Homework", "homework/instructor.md", "instructor"),
     ("To look things up", "docs/cheat_sheet.md", "cheat_sheet"),
     ("To look things up", "notebooks/glossary.md", "glossary"),
     ("About the course", "README.md", "about"),
@@ -56,7 +57,15 @@ LIVE = {
     ("07", "order"): ("diffusion-title", "Order a digit, with guidance and steps of your choice"),
     ("10", "loop"): ("flow-title", "Train a flow on points that you draw"),
 }
-HOMEWORK = ("homework", "vae", "dcgan", "diffusion", "report", "rubric")  # in the order of work
+HOMEWORK = (
+    "homework",
+    "vae",
+    "dcgan",
+    "diffusion",
+    "report",
+    "rubric",
+    "instructor",
+)  # in the order of work
 PARTS = ("Notebooks", "Homework", "To look things up", "About the course")
 COPIED = ("homework/example_report.html",)  # pages that are ready as they are
 
