@@ -133,7 +133,7 @@ def write_trouble(folder: Path, sample: bytes) -> list[str]:
     (folder / "empty").mkdir()
     (folder / "essay.pdf").write_bytes(b"%PDF-1.7")
     (folder / "Thumbs.db").write_bytes(b"x")
-    (folder / "onlinetext.html").write_text("<p>Sorry")
+    (folder / "onlinetext.html").write_text("<p>Sorry", encoding="utf-8")
     (folder / "link.zip").symlink_to(folder / "names.zip")
     return [*kinds, "names of pictures", "empty folder", "essay", "Thumbs.db", "text", "link"]
 

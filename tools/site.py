@@ -127,7 +127,7 @@ class Site:
         page.title, page.summary = notebook_title(notebook, page.stem)
         self._write(page, soup, addresses_to_run(_in_repository(page.source) or path.name))
 
-    def write_text(self, page: SitePage) -> None:
+    def write_markdown(self, page: SitePage) -> None:
         """Writes the page of a Markdown file.
 
         Raises:
@@ -227,7 +227,7 @@ class Site:
         printed.unlink(missing_ok=True)
         for page in self.pages:
             if page.source.suffix == ".md":
-                self.write_text(page)
+                self.write_markdown(page)
             elif not page.written:  # other pages link to it
                 self._write_refused(page, by_source[page.source].error or "")
         for script in SCRIPTS:
@@ -249,7 +249,7 @@ class Site:
         reason = print_page(self.folder / sheet.name, printed)
         if reason:
             return [f"cheat_sheet.pdf was skipped: {reason}."]
-        self.write_text(sheet)  # again, now that it can link to the file
+        self.write_markdown(sheet)  # again, now that it can link to the file
         return []
 
     def _write_refused(self, page: SitePage, error: str) -> None:

@@ -17,7 +17,7 @@ from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.data.dataset import Dataset
 from course_utils.homework.parameters import NUM_IMAGES
-from course_utils.homework.schema import Study, SubmittedRow
+from course_utils.homework.schema import Study, SubmittedRow, changed_lines
 from course_utils.metrics.classes import class_agreement, class_kl
 from course_utils.metrics.features import class_probabilities, extract
 from course_utils.metrics.frechet import fid, kid
@@ -241,8 +241,6 @@ def changes_of(study: Study) -> list[tuple[str, Any, Any]]:
     baseline's runs, None where there are none. Of the student's own code, how much differs.
     """
     if study.own_code is not None:
-        from course_utils.homework.own import changed_lines
-
         lines = f"{changed_lines(study.own_code)} lines of code changed"
         return [("own code", study.own_code.file, lines)]
     baseline = study.of_kind("baseline")

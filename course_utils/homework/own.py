@@ -30,7 +30,7 @@ from course_utils.data.dataset import Dataset
 from course_utils.homework.measure import sample_metrics
 from course_utils.homework.parameters import NUM_IMAGES
 from course_utils.homework.pictures import Picture, save_picture
-from course_utils.homework.schema import MAX_CODE, OwnCode
+from course_utils.homework.schema import MAX_CODE, OwnCode, changed_lines
 from course_utils.plotting import image_grid
 from course_utils.studies.sweep import Row, add_rows, read_rows
 from course_utils.training.runs import experiment_key, machine
@@ -81,36 +81,6 @@ def _source(path: Path) -> str:
             " a file without one."
         )
     return text
-
-
-def changed_lines(code: OwnCode) -> int:
-    """Returns how many lines of code differ, comments, docstrings and layout left out; the texts
-    are parsed, never run. 0 for text that is no Python.
-    """
-    try:
-        first, second = (_plain_lines(text) for text in (code.before, code.after))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return 0
-    changes = difflib.unified_diff(first, second, n=0, lineterm="")
-    signs = [line[0] for line in list(changes)[2:] if line[0] in "+-"]
-    return max(signs.count("+"), signs.count("-"))
-
-
-def _plain_lines(text: str) -> list[str]:
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [one for one in body if not _is_text(one)] or [ast.Pass()]
-    return ast.unparse(tree).splitlines()
-
-
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 def code_diff(code: OwnCode) -> str:

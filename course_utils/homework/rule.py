@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from course_utils.base.config import override
 from course_utils.base.errors import CourseError
-from course_utils.homework.own import MIN_LINES, changed_lines, own_experiment
+from course_utils.homework.own import MIN_LINES, own_experiment
 from course_utils.homework.parameters import (
     FAMILIES,
     MIN_COUNTED,
@@ -29,7 +29,7 @@ from course_utils.homework.parameters import (
     homework_preset,
     validate_changes,
 )
-from course_utils.homework.schema import Results, Study, SubmittedRow, check_results
+from course_utils.homework.schema import Results, Study, SubmittedRow, changed_lines, check_results
 from course_utils.training.presets import Experiment, steps_for_few_pictures
 from course_utils.training.runs import experiment_key
 

@@ -64,6 +64,7 @@ class PointFlow(nn.Module):
         )
 
     def forward(self, x: Tensor, *times: Tensor) -> Tensor:
+        """Returns the velocity at the places x `[B, 2]` and times `[B]`, `[B, 2]`."""
         angles = (x[:, None] * self.waves[:, None]).flatten(1)
         parts = [x, angles.sin(), angles.cos()]
         for t in times:

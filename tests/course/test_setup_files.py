@@ -46,6 +46,7 @@ COMES_WITH_OTHERS = {
     "pydantic-core": "pydantic",
     "jupyter-client": "nbclient",
     "traitlets": "ipywidgets",
+    "markupsafe": "jinja2",
 }
 
 

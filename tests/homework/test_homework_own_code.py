@@ -16,11 +16,11 @@ from students import few_images
 from course_utils.base.errors import CourseError
 from course_utils.cli.main import main
 from course_utils.homework import student
-from course_utils.homework.own import changed_lines, code_diff, read_own_code
+from course_utils.homework.own import code_diff, read_own_code
 from course_utils.homework.parameters import meaning
 from course_utils.homework.report import report_page
 from course_utils.homework.rule import check_rule, wrong_run
-from course_utils.homework.schema import MAX_CODE, OwnCode, check_results
+from course_utils.homework.schema import MAX_CODE, OwnCode, changed_lines, check_results
 from course_utils.homework.study import (
     effects_of,
     gather_results,
