@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
-import importlib.util
 import inspect
 import json
 import linecache
@@ -163,11 +162,14 @@ def _sections(path: Path) -> dict[str, str]:
 
 
 def _imported(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # a .py file has both
-    module = importlib.util.module_from_spec(spec)
+    """Returns a file as a module, compiled anew: Python recognises compiled modules by the second
+    in which the file was written and by its length, and would take an older one for a model that
+    is kept twice within a second.
+    """
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
     linecache.checkcache(str(path))
-    spec.loader.exec_module(module)
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), vars(module))  # noqa: S102
     return module
 
 

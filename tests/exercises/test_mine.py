@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 import types
 
@@ -127,6 +128,19 @@ def test_models_of_equal_names_do_not_mix(notebook, dataset, monkeypatch):
     assert mine("second", dataset)(x).shape == (1, 9)
     keep("first", second.Net((1, 4, 4)), dataset, (1, 4, 4))  # takes the place of the older
     assert mine("first", dataset)(x).shape == (1, 9)
+
+
+def test_a_model_kept_twice_within_a_second_is_the_newer_one(
+    notebook, dataset, monkeypatch, tmp_path
+):
+    """Compiled modules are told apart by second and length alone, and both are equal here."""
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    path, x = tmp_path / "my_models.py", torch.ones(1, 1, 4, 4)
+    for number in (7, 9):
+        module = run_cell(monkeypatch, NOTEBOOK.replace("HIDDEN = 7", f"HIDDEN = {number}"), "cell")
+        keep("first", module.Net((1, 4, 4)), dataset, (1, 4, 4))
+        os.utime(path, (1_000_000, 1_000_000))
+        assert mine("first", dataset)(x).shape == (1, number)
 
 
 def test_local_names_are_not_those_of_the_notebook(notebook, dataset, tmp_path):
