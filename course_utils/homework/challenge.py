@@ -33,7 +33,7 @@ from course_utils.data import load_dataset
 from course_utils.data.dataset import Dataset
 from course_utils.homework.archive import read_submission
 from course_utils.homework.downloads import read_download
-from course_utils.homework.report import course_style, render_page, report_png
+from course_utils.homework.report import PagePicture, course_style, render_page, report_png
 from course_utils.homework.rule import parse_moment
 from course_utils.homework.study import CHALLENGE, SAMPLES, read_homework
 from course_utils.metrics.features import Extractor, classifier_extractor, extract
@@ -307,12 +307,14 @@ def _rank(fids: Mapping[int, Measurement]) -> tuple[float, ...]:
     return tuple(fids[num].value if num in fids else float("inf") for num in reversed(CALLS))
 
 
-def _picture(entries: Sequence[Entry]) -> bytes:
+def _picture(entries: Sequence[Entry]) -> PagePicture:
     from course_utils.plotting.homework import challenge_board
 
     curves = {
         entry.student: {num: (one.value, one.error) for num, one in entry.hidden_fid.items()}
         for entry in entries
     }
+    alt = f"FID over the number of calls, a line for each of {len(curves)} students; see the table"
     with course_style():
-        return report_png(challenge_board(curves))
+        png = report_png(challenge_board(curves))
+    return PagePicture(png, alt, "FID on the hidden half", is_chart=True)
