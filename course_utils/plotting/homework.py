@@ -189,8 +189,11 @@ def challenge_board(entries: Mapping[str, Mapping[int, tuple[float, float]]]) ->
     axes.set_xlabel("calls of the network for an image")
     axes.set_ylabel("FID, hidden half")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
-    describe(fig, f"FID of {len(entries)} entries over {all_calls} calls of the network.")
-    return fig
+    best = {
+        student: min(value for value, _ in found.values()) for student, found in entries.items()
+    }
+    told = ", ".join(f"{student} {value:.3g}" for student, value in best.items())
+    return describe(fig, f"FID over {all_calls} calls of the network; lowest of each: {told}.")
 
 
 def _panels(count: int, per_row: int = 3, height: float = 2.6) -> tuple[Figure, list[Axes]]:
