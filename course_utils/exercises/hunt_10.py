@@ -437,8 +437,8 @@ def _check_health(given: FlowHealth) -> None:
     if given.first < TOO_LOW * right.first:
         raise Wrong(
             f"Your first loss ends at {given.first:.2f}, where a right script has"
-            f" {right.first:.2f}. It cannot be lower, since noise and points say nothing about each"
-            " other: are time and noise new in each step?"
+            f" {right.first:.2f}. With new noise and times in each step it cannot be lower: are"
+            " both new in each step?"
         )
     if given.near_slow < FAIR * right.near_slow:
         raise Wrong(

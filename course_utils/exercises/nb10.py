@@ -32,8 +32,8 @@ def _conditional_velocity(x, x0, t):
 CONDITIONAL = Exercise(
     id="10.conditional",
     question=(
-        "Return the velocity at the places x [B, 2] and times t [B] of the path that ends in the"
-        " data point x0 [B, 2], without the noise that it began with."
+        "Return the velocity at the places x [B, 2] and times t [B] of the path between the data"
+        " point x0 [B, 2] (t = 0) and its noise (t = 1), without using that noise."
     ),
     solution=_conditional_velocity,
     cases=lambda: [
