@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accessibility import violations_at_all_sizes
 from browsers import needs_browser
 from live_page import LivePage
 from torch import Tensor
@@ -263,6 +264,14 @@ def test_every_control_and_picture_has_a_name(page):
 def test_nothing_is_wider_than_the_window(page, width):
     page.resize(width, 844)
     assert page.value("document.documentElement.scrollWidth") <= width
+
+
+@needs_browser
+def test_axe_finds_no_serious_violation(page):
+    page.drag("#draw", [(0.5, 0.15), (0.5, 0.5), (0.5, 0.85)])
+    page.wait_for("document.querySelectorAll('#bars li').length === 10")
+    assert violations_at_all_sizes(page) == []
+    page.value("document.querySelector('#draw-clear').click()")
 
 
 @needs_browser

@@ -18,8 +18,10 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
+from accessibility import violations_at_all_sizes
 from browsers import needs_browser, screenshot, title_after_opening
 from jinja2 import UndefinedError
+from live_page import LivePage
 from submissions import png, results_dict
 
 from course_utils.base.errors import CourseError
@@ -379,6 +381,16 @@ def test_pages_fit_phone_and_desk(width, tmp_path):
     shot = screenshot(path, tmp_path / "shot.png", tmp_path / "profile", width, 1500)
     pixels = np.asarray(Image.open(shot).convert("L"))
     assert pixels.shape[1] == width and pixels.min() < 100 < 250 < pixels[:, -6:].min()
+
+
+@needs_browser
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_no_serious_violation(name, tmp_path):
+    path = tmp_path / f"{name}.html"
+    path.write_text(PAGES[name]("a text of some length " * 20), encoding="utf-8")
+    with LivePage(path, tmp_path / "profile") as page:
+        page.wait_for("document.readyState === 'complete' && document.querySelector('main')")
+        assert violations_at_all_sizes(page) == []
 
 
 DRIVE = """<script>addEventListener("load", () => {
