@@ -154,7 +154,9 @@ def add_commands(
     verb = verbs.add_parser(
         "challenge", help="optional: FID of a diffusion model of yours after 1, 2 and 4 calls"
     )
-    verb.add_argument("run", metavar="RUN", help="directory of a run, or pretrained:NAME/DATASET")
+    verb.add_argument(
+        "source", metavar="RUN", help="directory of a run, or pretrained:NAME/DATASET"
+    )
     verb.add_argument(
         "--homework",
         type=path_argument,
@@ -303,7 +305,7 @@ def _report(options: argparse.Namespace) -> int:
 def _challenge(options: argparse.Namespace) -> int:
     from course_utils.homework.challenge import enter
 
-    for num_calls, found in enter(options.run, options.homework).items():
+    for num_calls, found in enter(options.source, options.homework).items():
         print(f"{num_calls} calls: FID {found.number} ({found.dataset})")
     if options.homework is None:
         print("nothing is kept; --homework DIR keeps the pictures for your submission")

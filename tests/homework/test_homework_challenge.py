@@ -10,6 +10,7 @@ from submissions import results_dict
 
 from course_utils.base.config import override
 from course_utils.base.errors import CourseError
+from course_utils.cli.main import main
 from course_utils.data.dataset import DIGIT_NAMES, Dataset
 from course_utils.data.strokes import make_strokes
 from course_utils.homework import challenge
@@ -128,3 +129,19 @@ def test_entering_draws_measures_and_keeps_the_pictures(few, tmp_path, monkeypat
     labels = challenge.challenge_labels(10)
     expected = challenge.draw_with_calls(model, labels, 2, seed=challenge.SEED)
     assert torch.equal(images, expected)
+
+
+def test_the_command_prints_a_line_for_each_number_of_calls(monkeypatch, capsys, tmp_path):
+    asked = []
+
+    def enter(source, folder):
+        asked.append((source, folder))
+        return {1: Measurement("FID", 9.0, 0.5, NUM, dataset="strokes, open half")}
+
+    monkeypatch.setattr(challenge, "enter", enter)
+    words = ["homework", "challenge", "pretrained:diffusion/strokes"]
+    assert main(words) == 0 and main([*words, "--homework", str(tmp_path)]) == 0
+    assert asked == [(words[2], None), (words[2], tmp_path)]
+    out = capsys.readouterr().out
+    assert "1 calls: FID 9.00 ± 0.50 (strokes, open half)" in out and "nothing is kept" in out
+    assert str(tmp_path / "challenge") in out
