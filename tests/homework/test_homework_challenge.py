@@ -14,7 +14,7 @@ from course_utils.cli.main import main
 from course_utils.data.dataset import DIGIT_NAMES, Dataset
 from course_utils.data.strokes import make_strokes
 from course_utils.homework import challenge
-from course_utils.homework.archive import write_submission
+from course_utils.homework.archive import MAX_SAMPLE_BYTES, write_submission
 from course_utils.homework.schema import check_results
 from course_utils.metrics.measurement import Measurement
 from course_utils.models.dcgan import DCGANConfig
@@ -58,6 +58,12 @@ def test_a_sheet_holds_its_images_to_the_last_bit(few, tmp_path):
     assert torch.equal(challenge.read_sheet(data, (3, 28, 28), "2.png"), colours)
     with pytest.raises(CourseError, match="2.png: expected a picture of 256 x 640"):
         challenge.read_sheet(data, (3, 32, 32), "2.png")
+
+
+def test_a_sheet_of_noise_is_small_enough_to_hand_in(tmp_path):
+    shape = (challenge.NUM_IMAGES, 1, 28, 28)
+    noise = torch.randint(256, shape, dtype=torch.uint8)
+    assert len(sheet(noise, tmp_path / "1.png")) < MAX_SAMPLE_BYTES
 
 
 def test_only_the_network_of_the_course_takes_part():
