@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from course_utils.data.strokes import make_strokes
 from course_utils.exercises.judge import (
     NO_RETURN,
-    Exercise,
+    BugHunt,
     Wrong,
     fixed_torch_seed,
+    hunt_exercises,
     kind_of,
-    mend_exercise,
-    name_exercise,
     numbered_faults,
 )
 
@@ -190,24 +189,10 @@ class Trained(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Hunt:
-    """One broken script.
+class Hunt(BugHunt):
+    """One broken script; `signed` says whether its encoder was trained on pixels in [-1, 1]."""
 
-    Attributes:
-        script: it.
-        fault: its name, a key of `FAULTS`.
-        seen: what its curves and pictures show, in words.
-        cure: what has to be changed.
-        signed: whether its encoder was trained on pixels in [-1, 1].
-        also_seen: what speaks against another fault whose usual sign is seen here as well.
-    """
-
-    script: Callable[..., Any]
-    fault: str
-    seen: str
-    cure: str
     signed: bool = False
-    also_seen: Mapping[str, str] = field(default_factory=dict)
 
 
 # name: what one would see
@@ -485,18 +470,12 @@ def _checked(script: Callable[..., Any], images: Tensor) -> Trained:
 # ------------------------------------------------------------------ exercises
 
 
-def _name_exercise(number: int, hunt: Hunt) -> Exercise:
-    question = f"Name the fault of script {number} from its curves and pictures."
-    return name_exercise(f"04.hunt_{number}", question, hunt, FAULTS)
-
-
-def _mend_exercise(number: int, hunt: Hunt) -> Exercise:
-    question = f"Mend script {number}: return encoder, decoder and terms as it does."
-    return mend_exercise(f"04.mend_{number}", question, hunt, healthy, _try_out)
-
-
-HUNT_EXERCISES = tuple(
-    exercise
-    for number, hunt in HUNTS.items()
-    for exercise in (_name_exercise(number, hunt), _mend_exercise(number, hunt))
+HUNT_EXERCISES = hunt_exercises(
+    "04",
+    HUNTS,
+    FAULTS,
+    healthy,
+    _try_out,
+    shown="curves and pictures",
+    returned="encoder, decoder and terms",
 )

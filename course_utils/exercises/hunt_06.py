@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -21,12 +20,11 @@ from course_utils.base.images import signed_to_uint8, uint8_to_signed
 from course_utils.data.strokes import make_strokes
 from course_utils.exercises.judge import (
     NO_RETURN,
-    Exercise,
+    BugHunt,
     Wrong,
     fixed_torch_seed,
+    hunt_exercises,
     kind_of,
-    mend_exercise,
-    name_exercise,
     numbered_faults,
 )
 from course_utils.metrics.frechet import fit_gaussian, frechet_distance
@@ -312,23 +310,6 @@ class GanTrained(NamedTuple):
     terms: list[tuple[float, float, float, float]]
 
 
-@dataclass(frozen=True)
-class GanHunt:
-    """One broken script.
-
-    Attributes:
-        script: it.
-        fault: its name, a key of `FAULTS`.
-        seen: what its curves and pictures show, in words.
-        cure: what has to be changed.
-    """
-
-    script: Callable[..., Any]
-    fault: str
-    seen: str
-    cure: str
-
-
 # name: what one would see
 FAULTS = {
     "no gradient reaches the generator": (
@@ -363,7 +344,7 @@ FAULTS = {
 NO_GRADIENT, SWAPPED, RANGE, TWICE, NEVER = list(FAULTS)[:5]
 
 HUNTS = {
-    1: GanHunt(
+    1: BugHunt(
         hunt_1,
         NO_GRADIENT,
         "the generator's loss grows, the discriminator's falls to zero, and the pictures stay"
@@ -371,21 +352,21 @@ HUNTS = {
         "Call detach() only where the discriminator's loss is computed: this loss must not reach"
         " the generator, but the generator's own loss has to.",
     ),
-    2: GanHunt(
+    2: BugHunt(
         hunt_2,
         SWAPPED,
         "both losses fall to zero, and the discriminator is right about every image",
         "The generator's loss is the cross-entropy of its images with the target is_real: it is"
         " small where the discriminator takes them for real.",
     ),
-    3: GanHunt(
+    3: BugHunt(
         hunt_3,
         RANGE,
         "the background of the new images is grey, although that of the real ones is not",
         "Scale real pixels to [-1, 1], the range of tanh: / 127.5 - 1. The generator has learnt the"
         " range that it was shown, so the mistake appears only where its images are drawn.",
     ),
-    4: GanHunt(
+    4: BugHunt(
         hunt_4,
         TWICE,
         "no probability leaves the range from 0.5 to 0.73, and the discriminator's loss stays above"
@@ -393,7 +374,7 @@ HUNTS = {
         "Leave out nn.Sigmoid() at the end of the discriminator: the loss applies the sigmoid"
         " itself, and the sigmoid of a number between 0 and 1 lies between 0.5 and 0.73.",
     ),
-    5: GanHunt(
+    5: BugHunt(
         hunt_5,
         NEVER,
         "the generator's loss falls close to zero while the discriminator's grows, and the pictures"
@@ -557,7 +538,7 @@ def _distance(trained: GanTrained) -> float:
     return frechet_distance(*fits)
 
 
-def _try_out(hunt: GanHunt, script: Callable[..., Any]) -> None:
+def _try_out(hunt: BugHunt, script: Callable[..., Any]) -> None:
     """Raises `Wrong` unless a mended script trains as well as the healthy one."""
     images = _trial_images()[:NUM_TRAIN]
     trained = _checked(script, images)
@@ -628,18 +609,12 @@ def _checked(script: Callable[..., Any], images: Tensor) -> GanTrained:
 # ------------------------------------------------------------------ exercises
 
 
-def _name_exercise(number: int, hunt: GanHunt) -> Exercise:
-    question = f"Name the fault of script {number} from its curves and pictures."
-    return name_exercise(f"06.hunt_{number}", question, hunt, FAULTS)
-
-
-def _mend_exercise(number: int, hunt: GanHunt) -> Exercise:
-    question = f"Mend script {number}: return generator, discriminator and terms as it does."
-    return mend_exercise(f"06.mend_{number}", question, hunt, healthy, _try_out)
-
-
-HUNT_EXERCISES = tuple(
-    exercise
-    for number, hunt in HUNTS.items()
-    for exercise in (_name_exercise(number, hunt), _mend_exercise(number, hunt))
+HUNT_EXERCISES = hunt_exercises(
+    "06",
+    HUNTS,
+    FAULTS,
+    healthy,
+    _try_out,
+    shown="curves and pictures",
+    returned="generator, discriminator and terms",
 )

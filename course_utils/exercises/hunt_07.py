@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,12 +19,11 @@ from torch import Tensor, nn
 from course_utils.data.strokes import make_strokes
 from course_utils.exercises.judge import (
     NO_RETURN,
-    Exercise,
+    BugHunt,
     Wrong,
     fixed_torch_seed,
+    hunt_exercises,
     kind_of,
-    mend_exercise,
-    name_exercise,
     numbered_faults,
 )
 
@@ -329,23 +327,6 @@ class Hunted(NamedTuple):
     pictures: Tensor
 
 
-@dataclass(frozen=True)
-class Hunt:
-    """One broken script.
-
-    Attributes:
-        script: it.
-        fault: its name, a key of `FAULTS`.
-        seen: what its curve and pictures show, in words.
-        cure: what has to be changed.
-    """
-
-    script: Callable[..., Any]
-    fault: str
-    seen: str
-    cure: str
-
-
 # name: what one would see
 FAULTS = {
     "sampler that walks the wrong way": (
@@ -377,7 +358,7 @@ FAULTS = {
 WRONG_WAY, ONE_TIME, APART, SAME_NOISE, AGAINST = list(FAULTS)[:5]
 
 HUNTS = {
-    1: Hunt(
+    1: BugHunt(
         hunt_1,
         WRONG_WAY,
         "the loss falls as in the healthy run, and all images are noise of black and white pixels",
@@ -385,7 +366,7 @@ HUNTS = {
         " image to the noise, and the sampler goes from noise to the image, so it has to subtract"
         " the velocity.",
     ),
-    2: Hunt(
+    2: BugHunt(
         hunt_2,
         ONE_TIME,
         "the loss jumps up and down from step to step, far more than in the healthy run",
@@ -393,7 +374,7 @@ HUNTS = {
         " progress of the training, so a batch of one time tells little about it, and its gradient"
         " is as noisy.",
     ),
-    3: Hunt(
+    3: BugHunt(
         hunt_3,
         APART,
         "all columns of a row show nearly the same image, whatever class was asked for",
@@ -401,14 +382,14 @@ HUNTS = {
         " labels[rows]. Labels of other images say nothing about x0, so the network learns to"
         " ignore them.",
     ),
-    4: Hunt(
+    4: BugHunt(
         hunt_4,
         SAME_NOISE,
         "the loss falls far below that of the healthy run, and the images are poor",
         "eps = torch.randn_like(x0) in each step. A network that sees one noise all the time learns"
         " it by heart, which lowers the loss and does not help with noise that it has not seen.",
     ),
-    5: Hunt(
+    5: BugHunt(
         hunt_5,
         AGAINST,
         "the loss is that of the healthy run and the columns of a row differ, but the images do"
@@ -601,7 +582,7 @@ def _health(trained: Trained) -> Health:
     )
 
 
-def _try_out(hunt: Hunt, script: Callable[..., Any]) -> None:
+def _try_out(hunt: BugHunt, script: Callable[..., Any]) -> None:
     """Raises `Wrong` unless a mended script trains and draws as well as the healthy one."""
     images, labels = (part[:NUM_TRAIN] for part in _trial_data())
     trained = _checked(script, images, labels)
@@ -699,18 +680,12 @@ def _check_health(given: Health) -> None:
 # ------------------------------------------------------------------ exercises
 
 
-def _name_exercise(number: int, hunt: Hunt) -> Exercise:
-    question = f"Name the fault of script {number} from its curve and pictures."
-    return name_exercise(f"07.hunt_{number}", question, hunt, FAULTS)
-
-
-def _mend_exercise(number: int, hunt: Hunt) -> Exercise:
-    question = f"Mend script {number}: return velocity, sample and losses as it does."
-    return mend_exercise(f"07.mend_{number}", question, hunt, healthy, _try_out)
-
-
-HUNT_EXERCISES = tuple(
-    exercise
-    for number, hunt in HUNTS.items()
-    for exercise in (_name_exercise(number, hunt), _mend_exercise(number, hunt))
+HUNT_EXERCISES = hunt_exercises(
+    "07",
+    HUNTS,
+    FAULTS,
+    healthy,
+    _try_out,
+    shown="curve and pictures",
+    returned="velocity, sample and losses",
 )

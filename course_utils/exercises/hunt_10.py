@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,12 +19,11 @@ from torch import Tensor, nn
 from course_utils.base.device import make_rng
 from course_utils.exercises.judge import (
     NO_RETURN,
-    Exercise,
+    BugHunt,
     Wrong,
     fixed_torch_seed,
+    hunt_exercises,
     kind_of,
-    mend_exercise,
-    name_exercise,
     numbered_faults,
 )
 from course_utils.studies.flow_toys import flow_coverage, flow_points
@@ -220,16 +218,6 @@ class FlowHealth(NamedTuple):
     second: float
 
 
-@dataclass(frozen=True)
-class FlowHunt:
-    """One broken script; the attributes are those of `hunt_07.Hunt`."""
-
-    script: Callable[..., Any]
-    fault: str
-    seen: str
-    cure: str
-
-
 # name: what one would see
 FAULTS = {
     "pairs that do not belong together": (
@@ -267,7 +255,7 @@ FAULTS = {
 APART, ONE_TIME = list(FAULTS)[:2]
 
 HUNTS = {
-    1: FlowHunt(
+    1: BugHunt(
         hunt_1,
         APART,
         "the loss of the second training is as high as that of the first, and one call draws a blob"
@@ -276,7 +264,7 @@ HUNTS = {
         " all_noise[rows]. Pairs at random cross as they did in the first training, so nothing"
         " gets straight.",
     ),
-    2: FlowHunt(
+    2: BugHunt(
         hunt_2,
         ONE_TIME,
         "the loss of the first training settles below that of the healthy script, that of the"
@@ -391,7 +379,7 @@ def _ill_losses(script: Callable[..., Any]) -> list[float]:
     return _run(script, NUM_STEPS).trained.losses
 
 
-def _try_out(hunt: FlowHunt, script: Callable[..., Any]) -> None:
+def _try_out(hunt: BugHunt, script: Callable[..., Any]) -> None:
     """Raises `Wrong` unless a mended script trains and draws as well as the healthy one."""
     trained = _checked(script)
     try:
@@ -457,18 +445,12 @@ def _check_health(given: FlowHealth) -> None:
 # ------------------------------------------------------------------ exercises
 
 
-def _name_exercise(number: int, hunt: FlowHunt) -> Exercise:
-    question = f"Name the fault of script {number} from its curve and pictures."
-    return name_exercise(f"10.hunt_{number}", question, hunt, FAULTS)
-
-
-def _mend_exercise(number: int, hunt: FlowHunt) -> Exercise:
-    question = f"Mend script {number}: return velocity, sample and losses as it does."
-    return mend_exercise(f"10.mend_{number}", question, hunt, healthy, _try_out)
-
-
-HUNT_EXERCISES = tuple(
-    exercise
-    for number, hunt in HUNTS.items()
-    for exercise in (_name_exercise(number, hunt), _mend_exercise(number, hunt))
+HUNT_EXERCISES = hunt_exercises(
+    "10",
+    HUNTS,
+    FAULTS,
+    healthy,
+    _try_out,
+    shown="curve and pictures",
+    returned="velocity, sample and losses",
 )

@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Number
 from typing import Any
 
@@ -380,22 +380,72 @@ def numbered_faults(faults: Iterable[str]) -> str:
     return "\n".join(f"{number} {name}" for number, name in enumerate(names, start=1))
 
 
+@dataclass(frozen=True)
+class BugHunt:
+    """One broken script of a bug hunt.
+
+    Attributes:
+        script: it.
+        fault: its name, one of the notebook's list of faults.
+        seen: what its curves and pictures show, in words.
+        cure: what has to be changed.
+        also_seen: `{fault: text}`, what speaks against other faults whose usual signs are seen here
+            as well.
+    """
+
+    script: Callable[..., Any]
+    fault: str
+    seen: str
+    cure: str
+    also_seen: Mapping[str, str] = field(default_factory=dict)
+
+
+def hunt_exercises(
+    notebook: str,
+    hunts: Mapping[int, BugHunt],
+    faults: Mapping[str, str],
+    healthy: Callable[..., Any],
+    try_out: Callable[[Any, Callable[..., Any]], None],
+    *,
+    shown: str,
+    returned: str,
+) -> tuple[Exercise, ...]:
+    """Returns two exercises for each broken script of a notebook: name its fault, then mend it.
+
+    Args:
+        notebook: its number, such as "04".
+        hunts: `{number of the script: hunt}`.
+        faults: `{name: what one would see}`.
+        healthy: the mended script.
+        try_out: see `mend_exercise`.
+        shown: what the learner is shown, such as "curves and pictures".
+        returned: what a script returns, in words.
+    """
+    exercises = []
+    for number, hunt in hunts.items():
+        name = f"Name the fault of script {number} from its {shown}."
+        mend = f"Mend script {number}: return {returned} as it does."
+        exercises += [
+            name_exercise(f"{notebook}.hunt_{number}", name, hunt, faults),
+            mend_exercise(f"{notebook}.mend_{number}", mend, hunt, healthy, try_out),
+        ]
+    return tuple(exercises)
+
+
 def name_exercise(
-    exercise_id: str, question: str, hunt: Any, faults: Mapping[str, str]
+    exercise_id: str, question: str, hunt: BugHunt, faults: Mapping[str, str]
 ) -> Exercise:
     """Returns the exercise of naming the fault of a broken script, by its name or by its number in
     `numbered_faults`. Case, hyphens, underscores and the width of spaces do not count.
 
     Args:
         exercise_id: the notebook's number and the script's name, such as "04.hunt_1".
-        hunt: has `fault`, a key of `faults`, and `seen`; it may have `also_seen`, `{name: text}`
-            with what speaks against faults whose usual signs are seen here as well.
+        hunt: the script; its fault is a key of `faults`.
         faults: `{name: what one would see}`.
     """
     notebook, script = exercise_id.split(".")
-    exceptions = getattr(hunt, "also_seen", {})
     why_not = {
-        name: exceptions.get(name, f"If it were that, {symptom}. Here {hunt.seen}.")
+        name: hunt.also_seen.get(name, f"If it were that, {symptom}. Here {hunt.seen}.")
         for name, symptom in faults.items()
         if name != hunt.fault
     }
@@ -441,12 +491,12 @@ def _letters(words: str) -> str:
 
 
 def mend_exercise(
-    exercise_id: str, question: str, hunt: Any, healthy: Callable, try_out: Callable
+    exercise_id: str, question: str, hunt: BugHunt, healthy: Callable, try_out: Callable
 ) -> Exercise:
     """Returns the exercise of mending a broken script.
 
     Args:
-        hunt: has `script`, `fault`, `seen` and `cure`.
+        hunt: the script.
         healthy: the mended script.
         try_out: `try_out(hunt, answer)` trains an answer and raises `Wrong`; its global random
             numbers start from 0 and leave those of the notebook alone.
