@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from course_utils.base.config import require, setting
-from course_utils.base.device import ImageNoise, make_rng, rand
+from course_utils.base.device import rand
 from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8, uint8_to_signed
 from course_utils.models.base import Model
 from course_utils.models.dcgan import DCGAN, DCGANConfig
+from course_utils.models.diffusion.flows import draw_pairs
 
 IMAGES_PER_CALL = 1000
 
@@ -99,19 +100,9 @@ class Student(DCGAN):
                 f"model.teacher: expected one of images {list(self.config.image_shape)}, got one"
                 f" of {list(teacher.config.image_shape)}."
             )
-        num = self.config.num_pairs
-        # as many of each class
-        labels = torch.arange(num) % self.config.num_classes
-        z, images = [], []
-        for piece, some in enumerate(labels.split(IMAGES_PER_CALL)):
-            noise = ImageNoise(len(some), make_rng(seed, piece)).normal(
-                self.config.image_shape, torch.empty(())
-            )
-            z.append(coarse_noise(noise, self.config.latent_dim))
-            # from an equal generator the teacher draws equal noise
-            drawn = teacher.sample(len(some), labels=some, rng=make_rng(seed, piece))
-            images.append(signed_to_uint8(drawn).cpu())
-        self.pairs = Pairs(torch.cat(z), labels, torch.cat(images))
+        found = draw_pairs(teacher, self.config.num_pairs, seed, IMAGES_PER_CALL)
+        z = coarse_noise(found.noise, self.config.latent_dim)
+        self.pairs = Pairs(z, found.labels, signed_to_uint8(found.images))
 
     def _generator_terms(
         self, images: Tensor, z: Tensor, labels: Tensor | None, rng: torch.Generator | None

@@ -24,7 +24,8 @@ from course_utils.studies.draw import network_calls, sample_in_batches
 from course_utils.studies.provenance import velocity_field
 
 CALLS = (1, 2, 4, 10)
-MOST_RATIO = 1.5  # what a student's FID may be of its teacher's with ten calls
+BEND = "bend of the paths"
+NUM_BENDS = 500  # paths whose bend is measured
 IMAGES_PER_PIECE = 100
 
 
@@ -87,7 +88,7 @@ def draw_with_calls(model: Model, labels: Tensor, num_calls: int, *, seed: int =
     return sample_in_batches(model, len(labels), labels=labels, rng=make_rng(seed), **options)
 
 
-def flow_bend(model: Diffusion, num_images: int = 500, *, seed: int = 0) -> Measurement:
+def flow_bend(model: Diffusion, num_images: int = NUM_BENDS, *, seed: int = 0) -> Measurement:
     """Returns how much the paths of a flow bend: the mean of `path_bends` over noises, classes in
     turn, without guidance. 0 is straight.
     """
@@ -98,7 +99,7 @@ def flow_bend(model: Diffusion, num_images: int = 500, *, seed: int = 0) -> Meas
     for some, given in pieces:
         field = velocity_field(model, given.to(model.device))
         found.append(path_bends(field, some.to(model.device)).cpu())
-    return mean_over_images("bend of the paths", torch.cat(found))
+    return mean_over_images(BEND, torch.cat(found))
 
 
 def saved_few_steps(dataset: str) -> list[FewStepsRow]:
@@ -133,17 +134,14 @@ def _fid_of(rows: Sequence[FewStepsRow]) -> Measurement:
 
 def bend_table(rows: Sequence[FewStepsRow]) -> dict[str, Measurement]:
     """Returns `{kind: bend}` of the kinds that have paths, each the mean over trainings."""
-    bends: dict[str, dict[int, tuple[float, float]]] = {}
-    for row in rows:
-        if row.bend is not None and row.bend_error is not None:
-            bends.setdefault(row.kind, {})[row.seed] = row.bend, row.bend_error
     found = {}
-    for kind, by_seed in bends.items():
-        values = [value for value, _ in by_seed.values()]
-        if len(values) > 1:
-            found[kind] = mean_over_seeds("bend of the paths", values, 500)
+    for kind in dict.fromkeys(row.kind for row in rows if row.bend is not None):
+        bends = {row.seed: (row.bend, row.bend_error) for row in rows if row.kind == kind}
+        values, errors = zip(*bends.values())
+        if len(bends) > 1:
+            found[kind] = mean_over_seeds(BEND, values, NUM_BENDS)
         else:
-            found[kind] = Measurement("bend of the paths", *next(iter(by_seed.values())), 500)
+            found[kind] = Measurement(BEND, values[0], errors[0], NUM_BENDS)
     return found
 
 

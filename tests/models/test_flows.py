@@ -5,6 +5,7 @@ likelihood along the flow, and reflow.
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -18,20 +19,11 @@ from course_utils.models.diffusion.exact import ring
 from course_utils.models.diffusion.flows import optimal_transport_pairing, path_bends
 from course_utils.models.diffusion.model import DiffusionConfig
 from course_utils.models.diffusion.schedules import flow_schedule
+from course_utils.studies.flow_toys import exact_velocity
 from course_utils.studies.likelihoods import flow_log_density, rising_times
 from course_utils.training.registry import build
 
 SMALL = DiffusionConfig(channels=(8,), image_size=8, num_classes=4, num_steps=2, num_pairs=12)
-
-
-def mixture_velocity(mixture):
-    """E[noise - image | x_t] of a mixture: (x_t - E[image | x_t]) / t."""
-
-    def velocity(x, t):
-        seen = mixture.denoise(flow_schedule(), x, t)
-        return (x - seen) / t[:, None]
-
-    return velocity
 
 
 def squared_length(noise, images, order):
@@ -111,7 +103,7 @@ def test_the_marginal_velocity_is_the_mean_of_the_conditional_ones():
     conditional = eps - images
     mean = (weights * conditional).sum(1)
     error = (weights.square() * (conditional - mean[:, None]).square()).sum(1).sqrt()
-    found = mixture_velocity(mixture)(x, torch.full((5,), t))
+    found = exact_velocity(mixture, x, torch.full((5,), t))
     assert ((found - mean).abs() < 4.5 * error).all() and error.max() < 0.02
 
 
@@ -126,10 +118,12 @@ def test_the_flow_gives_the_density_of_a_mixture_to_a_thousandth_of_a_nat():
     images, noise = mixture.sample(20, rng)[0], torch.randn(20, 2, generator=rng)
     x = (1 - start) * images + start * noise
     found = flow_log_density(
-        mixture_velocity(mixture), x, rising_times(start, 300), exact_trace=True
+        partial(exact_velocity, mixture), x, rising_times(start, 300), exact_trace=True
     )
     torch.testing.assert_close(found, known.log_prob(x), rtol=0, atol=1e-3)
-    few = flow_log_density(mixture_velocity(mixture), x, rising_times(start, 1), exact_trace=True)
+    few = flow_log_density(
+        partial(exact_velocity, mixture), x, rising_times(start, 1), exact_trace=True
+    )
     assert (few - known.log_prob(x)).abs().mean() > 0.1  # one step: of nothing
 
 
@@ -160,6 +154,21 @@ def test_reflow_refuses_other_teachers(changes, words):
     model = build(override(SMALL, {"teacher": "diffusion"}))
     with pytest.raises(CourseError, match=words):
         model.start_from(build(override(SMALL, changes)))
+
+
+def test_a_teacher_s_pairs_leave_no_other_pairing():
+    with pytest.raises(CourseError, match="pairing"):
+        override(SMALL, {"teacher": "diffusion", "pairing": "optimal_transport"})
+
+
+def test_labels_are_hidden_from_reflow_as_often_as_its_settings_say():
+    model = build(override(SMALL, {"teacher": "diffusion", "label_dropout": 1.0}))
+    model.start_from(build(SMALL).eval())
+    seen = []
+    model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
+    batch = Batch(torch.zeros(6, 1, 8, 8), torch.zeros(6, dtype=torch.int64))
+    model.loss(batch, rng=make_rng(0))
+    assert seen[0].tolist() == [SMALL.null_label] * 6
 
 
 def test_paired_training_shortens_the_way_from_noise_to_image():

@@ -85,6 +85,9 @@ def test_where_nothing_ships_there_are_no_rows():
 def test_reflow_is_a_preset_with_the_network_of_its_teacher():
     from course_utils.training.presets import preset
 
-    reflow, teacher = preset("reflow").model, preset("diffusion").model
+    reflow, teacher = (preset(name, "laptop").model for name in ("reflow", "diffusion"))
     sampling = {"teacher": "", "label_dropout": 0.1, "guidance_scale": 1.5, "num_steps": 7}
     assert override(reflow, sampling) == replace(teacher, num_pairs=reflow.num_pairs)
+    # only what has a teacher draws pairs, so only its smoke version is another one
+    assert preset("reflow", "smoke").model.num_pairs < reflow.num_pairs
+    assert preset("diffusion", "smoke").model == teacher

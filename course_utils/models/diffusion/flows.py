@@ -19,7 +19,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from course_utils.base.config import require
+from course_utils.base.device import ImageNoise, make_rng
 from course_utils.base.errors import CourseError
+from course_utils.models.base import Model
 
 
 class FlowPairs(NamedTuple):
@@ -30,6 +32,30 @@ class FlowPairs(NamedTuple):
     noise: Tensor
     labels: Tensor
     images: Tensor
+
+
+def draw_pairs(
+    teacher: Model, num_pairs: int, seed: int = 0, images_per_call: int = 500
+) -> FlowPairs:
+    """Returns noises and the images that a model makes of them with its own sampler, as many of
+    each class.
+
+    Args:
+        teacher: a conditional model whose sampler adds no noise on the way.
+        num_pairs: N.
+        seed: of the noises.
+        images_per_call: drawn at once; part of what makes pairs equal.
+
+    Source: Liu et al. 2023 (arXiv:2209.03003), alg. 1.
+    """
+    labels = torch.arange(num_pairs) % teacher.config.num_classes
+    noises, images = [], []
+    for piece, some in enumerate(labels.split(images_per_call)):
+        noise = ImageNoise(len(some), make_rng(seed, piece))
+        noises.append(noise.normal(teacher.config.image_shape, torch.empty(())))
+        # from an equal generator the teacher draws equal noise
+        images.append(teacher.sample(len(some), labels=some, rng=make_rng(seed, piece)).cpu())
+    return FlowPairs(torch.cat(noises), labels, torch.cat(images))
 
 
 def optimal_transport_pairing(

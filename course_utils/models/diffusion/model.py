@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from course_utils.base.config import check_settings, require, setting
-from course_utils.base.device import ImageNoise, make_rng, own_rows, rand, randn
+from course_utils.base.device import ImageNoise, own_rows, rand, randn
 from course_utils.base.errors import CourseError, unknown
 from course_utils.base.images import check_signed
 from course_utils.models.base import Batch, Model, check_num_samples
-from course_utils.models.diffusion.flows import FlowPairs, optimal_transport_pairing
+from course_utils.models.diffusion.flows import FlowPairs, draw_pairs, optimal_transport_pairing
 from course_utils.models.diffusion.samplers import (
     Denoiser,
     Guided,
@@ -132,6 +132,9 @@ class DiffusionConfig:
         check_settings(self)
         flow = self.schedule == "flow"
         require(flow or not self.teacher, "teacher", "none with this schedule", self.teacher)
+        free = self.pairing == "independent" or not self.teacher
+        expected = "'independent' with a teacher, whose pairs are learned"
+        require(free, "pairing", expected, self.pairing)
         rising = self.guidance_interval[0] <= self.guidance_interval[1]
         require(rising, "guidance_interval", "two rising times", self.guidance_interval)
         smallest = self.patch_size * 2 ** len(self.channels)
@@ -277,10 +280,11 @@ class Diffusion(Model):
         t = draw_times(len(x0), self.config.time_sampling, rng, x0)
         labels = self._with_dropout(batch.labels, rng)
         eps = randn(tuple(x0.shape), rng, x0)
-        if self.config.pairing == "optimal_transport":
-            eps = eps[optimal_transport_pairing(eps, x0, batch.labels)]
         if self.config.teacher:
-            eps, labels, x0 = self._pairs_of_teacher(len(x0), rng, x0)
+            eps, drawn, x0 = self._pairs_of_teacher(len(x0), rng, x0)
+            labels = torch.where(labels == self.config.null_label, labels, drawn)
+        elif self.config.pairing == "optimal_transport":
+            eps = eps[optimal_transport_pairing(eps, x0, batch.labels)]
         xt = self.schedule.noised(x0, eps, t)
         target = make_target(self.config.target, self.schedule, x0, eps, t)
         prediction = self.network(xt, t, labels).to(x0.dtype)
@@ -332,18 +336,7 @@ class Diffusion(Model):
                 " this model's settings to the teacher's, such as channels or image_size."
             )
         self.load_state_dict(given)
-        # as many of each class
-        labels = torch.arange(self.config.num_pairs) % self.config.num_classes
-        noises, images = [], []
-        for piece, some in enumerate(labels.split(IMAGES_PER_CALL)):
-            noises.append(
-                ImageNoise(len(some), make_rng(seed, piece)).normal(
-                    self.config.image_shape, torch.empty(())
-                )
-            )
-            # from an equal generator the teacher draws equal noise
-            images.append(teacher.sample(len(some), labels=some, rng=make_rng(seed, piece)).cpu())
-        self.pairs = FlowPairs(torch.cat(noises), labels, torch.cat(images))
+        self.pairs = draw_pairs(teacher, self.config.num_pairs, seed, IMAGES_PER_CALL)
 
     def _with_dropout(self, labels: Tensor, rng: torch.Generator | None) -> Tensor:
         hidden = rand((len(labels),), rng, labels.device) < self.config.label_dropout
