@@ -12,7 +12,6 @@ anew: nothing of a student's is executed or believed.
 
 from __future__ import annotations
 
-import csv
 import io
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from course_utils.base.files import atomic_path, write_text
 from course_utils.data import load_dataset
 from course_utils.data.dataset import Dataset
 from course_utils.homework.archive import read_submission
+from course_utils.homework.class_table import defused, table_text, write_csv
 from course_utils.homework.downloads import read_download
 from course_utils.homework.report import PagePicture, course_style, render_page, report_png
 from course_utils.homework.rule import parse_moment
@@ -274,8 +274,14 @@ def _takes_part(path: Path) -> bool:
         return False  # `collect` says what is wrong with it
 
 
-def write_board(entries: Sequence[Entry], complaints: Sequence[str], out: Path | str) -> None:
-    """Writes `challenge.html` and `challenge.csv`: the class board, best at four calls first."""
+def write_board(
+    entries: Sequence[Entry], complaints: Sequence[str], out: Path | str, separator: str = "comma"
+) -> None:
+    """Writes `challenge.html` and `challenge.csv`: the class board, best at four calls first.
+
+    Args:
+        separator: of `challenge.csv`, "comma" or "semicolon".
+    """
     ranked = sorted(entries, key=lambda entry: _rank(entry.hidden_fid))
     head = ["student", "dataset"]
     for num_calls in CALLS:
@@ -299,10 +305,8 @@ def write_board(entries: Sequence[Entry], complaints: Sequence[str], out: Path |
         num_images=f"{NUM_IMAGES:,}",
     )
     write_text(Path(out) / "challenge.html", page)
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([head, *rows])
-    with atomic_path(Path(out) / "challenge.csv") as partial:
-        partial.write_text(stream.getvalue(), encoding="utf-8-sig", newline="")
+    cells = [[defused(cell) for cell in row] for row in [head, *rows]]
+    write_csv(Path(out) / "challenge.csv", table_text(cells, separator))
 
 
 def _rank(fids: Mapping[int, Measurement]) -> tuple[float, ...]:

@@ -7,8 +7,10 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from course_utils.base.errors import unknown
+from course_utils.base.files import atomic_path
 
 # What spreadsheets take for the beginning of a formula, wide East Asian forms included.
 FORMULA = set("=+-@\t\r\n|%＝＋－＠")
@@ -69,6 +71,12 @@ def table_text(rows: Sequence[Sequence[object]], separator: str = "comma") -> st
             cells = [cell.replace(".", ",") if NUMBER.fullmatch(cell) else cell for cell in cells]
         writer.writerow(cells)
     return text.getvalue()
+
+
+def write_csv(path: Path | str, text: str) -> None:
+    """Writes CSV in one step, with the mark of UTF-8 by which spreadsheets know it."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8-sig", newline="")
 
 
 def platform_table(platform: str, lines: Sequence[Line]) -> str:

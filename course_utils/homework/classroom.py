@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.base.errors import CourseError
-from course_utils.base.files import atomic_path, handout_root, read_text, write_text
+from course_utils.base.files import handout_root, read_text, write_text
 from course_utils.homework.archive import Submission, read_submission
-from course_utils.homework.class_table import Line, defused, platform_table, table_text
+from course_utils.homework.class_table import Line, defused, platform_table, table_text, write_csv
 from course_utils.homework.downloads import Origin, platform_origin, read_download
 from course_utils.homework.measure import changes_of, difference, effects, in_short, judgement
 from course_utils.homework.questions import Question, questions
@@ -152,8 +152,7 @@ def collect(
         tables[f"class-{platform}.csv"] = platform_table(platform, platform_lines(school_class))
     write_text(Path(out) / "class.html", class_page(school_class))
     for name, text in tables.items():
-        with atomic_path(Path(out) / name) as partial:  # with the mark of UTF-8
-            partial.write_text(text, encoding="utf-8-sig", newline="")
+        write_csv(Path(out) / name, text)
     return school_class
 
 

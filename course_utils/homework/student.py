@@ -229,7 +229,7 @@ def collect_command(
     if platform is not None:
         _tell_platform(school_class, platform)
     met = sum(bool(one.verdict.met) for one in school_class.judged)
-    _write_challenge(Path(folder), out)
+    _write_challenge(Path(folder), out, separator)
     counts = (
         f"{len(school_class.judged)} submissions, {met} meet the rule, {len(school_class.broken)}"
         " not readable"
@@ -240,7 +240,7 @@ def collect_command(
     return 1 if school_class.broken else 0
 
 
-def _write_challenge(folder: Path, out: Path) -> None:
+def _write_challenge(folder: Path, out: Path, separator: str) -> None:
     """Writes the board of the few-step challenge where somebody takes part."""
     from course_utils.homework.challenge import read_entries, write_board
 
@@ -248,7 +248,7 @@ def _write_challenge(folder: Path, out: Path) -> None:
     for text in complaints:
         print(f"  challenge, not measured: {text}")
     if entries:
-        write_board(entries, complaints, out)
+        write_board(entries, complaints, out, separator)
         print(f"challenge: {len(entries)} entries, wrote {out / 'challenge.html'}")
 
 

@@ -108,6 +108,17 @@ def test_the_class_board_measures_pictures_anew_and_one_cannot_stop_the_others(f
     assert "Cyd: challenge-1.png" in page and page.index("Ada") < page.index("Bob")
 
 
+def test_no_name_becomes_a_formula_in_the_table(tmp_path):
+    measured = {4: Measurement("FID", 2.5, 0.3, NUM)}
+    entry = challenge.Entry("=HYPERLINK(1)", "strokes", measured, measured)
+    for separator in ("comma", "semicolon"):
+        challenge.write_board([entry], [], tmp_path, separator)
+        text = (tmp_path / "challenge.csv").read_text(encoding="utf-8-sig")
+        assert text.splitlines()[1].startswith(
+            "'=HYPERLINK(1)" + {"comma": ",", "semicolon": ";"}[separator]
+        )
+
+
 def test_a_model_that_was_chosen_on_the_open_half_gives_itself_away():
     def entry(open_fid, hidden_fid):
         def measured(value, half):
