@@ -112,7 +112,8 @@ def mine(name: str, dataset: Dataset) -> Any:
     try:
         with safe_open(weights, "pt") as file:
             arguments = json.loads(file.metadata()["arguments"])
-        model = getattr(_imported(path), f"build_{name}")(*map(_as_tuple, arguments))
+        module = module_of(path.read_text(encoding="utf-8"), str(path))
+        model = getattr(module, f"build_{name}")(*map(_as_tuple, arguments))
         model.load_state_dict(load_file(weights))
     except Exception as error:
         raise CourseError(
@@ -161,15 +162,20 @@ def _sections(path: Path) -> dict[str, str]:
     return {name: f"# ---- {name} ----{text.rstrip()}" for name, text in texts}
 
 
-def _imported(path: Path) -> ModuleType:
-    """Returns a file as a module, compiled anew: Python recognises compiled modules by the second
-    in which the file was written and by its length, and would take an older one for a model that
-    is kept twice within a second.
+def module_of(source: str, name: str) -> ModuleType:
+    """Returns Python source as a module, compiled anew and run: her own file, on her machine.
+
+    Python would recognise a compiled module by the second in which its file was written and by its
+    length, and take an older one for a model that is kept twice within a second.
+
+    Args:
+        source: the text of the file.
+        name: the file's name or path, which tracebacks show with its lines.
     """
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
-    linecache.checkcache(str(path))
-    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), vars(module))  # noqa: S102
+    module = ModuleType(Path(name).stem)
+    module.__file__ = name
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    exec(compile(source, name, "exec"), vars(module))  # noqa: S102
     return module
 
 

@@ -11,13 +11,11 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
-import linecache
 import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -27,6 +25,7 @@ from course_utils.base.errors import CourseError
 from course_utils.base.files import decode_text
 from course_utils.base.images import signed_to_uint8
 from course_utils.data.dataset import Dataset
+from course_utils.exercises.mine import module_of
 from course_utils.homework.measure import sample_metrics
 from course_utils.homework.parameters import NUM_IMAGES
 from course_utils.homework.pictures import Picture, save_picture
@@ -145,7 +144,7 @@ def _run(
     started, start = _now(), time.perf_counter()
     try:
         torch.manual_seed(seed)  # of her first weights; what is passed in is seeded anyway
-        draw, losses = _module(text, name).train(dataset, seed)
+        draw, losses = module_of(text, name).train(dataset, seed)
         training = time.perf_counter() - start
         start = time.perf_counter()
         num_images = min(num_images, len(dataset.test_images))
@@ -165,15 +164,6 @@ def _run(
         "history": _curve(losses, name),
     }
     return columns, images
-
-
-def _module(text: str, name: str) -> ModuleType:
-    module = ModuleType(Path(name).stem)
-    module.__file__ = name
-    lines = text.splitlines(keepends=True)
-    linecache.cache[name] = (len(text), None, lines, name)  # for the lines of a traceback
-    exec(compile(text, name, "exec"), vars(module))  # noqa: S102  # her own file, on her machine
-    return module
 
 
 def _drawn(
