@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from course_utils.models.base import Batch, Model
+from course_utils.models.text_to_image import TextToImageConfig
 from course_utils.training.config import TrainConfig
 from course_utils.training.fit import fit
 from course_utils.training.registry import build
@@ -73,6 +74,18 @@ class ToyGAN(Model):
         }
 
 
+TINY_TEXT_TO_IMAGE = TextToImageConfig(
+    image_channels=1,
+    image_size=8,
+    vocabulary="black dark light white",
+    max_words=3,
+    autoencoder_channels=8,
+    latent_channels=2,
+    channels=16,
+    num_blocks=1,
+    embed_dim=16,
+    num_steps=4,
+)
 CONFIG = TrainConfig(num_epochs=2, batch_size=64, learning_rate=0.01, num_validation_images=32)
 
 

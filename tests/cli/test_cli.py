@@ -12,7 +12,7 @@ import torch
 from materials import RECORD_VALUES, make_dataset, run_python, same_weights
 from PIL import Image
 from stand_ins import write_pictures
-from toys import Stop, stop_after
+from toys import TINY_TEXT_TO_IMAGE, Stop, stop_after
 
 from course_utils.base.device import make_rng
 from course_utils.base.images import save_png, signed_to_uint8
@@ -21,7 +21,6 @@ from course_utils.data import load_dataset
 from course_utils.models.dcgan import DCGANConfig
 from course_utils.models.diffusion.model import DiffusionConfig
 from course_utils.models.gaussian import GaussianConfig
-from course_utils.models.text_to_image import TextToImageConfig
 from course_utils.training import runs as checkpoint
 from course_utils.training import runs as module
 from course_utils.training.fit import fit
@@ -272,17 +271,7 @@ def test_a_flow_is_trained_with_paired_noise_and_then_on_its_own_pairs(
 
 
 def test_draw_writes_pictures_for_a_caption(course, tiny_vae, tmp_path):
-    config = TextToImageConfig(
-        image_channels=1,
-        image_size=8,
-        vocabulary="dark light",
-        latent_channels=2,
-        autoencoder_channels=4,
-        channels=16,
-        num_blocks=1,
-        embed_dim=16,
-        num_steps=2,
-    )
+    config = replace(TINY_TEXT_TO_IMAGE, vocabulary="dark light")
     experiment = replace(tiny_vae, family="text-to-image", model=config)
     save_run(tmp_path / "run", build(config), experiment, History(), RECORD_VALUES)
     model = load_run(tmp_path / "run").model

@@ -9,29 +9,18 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
+from toys import TINY_TEXT_TO_IMAGE as TINY
 
 from course_utils.base.device import ImageNoise, make_rng
 from course_utils.base.errors import CourseError
 from course_utils.data.dataset import Dataset
 from course_utils.models.base import Batch
 from course_utils.models.diffusion.samplers import time_grid
-from course_utils.models.text_to_image import Autoencoder, CrossAttention, TextToImageConfig
+from course_utils.models.text_to_image import Autoencoder, CrossAttention
 from course_utils.training.fit import fit, loss_terms
 from course_utils.training.presets import preset
 from course_utils.training.registry import build
 
-TINY = TextToImageConfig(
-    image_channels=1,
-    image_size=8,
-    vocabulary="black dark light white",
-    max_words=3,
-    autoencoder_channels=8,
-    latent_channels=2,
-    channels=16,
-    num_blocks=1,
-    embed_dim=16,
-    num_steps=4,
-)
 PIXEL = replace(TINY, space="pixel")
 
 
