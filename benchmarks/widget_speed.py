@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from course_utils.base.device import make_rng
 from course_utils.base.images import uint8_to_signed
 from course_utils.data import load_dataset
-from course_utils.models.latents import prior_quantiles
 from course_utils.training.runs import pretrained
 from course_utils.widgets import (
     elbo_picture,
@@ -27,9 +26,7 @@ from course_utils.widgets import (
     label_draws,
     label_image,
     latent_image,
-    manifold_sheet,
     noise_level_image,
-    pad_image,
     png_bytes,
     step_image,
     temperature_image,
@@ -46,12 +43,10 @@ def moves() -> dict[str, Callable[[float], object]]:
     """Returns what each explorer does when a slider moves to a place between 0 and 1."""
     vae, flat = pretrained("vae", "strokes").model, pretrained("vae-latent2", "strokes").model
     z = torch.randn(4, vae.config.latent_dim, generator=make_rng(0))
-    ticks = prior_quantiles(13)
-    sheet = manifold_sheet(flat.decode, ticks)
     return {
         "latent explorer": lambda place: png_bytes(latent_image(vae.decode, z[0] + place)),
         "latent pad": lambda place: png_bytes(
-            pad_image(sheet, ticks, torch.tensor([place, -place])), scale=1
+            latent_image(flat.decode, torch.tensor([place, -place]))
         ),
         "walk": lambda place: png_bytes(walk_image(vae.decode, z, place)),
         "temperature": lambda place: png_bytes(temperature_image(vae.decode, z, place), scale=3),

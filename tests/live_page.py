@@ -30,12 +30,20 @@ class LivePage:
 
     Attributes:
         problems: errors and warnings of the page's console, and its uncaught errors.
+        errors: those of them that are no warnings.
         requests: addresses that the page asked for.
+
+    Args:
+        page: a file, or an address.
+        profile: folder of the browser.
     """
 
-    def __init__(self, page: Path, profile: Path, width: int = 1280, height: int = 900) -> None:
+    def __init__(
+        self, page: Path | str, profile: Path, width: int = 1280, height: int = 900
+    ) -> None:
         assert BROWSER is not None
         self.problems: list[str] = []
+        self.errors: list[str] = []
         self.requests: list[str] = []
         self._last, self._rest, self._session = 0, b"", ""
         command = [*OVER_PIPES, BROWSER, *FLAGS, f"--user-data-dir={profile}"]
@@ -46,7 +54,7 @@ class LivePage:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
         self.resize(width, height)
-        self.ask("Page.navigate", url=page.resolve().as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
 
     def __enter__(self) -> LivePage:
         return self
@@ -153,8 +161,15 @@ class LivePage:
         if method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
         if method == "Runtime.exceptionThrown":
-            self.problems.append(json.dumps(params["exceptionDetails"])[:500])
-        if method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning"):
-            self.problems.append(json.dumps(params["args"])[:500])
-        if method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
-            self.problems.append(params["entry"]["text"])
+            self._problem("error", json.dumps(params["exceptionDetails"])[:500])
+        if method == "Runtime.consoleAPICalled":
+            self._problem(params["type"], json.dumps(params["args"])[:500])
+        if method == "Log.entryAdded":
+            entry = params["entry"]
+            self._problem(entry["level"], f"{entry['text']} {entry.get('url', '')}")
+
+    def _problem(self, level: str, text: str) -> None:
+        if level in ("error", "warning"):
+            self.problems.append(text)
+        if level == "error":
+            self.errors.append(text)

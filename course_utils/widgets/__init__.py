@@ -1,5 +1,5 @@
-"""Interactive pictures, and a field to draw on. The only package that imports ipywidgets and
-anywidget; each slider calls a plain function that a test can call.
+"""Interactive pictures, a plane to drag in and a field to draw on. The only package that imports
+ipywidgets and anywidget; each slider calls a plain function that a test can call.
 
 Only what ipywidgets 7.7 and 8 share is used. A notebook shows a static picture in the same cell,
 for readers without a running kernel.
@@ -10,9 +10,12 @@ from course_utils.base.lazy import lazy_door
 __getattr__, __dir__ = lazy_door(
     __name__,
     {
-        "course_utils.widgets.canvas": ["DigitField", "draw_digit"],
+        "course_utils.widgets.canvas": ["DigitField", "LatentPlane", "draw_digit"],
         "course_utils.widgets.controls": [
+            "CountSlider",
             "Panel",
+            "Picture",
+            "Slider",
             "latent_explorer",
             "latent_image",
             "moved",
@@ -46,7 +49,6 @@ __getattr__, __dir__ = lazy_door(
         "course_utils.widgets.walks": [
             "latent_pad",
             "manifold_sheet",
-            "pad_image",
             "temperature_explorer",
             "temperature_image",
             "truncation_explorer",

@@ -1,5 +1,6 @@
-"""A field to draw digits on, by mouse, finger or keyboard. The browser's part is in `canvas.js`;
-what the strokes become is `digit_from_strokes` in `course_utils.data.handwriting`.
+"""Fields for mouse, finger and keyboard: one to draw digits on, and a plane of latents to drag
+in. The browser's parts are in `canvas.js` and `plane.js`; what strokes become is
+`digit_from_strokes` in `course_utils.data.handwriting`.
 """
 
 from __future__ import annotations
@@ -71,3 +72,16 @@ def draw_digit(image_shape: tuple[int, int, int] = (1, 28, 28)) -> DigitField:
             channels.
     """
     return DigitField(image_shape)
+
+
+class LatentPlane(anywidget.AnyWidget):
+    """The plane of `latent_pad`: a picture, and on it a mark that can be dragged.
+
+    Attributes:
+        sheet: the picture, a PNG.
+        place: of the mark, [x, y] from 0 to 1 across the picture, with y downwards.
+    """
+
+    _esm = Path(__file__).with_name("plane.js")
+    sheet = traitlets.Bytes().tag(sync=True)
+    place = traitlets.List(traitlets.Float(), [0.5, 0.5]).tag(sync=True)

@@ -1,20 +1,25 @@
-"""Controls above a picture that is drawn anew with each move: the panel that all widgets share, and
-the latent explorer.
+"""Controls above a picture that is drawn anew with each move: the slider, the picture and the panel
+that all widgets share, and the latent explorer.
 """
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anywidget
 import ipywidgets
 import torch
+import traitlets
 from torch import Tensor
 
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8
+from course_utils.plotting.canvas import attached_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,13 +29,69 @@ if TYPE_CHECKING:
 # latents [B, latent_dim] -> signed images [B, C, H, W], such as `VAE.decode`
 Decode = Callable[[Tensor], Tensor]
 SCALE = 8  # screen pixels a pixel
+DECODED = "Image that the decoder makes of the latent under the sliders."
 
 
 class Panel(ipywidgets.VBox):
     """A column of widgets that has a readable text where no kernel runs."""
 
     def __repr__(self) -> str:
-        return "Sliders: they need a running notebook. The picture below shows the same."
+        return "Sliders: they need a running notebook. The pictures of this section stand still."
+
+
+class Slider(anywidget.AnyWidget):
+    """A slider with a name, which screen readers say, and a number beside it: those of ipywidgets
+    tell nobody their name. The browser's part is in `slider.js`.
+
+    Attributes:
+        value: where it stands.
+        min, max, step: where it may stand.
+        options: where it may stand in place of these, rising, if there are any.
+        description: its name.
+        digits: decimals of the number beside it, unless there are options.
+    """
+
+    _esm = Path(__file__).with_name("slider.js")
+    value = traitlets.Float(0.0).tag(sync=True)
+    min = traitlets.Float(0.0).tag(sync=True)
+    max = traitlets.Float(1.0).tag(sync=True)
+    step = traitlets.Float(0.1).tag(sync=True)
+    options = traitlets.List(traitlets.Float()).tag(sync=True)
+    description = traitlets.Unicode().tag(sync=True)
+    digits = traitlets.Int(2).tag(sync=True)
+
+
+class CountSlider(Slider):
+    """A `Slider` for a whole number."""
+
+    value = traitlets.Int(0).tag(sync=True)
+    step = traitlets.Float(1.0).tag(sync=True)
+    digits = traitlets.Int(0).tag(sync=True)
+
+
+class Picture(anywidget.AnyWidget):
+    """A PNG with a text for those who cannot see it, which the images of ipywidgets lack. The
+    browser's part is in `picture.js`.
+
+    Attributes:
+        value: the PNG.
+        alt: the text.
+    """
+
+    _esm = Path(__file__).with_name("picture.js")
+    value = traitlets.Bytes().tag(sync=True)
+    alt = traitlets.Unicode().tag(sync=True)
+
+
+def beside(controls: Sequence[Any], pictures: Sequence[Any]) -> Panel:
+    """Returns controls with the pictures beside them, or below them where the window is narrow.
+
+    No part is squeezed: a row of ipywidgets shrinks its sliders to nothing, and stretches pictures
+    to its own height.
+    """
+    column = ipywidgets.VBox(controls, layout=ipywidgets.Layout(flex="0 0 auto", max_width="100%"))
+    row = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="8px")
+    return Panel([ipywidgets.HBox([column, *pictures], layout=row)])
 
 
 @torch.no_grad()
@@ -98,7 +159,7 @@ def latent_explorer(
         )
     latent, rng = start.detach().clone(), make_rng(seed)
     sliders = [_slider(dim, latent[dim].item(), limit) for dim in dims]
-    picture = ipywidgets.Image(value=png_bytes(latent_image(decode, latent)), format="png")
+    picture = Picture(value=png_bytes(latent_image(decode, latent)), alt=DECODED)
     button = ipywidgets.Button(
         description="new draw from the prior", layout=ipywidgets.Layout(width="300px")
     )
@@ -117,14 +178,12 @@ def latent_explorer(
     for slider in sliders:
         slider.observe(redraw, names="value")
     button.on_click(draw_anew)
-    return Panel([ipywidgets.HBox([ipywidgets.VBox([*sliders, button]), picture])])
+    return beside([*sliders, button], [picture])
 
 
-def _slider(dim: int, value: float, limit: float) -> ipywidgets.FloatSlider:
+def _slider(dim: int, value: float, limit: float) -> Slider:
     value = max(-limit, min(limit, value))
-    return ipywidgets.FloatSlider(
-        value=value, min=-limit, max=limit, step=0.1, description=f"z[{dim}]", readout_format=".1f"
-    )
+    return Slider(value=value, min=-limit, max=limit, step=0.1, description=f"z[{dim}]", digits=1)
 
 
 DPI = 100  # enough for a picture that moves; a third faster than that of the static figures
@@ -162,11 +221,12 @@ def figure_explorer(draw: Callable[..., Figure], sliders: dict[str, Any]) -> Pan
         draw: takes one keyword for each slider.
         sliders: `{keyword: widget with a value}`.
     """
-    picture, places = ipywidgets.Image(value=b"", format="png"), []
+    picture, places = Picture(), []
 
     def redraw(_: object = None) -> None:
         figure = draw(**{name: control.value for name, control in sliders.items()})
-        picture.value = figure_png(figure, places)
+        with picture.hold_sync():  # the picture and its text arrive together
+            picture.value, picture.alt = figure_png(figure, places), attached_text(figure)
         places[:] = places or places_of(figure)
 
     redraw()
@@ -178,18 +238,21 @@ def figure_explorer(draw: Callable[..., Figure], sliders: dict[str, Any]) -> Pan
 def image_explorer(
     draw: Callable[..., tuple[Tensor, str]], controls: dict[str, Any], scale: int = 3
 ) -> Panel:
-    """Returns controls above a line of text and the image that `draw` makes of their values.
+    """Returns controls above a line of text and the image that `draw` makes of their values. The
+    text is also the image's for those who cannot see it.
 
     Args:
         draw: takes one keyword for each control, returns a uint8 image `[C, H, W]` and the text.
         controls: `{keyword: widget with a value}`.
         scale: screen pixels a pixel.
     """
-    caption, picture = ipywidgets.Label(), ipywidgets.Image(value=b"", format="png")
+    caption, picture = ipywidgets.HTML(), Picture()  # a Label would cut long lines off
 
     def redraw(_: object = None) -> None:
-        image, caption.value = draw(**{name: control.value for name, control in controls.items()})
-        picture.value = png_bytes(image, scale)
+        image, text = draw(**{name: control.value for name, control in controls.items()})
+        caption.value = html.escape(text)
+        with picture.hold_sync():  # the picture and its text arrive together
+            picture.value, picture.alt = png_bytes(image, scale), text
 
     redraw()
     for control in controls.values():
@@ -197,10 +260,6 @@ def image_explorer(
     return Panel([*controls.values(), caption, picture])
 
 
-def slider(
-    description: str, value: float, low: float, high: float, step: float = 0.1
-) -> ipywidgets.FloatSlider:
+def slider(description: str, value: float, low: float, high: float, step: float = 0.1) -> Slider:
     """Returns a slider for a number, with two decimals beside it."""
-    return ipywidgets.FloatSlider(
-        value=value, min=low, max=high, step=step, description=description, readout_format=".2f"
-    )
+    return Slider(value=value, min=low, max=high, step=step, description=description)

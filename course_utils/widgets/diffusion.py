@@ -21,7 +21,7 @@ from course_utils.models.diffusion.samplers import Denoiser, Sampled
 from course_utils.models.diffusion.schedules import Schedule
 from course_utils.plotting.diffusion import film_frames, sheets
 from course_utils.plotting.pictures import image_rows, image_table
-from course_utils.widgets.controls import Panel, image_explorer, slider
+from course_utils.widgets.controls import CountSlider, Panel, Slider, image_explorer, slider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,12 +80,13 @@ def _noised_and_seen(
 
 
 def noise_level_caption(schedule: Schedule, t: float) -> str:
-    """Returns t, the mixture that x_t is there, and its signal-to-noise ratio alpha² / sigma², as
-    text.
+    """Returns t, the mixture that x_t is there, its signal-to-noise ratio alpha² / sigma², and what
+    the three images are, as text.
     """
     time = torch.tensor(t, dtype=torch.float64)
     alpha, sigma = schedule.alpha(time).item(), schedule.sigma(time).item()
-    return f"t = {t:.2f}: x_t = {alpha:.2f} x_0 + {sigma:.2f} eps, SNR {_snr(schedule, t)}"
+    mixture = f"t = {t:.2f}: x_t = {alpha:.2f} x_0 + {sigma:.2f} eps, SNR {_snr(schedule, t)}"
+    return f"{mixture} (from left to right: x_0, x_t, the image seen in it)"
 
 
 def _snr(schedule: Schedule, t: float) -> str:
@@ -220,7 +221,7 @@ def step_scrubber(trajectory: Sampled, num_images: int = 8) -> Panel:
         trajectory: what a sampler returned, with its trajectory kept.
         num_images: the first so many are shown.
     """
-    control = ipywidgets.IntSlider(value=0, min=0, max=len(trajectory.x0s), description="step")
+    control = CountSlider(max=len(trajectory.x0s), description="step")
     return image_explorer(
         lambda step: (step_image(trajectory, step, num_images), step_caption(trajectory, step)),
         {"step": control},
@@ -339,11 +340,7 @@ def guidance_explorer(
     _check_scales(scales)
     remembered = lru_cache(maxsize=None)(draw)
     start = 1.0 if 1.0 in scales else scales[0]
-    control = ipywidgets.SelectionSlider(
-        options=[(f"{scale:g}", float(scale)) for scale in scales],
-        value=float(start),
-        description="scale w",
-    )
+    control = Slider(value=start, options=list(scales), description="scale w")
 
     def draw_both(label: int, scale: float) -> tuple[Tensor, str]:
         return label_image(remembered, label, seed, scale), guidance_caption(
@@ -373,7 +370,7 @@ def digit_drawer(
     """
     require(0 <= seed < NUM_SEEDS, "seed", f"0 to {NUM_SEEDS - 1}", seed)
     remembered = lru_cache(maxsize=None)(draw)
-    control = ipywidgets.IntSlider(value=seed, min=0, max=NUM_SEEDS - 1, description="seed")
+    control = CountSlider(value=seed, max=NUM_SEEDS - 1, description="seed")
 
     def draw_both(label: int, seed: int) -> tuple[Tensor, str]:
         return (

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import ipywidgets
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from course_utils.base.config import require
 from course_utils.metrics.classes import inception_score
 from course_utils.metrics.frechet import GaussianParams, frechet_terms
 from course_utils.plotting.metrics import gaussian_distance, score_map
-from course_utils.widgets.controls import Panel, figure_explorer, slider
+from course_utils.widgets.controls import CountSlider, Panel, figure_explorer, slider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +108,7 @@ def inception_explorer(num_classes: int = 10) -> Panel:
     """Returns sliders for a generator's confidence and number of classes; `inception_picture` is
     redrawn with each move.
     """
-    drawn = ipywidgets.IntSlider(value=num_classes, min=1, max=num_classes, description="classes")
+    drawn = CountSlider(value=num_classes, min=1, max=num_classes, description="classes")
     sliders = {
         "confidence": slider("confidence", 0.9, 1 / num_classes, 1.0, step=0.01),
         "num_drawn": drawn,

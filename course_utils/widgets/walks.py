@@ -5,9 +5,10 @@ sliders for temperature and truncation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import ipywidgets
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,12 +17,23 @@ from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8
 from course_utils.models.latents import arc_path, plane_grid, straight_path, truncated_quantiles
-from course_utils.widgets.controls import Decode, Panel, latent_image, png_bytes
+from course_utils.widgets.canvas import LatentPlane
+from course_utils.widgets.controls import (
+    DECODED,
+    Decode,
+    Panel,
+    Picture,
+    Slider,
+    beside,
+    latent_image,
+    png_bytes,
+    slider,
+)
 
 # In this file `decode` is handed latents on the CPU; a model on another device needs `lambda z:
 # model.decode(z.to(model.device))`.
 PATHS = {"arc": arc_path, "straight line": straight_path}
-INK = 255  # grey level of the frame on the pad
+PAD_STEP = 0.05  # of the pad's sliders
 
 
 @torch.no_grad()
@@ -41,25 +53,6 @@ def manifold_sheet(decode: Decode, ticks: Tensor) -> Tensor:
         .permute(2, 0, 3, 1, 4)
         .reshape(channels, num * height, num * width)
     )
-
-
-def pad_image(sheet: Tensor, ticks: Tensor, z: Tensor) -> Tensor:
-    """Returns the sheet with a white frame around the tile next to the latent `z` `[2]`, uint8 `[C,
-    H, W]`.
-    """
-    if z.shape != (2,):
-        raise CourseError(
-            f"the pad needs a latent space of 2 dimensions, got a latent of shape {list(z.shape)};"
-            " use latent_explorer."
-        )
-    height, width = (size // len(ticks) for size in sheet.shape[1:])
-    column, row = ((ticks - value).abs().argmin().item() for value in z.cpu())
-    top, left = (len(ticks) - 1 - row) * height, column * width
-    framed = sheet.clone()
-    tile = framed[:, top : top + height, left : left + width]
-    tile[:, [0, 1, -2, -1], :] = INK
-    tile[:, :, [0, 1, -2, -1]] = INK
-    return framed
 
 
 @torch.no_grad()
@@ -113,40 +106,69 @@ def _side_by_side(decode: Decode, z: Tensor) -> Tensor:
     return torch.cat(list(signed_to_uint8(decode(z)).cpu()), dim=2)
 
 
+def latent_at(ticks: Tensor, place: Sequence[float]) -> list[float]:
+    """Returns the latent of a place on `manifold_sheet`: in the middle of a tile that of its image,
+    evenly in between.
+
+    Args:
+        ticks: places of the sheet on both axes, ascending, `[num]`.
+        place: x and y from 0 to 1 across the sheet, with y downwards.
+    """
+    x, y = place
+    tiles = [share * len(ticks) - 0.5 for share in (x, 1 - y)]
+    return np.interp(tiles, range(len(ticks)), ticks).tolist()
+
+
+def place_of(ticks: Tensor, z: Sequence[float]) -> list[float]:
+    """Returns the place of a latent on `manifold_sheet`, as for `latent_at`."""
+    x, y = (np.interp(z, ticks, range(len(ticks))) + 0.5) / len(ticks)
+    return [x, 1 - y]
+
+
 def latent_pad(decode: Decode, ticks: Tensor) -> Panel:
-    """Returns two sliders for the axes of a 2-D latent space, beside the sheet of the whole space
-    and the image at this place.
+    """Returns the sheet of a whole 2-D latent space to drag in, two sliders for its axes, and the
+    image at this place.
     """
     device_ticks = ticks.detach().cpu()
-    sheet = manifold_sheet(decode, device_ticks)
-    low, high = device_ticks[0].item(), device_ticks[-1].item()
-    sliders = [
-        ipywidgets.FloatSlider(value=0.0, min=low, max=high, step=0.05, description=f"z[{dim}]")
-        for dim in (0, 1)
-    ]
-    pictures = [ipywidgets.Image(format="png", value=b"") for _ in range(2)]
+    sheet = png_bytes(manifold_sheet(decode, device_ticks), scale=1)
+    plane, picture = LatentPlane(sheet=sheet), Picture(alt=DECODED)
+    # The limits are whole steps, so that 0 is one of the places where a slider can stand.
+    low, high = (PAD_STEP * round(tick.item() / PAD_STEP) for tick in device_ticks[[0, -1]])
+    sliders = [slider(f"z[{dim}]", 0.0, low, high, PAD_STEP) for dim in (0, 1)]
+    moving: list[object] = []  # what is moved by hand at present: the others follow it
 
-    def redraw(_: object = None) -> None:
-        z = torch.tensor([slider.value for slider in sliders])
-        pictures[0].value = png_bytes(pad_image(sheet, device_ticks, z), scale=1)
-        pictures[1].value = png_bytes(latent_image(decode, z))
+    def redraw(move: Any = None) -> None:
+        if moving:
+            return
+        moving.append(move)
+        try:
+            if move and move.owner is plane:
+                for control, value in zip(sliders, latent_at(device_ticks, plane.place)):
+                    control.value = value
+            z = [control.value for control in sliders]
+            if not move or move.owner is not plane:
+                plane.place = place_of(device_ticks, z)
+            picture.value = png_bytes(latent_image(decode, torch.tensor(z)))
+        finally:
+            moving.clear()
 
-    return _panel(sliders, pictures, redraw)
+    plane.observe(redraw, names="place")
+    return _panel(sliders, [plane, picture], redraw)
 
 
 def walk_scrubber(decode: Decode, ends: Tensor) -> Panel:
     """Returns a slider that walks from each latent of `ends` `[N, D]` to the next, on the arc or
     the straight line.
     """
-    slider = ipywidgets.FloatSlider(value=0.0, min=0.0, max=1.0, step=0.01, description="way")
+    way = Slider(step=0.01, description="way")
     choice = ipywidgets.Dropdown(options=list(PATHS), description="path")
-    picture = ipywidgets.Image(format="png", value=b"")
+    picture = Picture(alt="Image that the decoder makes of the latent at this place of the way.")
 
     def redraw(_: object = None) -> None:
         path = cast(str, choice.value)
-        picture.value = png_bytes(walk_image(decode, ends, slider.value, path))
+        picture.value = png_bytes(walk_image(decode, ends, way.value, path))
 
-    return _panel([slider, choice], [picture], redraw)
+    return _panel([way, choice], [picture], redraw)
 
 
 def temperature_explorer(
@@ -154,15 +176,13 @@ def temperature_explorer(
 ) -> Panel:
     """Returns a slider for the temperature above the same draws at that temperature."""
     eps = torch.randn(num_images, latent_dim, generator=make_rng(seed))
-    slider = ipywidgets.FloatSlider(
-        value=1.0, min=0.0, max=2.0, step=0.05, description="temperature"
-    )
-    picture = ipywidgets.Image(format="png", value=b"")
+    control = slider("temperature", 1.0, 0.0, 2.0, step=0.05)
+    picture = Picture(alt=f"{num_images} draws at this temperature.")
 
     def redraw(_: object = None) -> None:
-        picture.value = png_bytes(temperature_image(decode, eps, slider.value), scale=3)
+        picture.value = png_bytes(temperature_image(decode, eps, control.value), scale=3)
 
-    return _panel([slider], [picture], redraw)
+    return _panel([control], [picture], redraw)
 
 
 def truncation_explorer(
@@ -170,23 +190,21 @@ def truncation_explorer(
 ) -> Panel:
     """Returns a slider for the bound of the noise above the same draws within that bound."""
     uniforms = torch.rand(num_images, latent_dim, generator=make_rng(seed), dtype=torch.float64)
-    slider = ipywidgets.FloatSlider(
-        value=4.0, min=0.05, max=4.0, step=0.05, description="truncation"
-    )
-    picture = ipywidgets.Image(format="png", value=b"")
+    control = slider("truncation", 4.0, 0.05, 4.0, step=0.05)
+    picture = Picture(alt=f"{num_images} draws from noise within this bound.")
 
     def redraw(_: object = None) -> None:
-        picture.value = png_bytes(truncation_image(decode, uniforms, slider.value), scale=3)
+        picture.value = png_bytes(truncation_image(decode, uniforms, control.value), scale=3)
 
-    return _panel([slider], [picture], redraw)
+    return _panel([control], [picture], redraw)
 
 
 def _panel(
     controls: Sequence[ipywidgets.Widget],
-    pictures: Sequence[ipywidgets.Image],
+    pictures: Sequence[ipywidgets.Widget],
     redraw: Callable[..., None],
 ) -> Panel:
     redraw()
     for control in controls:
         control.observe(redraw, names="value")
-    return Panel([ipywidgets.HBox([ipywidgets.VBox(controls), *pictures])])
+    return beside(controls, pictures)

@@ -9,7 +9,21 @@ import torch
 from PIL import Image
 
 from course_utils.base.errors import CourseError
-from course_utils.widgets import latent_explorer, latent_image, moved, png_bytes
+from course_utils.widgets import (
+    Picture,
+    Slider,
+    elbo_explorer,
+    fid_explorer,
+    inception_explorer,
+    latent_explorer,
+    latent_image,
+    latent_pad,
+    moved,
+    png_bytes,
+    temperature_explorer,
+    truncation_explorer,
+    walk_scrubber,
+)
 
 
 def decode(z: torch.Tensor) -> torch.Tensor:
@@ -75,6 +89,40 @@ def test_button_draws_all_dimensions_anew_and_sets_the_sliders():
     after = pixels(picture.value)
     assert after[:3] == expected([*values, 0.0])[:3]
     assert after[3] != before[3]  # a dimension without a slider
+
+
+def within(widget):
+    """Yields a widget and all that it holds."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from within(child)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        elbo_explorer,
+        fid_explorer,
+        inception_explorer,
+        lambda: latent_explorer(decode, torch.zeros(4), dims=[0]),
+        lambda: latent_pad(lambda z: decode(z.repeat(1, 2)), torch.tensor([-1.0, 1.0])),
+        lambda: temperature_explorer(decode, 4),
+        lambda: truncation_explorer(decode, 4),
+        lambda: walk_scrubber(decode, torch.eye(4)),
+    ],
+)
+def test_sliders_have_names_and_pictures_have_texts(make):
+    parts = list(within(make()))
+    names = [part.description for part in parts if isinstance(part, Slider)]
+    texts = [part.alt for part in parts if isinstance(part, Picture)]
+    assert names and all(names) and texts and all(len(text) > 15 for text in texts)
+
+
+def test_the_text_of_a_figure_follows_the_sliders():
+    *sliders, picture = fid_explorer().children[0].children
+    before = picture.alt
+    sliders[0].value = -2.0
+    assert picture.alt != before
 
 
 def test_text_for_readers_without_a_kernel():

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from course_utils.base.errors import CourseError
-from course_utils.models.latents import arc_path
+from course_utils.models.latents import arc_path, prior_quantiles
 from course_utils.widgets import (
     latent_image,
     latent_pad,
     manifold_sheet,
-    pad_image,
     png_bytes,
     temperature_explorer,
     temperature_image,
@@ -22,6 +21,7 @@ from course_utils.widgets import (
     walk_image,
     walk_scrubber,
 )
+from course_utils.widgets.walks import latent_at, place_of
 
 TICKS = torch.tensor([-1.0, 0.0, 1.0])
 ENDS = torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0]])
@@ -32,6 +32,12 @@ def decode(z: torch.Tensor) -> torch.Tensor:
     return (z / 4).clamp(-1, 1)[:, None, None, :].repeat_interleave(2, 3).expand(-1, 1, 4, 4)
 
 
+def parts(panel):
+    """Returns the sliders, the plane and the picture of a pad."""
+    column, plane, picture = panel.children[0].children
+    return column.children, plane, picture
+
+
 def test_the_sheet_has_dimension_0_to_the_right_and_1_upwards():
     sheet = manifold_sheet(decode, TICKS)
     assert sheet.shape == (1, 12, 12)
@@ -39,10 +45,39 @@ def test_the_sheet_has_dimension_0_to_the_right_and_1_upwards():
     assert torch.equal(sheet[:, :4, 8:], top_right)
 
 
-def test_the_pad_frames_the_nearest_tile_and_no_other():
-    sheet = manifold_sheet(decode, TICKS)
-    changed = (pad_image(sheet, TICKS, torch.tensor([0.9, -0.8])) != sheet)[0]
-    assert changed[8:, 8:].any() and not changed[:8].any() and not changed[:, :8].any()
+def test_a_place_on_the_sheet_is_the_latent_of_its_tile():
+    uneven = torch.tensor([-2.0, 0.5, 1.0])
+    middles = {(1 / 6, 5 / 6): [-2.0, -2.0], (0.5, 1 / 6): [0.5, 1.0], (2 / 3, 0.5): [0.75, 0.5]}
+    for place, z in middles.items():
+        assert latent_at(uneven, place) == pytest.approx(z)
+        assert place_of(uneven, z) == pytest.approx(place)
+    assert latent_at(uneven, (0.0, 1.0)) == [-2.0, -2.0]  # the outer halves belong to their tiles
+
+
+def test_plane_sliders_and_picture_of_the_pad_go_together():
+    sliders, plane, picture = parts(latent_pad(decode, TICKS))
+    assert plane.place == [0.5, 0.5] and plane.sheet == png_bytes(manifold_sheet(decode, TICKS), 1)
+    plane.set_state({"place": [1 / 3, 1 / 6]})  # as a browser sends it
+    assert [control.value for control in sliders] == pytest.approx([-0.5, 1.0])
+    assert picture.value == png_bytes(latent_image(decode, torch.tensor([-0.5, 1.0])))
+    sliders[0].value = 1.0
+    assert plane.place == pytest.approx([5 / 6, 1 / 6])
+    assert picture.value == png_bytes(latent_image(decode, torch.tensor([1.0, 1.0])))
+
+
+def test_each_move_of_the_pad_decodes_once():
+    asked = []
+    sliders, plane, _ = parts(latent_pad(lambda z: asked.append(len(z)) or decode(z), TICKS))
+    plane.place = [0.2, 0.9]
+    sliders[1].value = 0.5
+    assert asked == [9, 1, 1, 1]  # the sheet, the first picture, and one for each move
+
+
+def test_sliders_of_the_pad_can_stand_at_0():
+    sliders, _, _ = parts(latent_pad(decode, prior_quantiles(11)))
+    for control in sliders:
+        steps = -control.min / control.step
+        assert steps == pytest.approx(round(steps)) and control.value == 0.0
 
 
 def test_a_walk_passes_its_stations():
@@ -75,9 +110,6 @@ def test_truncation_draws_within_the_bound_and_equal_draws_keep_their_order():
 
 
 def test_controls_redraw():
-    pad = latent_pad(decode, TICKS).children[0]
-    pad.children[0].children[0].value = 1.0
-    assert pad.children[2].value == png_bytes(latent_image(decode, torch.tensor([1.0, 0.0])))
     walk = walk_scrubber(decode, ENDS).children[0]
     walk.children[0].children[1].value = "straight line"
     walk.children[0].children[0].value = 0.25
@@ -95,7 +127,6 @@ def test_controls_redraw():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: pad_image(manifold_sheet(decode, TICKS), TICKS, torch.zeros(3)), "2 dimensions"),
         (lambda: walk_image(decode, ENDS[:1], 0.0), "at least 2 latents"),
         (lambda: walk_image(decode, ENDS, 1.5), "share: expected 0 to 1"),
         (lambda: walk_image(decode, ENDS, 0.5, "zigzag"), "path: expected arc or straight line"),
