@@ -24,7 +24,8 @@ function render({ model, el }) {
     change(digits.at(-1), digits);
     model.set("digits", digits);
   };
-  const begin = () => edit((strokes) => strokes.push([pen]));
+  // a finger enters the field and is pressed on it at once: that is one beginning, not two
+  const begin = () => edit((strokes) => `${strokes.at(-1)}` === `${pen}` || strokes.push([pen]));
   const extend = () => edit((strokes) => strokes.at(-1).push(pen));
 
   const draw = () => {

@@ -3,12 +3,12 @@
 function render({ model, el }) {
   // data-lm-suppress-shortcuts keeps Jupyter from taking the keys for its own shortcuts
   el.innerHTML = `
-    <span style="flex: 0 0 6.5em; text-align: right"></span>
-    <input type="range" data-lm-suppress-shortcuts="true"
-      style="flex: 0 0 auto; width: 220px; max-width: 100%; margin: 0">
-    <output style="flex: 0 0 auto; min-width: 3em"></output>`;
-  Object.assign(el.style, { display: "flex", flexWrap: "wrap", alignItems: "center", gap: "4px 8px" });
-  const [name, input, number] = el.children;
+    <div style="display: flex; flex-wrap: wrap; align-items: center; gap: 0 8px; min-height: 28px">
+      <span style="flex: 0 0 6.5em; text-align: right"></span>
+      <input type="range" data-lm-suppress-shortcuts="true" style="width: 220px; margin: 0">
+      <output style="min-width: 3em"></output>
+    </div>`;
+  const [name, input, number] = el.firstElementChild.children;
   const options = model.get("options");
   const limits = options.length ? { min: 0, max: options.length - 1, step: 1 } : {
     min: model.get("min"), max: model.get("max"), step: model.get("step") };

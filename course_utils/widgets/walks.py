@@ -152,8 +152,11 @@ def latent_pad(decode: Decode, ticks: Tensor) -> Panel:
         finally:
             moving.clear()
 
+    redraw()
     plane.observe(redraw, names="place")
-    return _panel(sliders, [plane, picture], redraw)
+    for control in sliders:
+        control.observe(redraw, names="value")
+    return beside([*sliders, picture], [plane])
 
 
 def walk_scrubber(decode: Decode, ends: Tensor) -> Panel:
@@ -168,7 +171,7 @@ def walk_scrubber(decode: Decode, ends: Tensor) -> Panel:
         path = cast(str, choice.value)
         picture.value = png_bytes(walk_image(decode, ends, way.value, path))
 
-    return _panel([way, choice], [picture], redraw)
+    return _panel([way, choice], picture, redraw)
 
 
 def temperature_explorer(
@@ -182,7 +185,7 @@ def temperature_explorer(
     def redraw(_: object = None) -> None:
         picture.value = png_bytes(temperature_image(decode, eps, control.value), scale=3)
 
-    return _panel([control], [picture], redraw)
+    return _panel([control], picture, redraw)
 
 
 def truncation_explorer(
@@ -196,15 +199,13 @@ def truncation_explorer(
     def redraw(_: object = None) -> None:
         picture.value = png_bytes(truncation_image(decode, uniforms, control.value), scale=3)
 
-    return _panel([control], [picture], redraw)
+    return _panel([control], picture, redraw)
 
 
 def _panel(
-    controls: Sequence[ipywidgets.Widget],
-    pictures: Sequence[ipywidgets.Widget],
-    redraw: Callable[..., None],
+    controls: Sequence[ipywidgets.Widget], picture: Picture, redraw: Callable[..., None]
 ) -> Panel:
     redraw()
     for control in controls:
         control.observe(redraw, names="value")
-    return beside(controls, pictures)
+    return beside(controls, [picture])

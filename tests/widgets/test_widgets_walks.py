@@ -34,8 +34,9 @@ def decode(z: torch.Tensor) -> torch.Tensor:
 
 def parts(panel):
     """Returns the sliders, the plane and the picture of a pad."""
-    column, plane, picture = panel.children[0].children
-    return column.children, plane, picture
+    column, plane = panel.children[0].children
+    *sliders, picture = column.children
+    return sliders, plane, picture
 
 
 def test_the_sheet_has_dimension_0_to_the_right_and_1_upwards():
