@@ -105,7 +105,8 @@ class LabPage(LivePage):
         self.value(
             f"jupyterapp.commands.execute('docmanager:open', {{path: {name!r}}}).then((panel) => {{"
             "globalThis.book = panel; return Promise.all([panel.revealed, panel.context.ready,"
-            "panel.sessionContext.ready]).then(() => 1); })"
+            "panel.sessionContext.ready]).then(() => panel.sessionContext.session.kernel.info)"
+            ".then(() => 1); })"
         )
         return self.value("book.context.model.dirty")
 

@@ -24,6 +24,7 @@ CELLS_TEMPLATE = Path(__file__).resolve().parent / "templates" / "cells.html.j2"
 REMOTE = re.compile(r"(https?:)?//", re.IGNORECASE)
 # What a browser loads by itself when it shows a page.
 LOADED = "[src]:is(script, iframe, img, source, video, audio, embed), link[href]"
+LONGEST_NUMBER = 24  # characters, of a value with its error bar and unit
 THUMBNAIL_PIXELS = (480, 240)  # on the index a picture is shown at half this size
 
 
@@ -111,6 +112,10 @@ def frame_tables(soup: Any) -> None:
         for cell in table.select("th"):
             if not cell.get_text(strip=True) and not cell.find("img"):
                 cell.name = "td"  # a heading without words says nothing to a screen reader
+        for cell in table.select("td"):
+            words = cell.get_text(strip=True)
+            if "±" in words and len(words) <= LONGEST_NUMBER:
+                cell["class"] = [*cell.get("class", []), "number"]  # stays in one line
         frame = soup.new_tag("div", tabindex="0", role="group")
         frame["class"], frame["aria-label"] = "table-frame", f"Table {number}"
         table.wrap(frame)

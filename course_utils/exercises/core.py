@@ -12,6 +12,7 @@ import importlib
 import os
 import pkgutil
 import re
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,15 @@ def check(exercise_id: str, answer: Any) -> None:
     verdict = judge(exercise, answer)
     if verdict.status == NOT_ATTEMPTED:
         more = f' Stuck? hint("{exercise.id}") helps.' if exercise.hints else ""
-        print(
+        _say(
             f"– {exercise.id}: not attempted yet. Replace each `...` and run this cell again.{more}"
         )
     elif verdict.status == PASSED:
-        print(f"✓ {exercise.id}: passed. {verdict.message}")
+        _say(f"✓ {exercise.id}: passed. {verdict.message}")
         _passed_answers[exercise.id] = answer
         _remember(exercise.id)
     else:
-        print(f"✗ {exercise.id}: not yet. {verdict.message}")
+        _say(f"✗ {exercise.id}: not yet. {verdict.message}")
 
 
 def judge_guess(guess: Any, measured: Any, within: float = 0.1, unit: str = "") -> None:
@@ -80,20 +81,20 @@ def judge_guess(guess: Any, measured: Any, within: float = 0.1, unit: str = "") 
     """
     shown = f"{measured:.4g} {unit}".rstrip() if isinstance(measured, (int, float)) else measured
     if guess is ... or guess == "?":
-        print(f"You made no guess. Measured: {shown}.")
+        _say(f"You made no guess. Measured: {shown}.")
         return
     if isinstance(measured, (int, float)) and not isinstance(measured, bool):
         try:
             number = float(guess)
         except (TypeError, ValueError):
-            print(f"Your guess, {guess!r}, is no number. Measured: {shown}.")
+            _say(f"Your guess, {guess!r}, is no number. Measured: {shown}.")
             return
         right = abs(number - measured) <= within * abs(measured)
         off = "too high" if number > measured else "too low"
     else:
         right = " ".join(str(guess).split()).casefold() == str(measured).casefold()
         off = "not what happens"
-    print(f"Your guess, {guess}, is {'right' if right else off}. Measured: {shown}.")
+    _say(f"Your guess, {guess}, is {'right' if right else off}. Measured: {shown}.")
 
 
 def hint(exercise_id: str) -> None:
@@ -105,13 +106,13 @@ def hint(exercise_id: str) -> None:
     exercise = find(exercise_id)
     given, total = _hints_given[exercise.id], len(exercise.hints)
     if given >= total:
-        print(
+        _say(
             f'{exercise.id}: no {"more " if total else ""}hints. solution("{exercise.id}") shows'
             " the solution."
         )
         return
     _hints_given[exercise.id] += 1
-    print(f"{exercise.id}, hint {given + 1} of {total}: {exercise.hints[given]}")
+    _say(f"{exercise.id}, hint {given + 1} of {total}: {exercise.hints[given]}")
 
 
 def solution(exercise_id: str) -> None:
@@ -129,7 +130,13 @@ def solution(exercise_id: str) -> None:
     else:
         print(f"{exercise.id}: {exercise.solution}")
     if exercise.explanation:
-        print(exercise.explanation)
+        _say(exercise.explanation)
+
+
+def _say(text: str) -> None:
+    """Prints a text in lines of 100 columns: JupyterLab breaks longer ones in the middle of words."""
+    for line in text.splitlines():
+        print(textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False))
 
 
 def solution_of(exercise_id: str) -> Any:

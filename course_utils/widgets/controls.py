@@ -36,7 +36,9 @@ class Panel(ipywidgets.VBox):
     """A column of widgets that has a readable text where no kernel runs."""
 
     def __repr__(self) -> str:
-        return "Sliders: they need a running notebook. The pictures of this section show what they do."
+        return (
+            "Sliders: they need a running notebook. The pictures of this section show what they do."
+        )
 
 
 class Slider(anywidget.AnyWidget):

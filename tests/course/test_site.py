@@ -191,6 +191,14 @@ def test_tables_scroll_alone_have_names_and_no_empty_heading():
     assert [one.get_text() for one in soup.select("th")] == ["FID", "FID"]
 
 
+def test_a_number_stays_in_one_line_with_its_error_bar():
+    words = "the mean of three trainings ± its standard error"
+    row = f"<tr><td>0.886 ± 0.023</td><td>{words}</td><td>0.886</td></tr>"
+    soup = BeautifulSoup(f"<table>{row}</table>", "html.parser")
+    frame_tables(soup)
+    assert [one.get_text() for one in soup.select("td.number")] == ["0.886 ± 0.023"]
+
+
 @pytest.fixture
 def few_texts(monkeypatch):
     texts = [text for text in TEXTS if text[2] in ("cheat_sheet", "measurements")]

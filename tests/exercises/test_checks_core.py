@@ -76,7 +76,7 @@ def own_exercises(tmp_path, monkeypatch):
 def checked(capsys):
     def run(name: str, answer: object) -> str:
         core.check(f"98.{name}", answer)
-        return capsys.readouterr().out.rstrip("\n")
+        return capsys.readouterr().out.rstrip("\n").replace("\n", " ")
 
     return run
 
@@ -235,7 +235,13 @@ def changes_its_input(mu, logvar):
 def test_wrong_answers_are_diagnosed(name, answer, diagnosis, checked):
     printed = checked(name, answer)
     assert printed.startswith(f"✗ 98.{name}: not yet. ") and diagnosis in printed
-    assert "\n" not in printed
+
+
+def test_long_messages_are_broken_between_words(capsys):
+    core.check("98.kl", divides_by_zero)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and max(map(len, lines)) <= 100
+    assert lines[1].endswith("`return mu.sum().item() / scale`.")
 
 
 def test_the_line_that_raised_is_the_learners(checked):
@@ -316,7 +322,7 @@ def test_progress_that_cannot_be_written_does_not_take_the_pass_away(checked, mo
 
     monkeypatch.setattr(core, "write_json", full_disk)
     assert checked("number", 0.25).startswith(
-        "✓ 98.number: passed. p matters.\nYour answer counts, but your progress was not saved."
+        "✓ 98.number: passed. p matters. Your answer counts, but your progress was not saved."
     )
 
 

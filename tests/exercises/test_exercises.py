@@ -27,7 +27,7 @@ def no_progress_file(monkeypatch):
 
 def printed_by_check(exercise, answer, capsys) -> str:
     core.check(exercise.id, answer)
-    return capsys.readouterr().out
+    return capsys.readouterr().out.replace("\n", " ")
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)

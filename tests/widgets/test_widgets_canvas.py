@@ -106,6 +106,7 @@ for (const name of ["ArrowLeft", " ", "ArrowDown", "ArrowDown", " ", "ArrowRight
 seen.keys = look();
 press("Clear");
 seen.cleared = look();
+mouse("pointerenter", 0.5, 0.5); // a finger enters where it is pressed
 mouse("pointerdown", 0.5, 0.5);
 mouse("pointermove", 2.0, 0.5);
 mouse("pointerleave", 1.0, 0.5);
@@ -163,7 +164,7 @@ def test_clear_empties_the_field_and_keeps_the_digits_before(seen):
 
 
 @needs_browser
-def test_a_stroke_that_leaves_the_field_ends_at_its_edge(seen):
+def test_a_stroke_of_a_finger_is_one_and_ends_at_the_edge_of_the_field(seen):
     (stroke,) = seen["edge"]["sent"][-1]
     assert stroke == near([[0.5, 0.5], [1.0, 0.5]])
 
