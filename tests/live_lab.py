@@ -100,19 +100,21 @@ class LabPage(LivePage):
         self.wait_for("globalThis.jupyterapp", START_SECONDS)
         self.value("jupyterapp.restored.then(() => 1)")
 
-    def open(self, name: str) -> bool:
-        """Opens a notebook and waits for its kernel; returns whether it is marked as unsaved."""
+    def open(self, name: str) -> None:
+        """Opens a notebook and waits for its kernel."""
         self.value(
             f"jupyterapp.commands.execute('docmanager:open', {{path: {name!r}}}).then((panel) => {{"
             "globalThis.book = panel; return Promise.all([panel.revealed, panel.context.ready,"
-            "panel.sessionContext.ready]).then(() => panel.sessionContext.session.kernel.info)"
-            ".then(() => 1); })"
+            "panel.sessionContext.ready]).then(() => 1); })"
         )
-        return self.value("book.context.model.dirty")
 
     def run_all(self) -> list[dict[str, Any]]:
         """Runs all cells as the menu does; returns the code cells with their outputs."""
-        self.value("jupyterapp.commands.execute('notebook:run-all-cells').then(() => 1)")
+        self.value(
+            "(globalThis.hasRun = false, jupyterapp.commands.execute('notebook:run-all-cells')"
+            ".then(() => { hasRun = true; }), 1)"
+        )
+        self.wait_for("hasRun", RUN_SECONDS)
         return self.code_cells()
 
     def run_last(self) -> str:

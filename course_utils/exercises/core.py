@@ -134,7 +134,7 @@ def solution(exercise_id: str) -> None:
 
 
 def _say(text: str) -> None:
-    """Prints a text in lines of 100 columns: JupyterLab breaks longer ones in the middle of words."""
+    """Prints lines of 100 columns: JupyterLab breaks longer ones in the middle of words."""
     for line in text.splitlines():
         print(textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False))
 
