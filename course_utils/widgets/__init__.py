@@ -13,8 +13,8 @@ __getattr__, __dir__ = lazy_door(
         "course_utils.widgets.canvas": ["DigitField", "LatentPlane", "draw_digit"],
         "course_utils.widgets.controls": [
             "CountSlider",
+            "LivePicture",
             "Panel",
-            "Picture",
             "Slider",
             "latent_explorer",
             "latent_image",

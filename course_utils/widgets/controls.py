@@ -71,7 +71,7 @@ class CountSlider(Slider):
     digits = traitlets.Int(0).tag(sync=True)
 
 
-class Picture(anywidget.AnyWidget):
+class LivePicture(anywidget.AnyWidget):
     """A PNG with a text for those who cannot see it, which the images of ipywidgets lack. The
     browser's part is in `picture.js`.
 
@@ -161,7 +161,7 @@ def latent_explorer(
         )
     latent, rng = start.detach().clone(), make_rng(seed)
     sliders = [_slider(dim, latent[dim].item(), limit) for dim in dims]
-    picture = Picture(value=png_bytes(latent_image(decode, latent)), alt=DECODED)
+    picture = LivePicture(value=png_bytes(latent_image(decode, latent)), alt=DECODED)
     button = ipywidgets.Button(
         description="new draw from the prior", layout=ipywidgets.Layout(width="300px")
     )
@@ -223,7 +223,7 @@ def figure_explorer(draw: Callable[..., Figure], sliders: dict[str, Any]) -> Pan
         draw: takes one keyword for each slider.
         sliders: `{keyword: widget with a value}`.
     """
-    picture, places = Picture(), []
+    picture, places = LivePicture(), []
 
     def redraw(_: object = None) -> None:
         figure = draw(**{name: control.value for name, control in sliders.items()})
@@ -248,7 +248,7 @@ def image_explorer(
         controls: `{keyword: widget with a value}`.
         scale: screen pixels a pixel.
     """
-    caption, picture = ipywidgets.HTML(), Picture()  # a Label would cut long lines off
+    caption, picture = ipywidgets.HTML(), LivePicture()  # a Label would cut long lines off
 
     def redraw(_: object = None) -> None:
         image, text = draw(**{name: control.value for name, control in controls.items()})

@@ -21,8 +21,8 @@ from course_utils.widgets.canvas import LatentPlane
 from course_utils.widgets.controls import (
     DECODED,
     Decode,
+    LivePicture,
     Panel,
-    Picture,
     Slider,
     beside,
     latent_image,
@@ -131,7 +131,7 @@ def latent_pad(decode: Decode, ticks: Tensor) -> Panel:
     """
     device_ticks = ticks.detach().cpu()
     sheet = png_bytes(manifold_sheet(decode, device_ticks), scale=1)
-    plane, picture = LatentPlane(sheet=sheet), Picture(alt=DECODED)
+    plane, picture = LatentPlane(sheet=sheet), LivePicture(alt=DECODED)
     # The limits are whole steps, so that 0 is one of the places where a slider can stand.
     low, high = (PAD_STEP * round(tick.item() / PAD_STEP) for tick in device_ticks[[0, -1]])
     sliders = [slider(f"z[{dim}]", 0.0, low, high, PAD_STEP) for dim in (0, 1)]
@@ -165,7 +165,9 @@ def walk_scrubber(decode: Decode, ends: Tensor) -> Panel:
     """
     way = Slider(step=0.01, description="way")
     choice = ipywidgets.Dropdown(options=list(PATHS), description="path")
-    picture = Picture(alt="Image that the decoder makes of the latent at this place of the way.")
+    picture = LivePicture(
+        alt="Image that the decoder makes of the latent at this place of the way."
+    )
 
     def redraw(_: object = None) -> None:
         path = cast(str, choice.value)
@@ -180,7 +182,7 @@ def temperature_explorer(
     """Returns a slider for the temperature above the same draws at that temperature."""
     eps = torch.randn(num_images, latent_dim, generator=make_rng(seed))
     control = slider("temperature", 1.0, 0.0, 2.0, step=0.05)
-    picture = Picture(alt=f"{num_images} draws at this temperature.")
+    picture = LivePicture(alt=f"{num_images} draws at this temperature.")
 
     def redraw(_: object = None) -> None:
         picture.value = png_bytes(temperature_image(decode, eps, control.value), scale=3)
@@ -194,7 +196,7 @@ def truncation_explorer(
     """Returns a slider for the bound of the noise above the same draws within that bound."""
     uniforms = torch.rand(num_images, latent_dim, generator=make_rng(seed), dtype=torch.float64)
     control = slider("truncation", 4.0, 0.05, 4.0, step=0.05)
-    picture = Picture(alt=f"{num_images} draws from noise within this bound.")
+    picture = LivePicture(alt=f"{num_images} draws from noise within this bound.")
 
     def redraw(_: object = None) -> None:
         picture.value = png_bytes(truncation_image(decode, uniforms, control.value), scale=3)
@@ -203,7 +205,7 @@ def truncation_explorer(
 
 
 def _panel(
-    controls: Sequence[ipywidgets.Widget], picture: Picture, redraw: Callable[..., None]
+    controls: Sequence[ipywidgets.Widget], picture: LivePicture, redraw: Callable[..., None]
 ) -> Panel:
     redraw()
     for control in controls:

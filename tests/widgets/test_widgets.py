@@ -10,7 +10,7 @@ from PIL import Image
 
 from course_utils.base.errors import CourseError
 from course_utils.widgets import (
-    Picture,
+    LivePicture,
     Slider,
     elbo_explorer,
     fid_explorer,
@@ -114,7 +114,7 @@ def within(widget):
 def test_sliders_have_names_and_pictures_have_texts(make):
     parts = list(within(make()))
     names = [part.description for part in parts if isinstance(part, Slider)]
-    texts = [part.alt for part in parts if isinstance(part, Picture)]
+    texts = [part.alt for part in parts if isinstance(part, LivePicture)]
     assert names and all(names) and texts and all(len(text) > 15 for text in texts)
 
 
