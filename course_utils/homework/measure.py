@@ -24,6 +24,7 @@ from course_utils.metrics.frechet import fid, kid
 from course_utils.metrics.measurement import Measurement, MetricWarning
 from course_utils.metrics.neighbours import precision_recall
 from course_utils.models.base import Model
+from course_utils.plotting.charts import column_title
 from course_utils.studies.draw import sample_in_batches
 from course_utils.studies.evaluate import find_extractor, shipped_classifier
 from course_utils.training.runs import Run
@@ -88,6 +89,43 @@ LOSS_TERMS: dict[str, dict[str, str]] = {
     "dcgan": {"discriminator.separation": "separation", "generator.diversity": "diversity"},
     "diffusion": {"x0_mse": "denoising error"},
 }
+
+# The training curves of a family that are shown, in this order: title and unit of the axis.
+_NATS = "nats an image"
+CURVES: dict[str, dict[str, tuple[str, str]]] = {
+    "vae": {
+        "loss": ("loss", _NATS),
+        "negative_elbo": ("negative ELBO", _NATS),
+        "reconstruction": ("reconstruction", _NATS),
+        "kl": ("KL", _NATS),
+    },
+    "dcgan": {
+        "generator loss": ("generator's loss", ""),
+        "discriminator loss": ("discriminator's loss", ""),
+        "discriminator separation": ("separation", "share of pairs"),
+        "discriminator d_real": ("D's answer to real images", "probability"),
+        "discriminator d_fake": ("D's answer to generated images", "probability"),
+        "generator diversity": ("distance of two samples", "RMS of pixels"),
+    },
+    "diffusion": {
+        "loss": ("loss", "weighted mean square"),
+        "target_mse": ("error of the target", "mean square"),
+        "x0_mse": ("denoising error", "squared pixels"),
+    },
+}
+
+
+def curve_panels(family: str, terms: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Returns `{term: (title, unit)}` of the curves that are shown; all terms under their own names
+    where nothing is known of them.
+
+    Args:
+        family: of the models; "" for the student's own code, whose loss may be anything.
+        terms: that the runs have, such as "kl" or "discriminator loss".
+    """
+    known = CURVES.get(family, {})
+    found = {term: panel for term, panel in known.items() if term in terms}
+    return found or {term: (column_title(term), "") for term in terms}
 
 
 def incomparable(metric: str, changes: Collection[str]) -> tuple[str, ...]:

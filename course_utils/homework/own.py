@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ from course_utils.homework.parameters import NUM_IMAGES
 from course_utils.homework.pictures import Picture, save_picture
 from course_utils.homework.schema import MAX_CODE, OwnCode, changed_lines
 from course_utils.plotting import image_grid
-from course_utils.studies.sweep import Row, add_rows, read_rows
+from course_utils.studies.sweep import DATA_SHA256, Row, add_rows, read_rows
 from course_utils.training.runs import experiment_key, machine
 
 DRAWN_AT_ONCE = 500
@@ -131,7 +132,7 @@ def run_own(
                 if seed == seeds[0]:
                     picture = Picture(image_grid(images[:20]), "")
                     save_picture(picture, samples_path / f"samples-{PICTURE_OF[kind]}.png")
-                finished[key] = {**about, "key": key, **measured}
+                finished[key] = {**about, "key": key, **measured, DATA_SHA256: dataset.sha256}
                 add_rows(rows_path, [finished[key]])
             rows.append(finished[key])
     return rows
@@ -191,7 +192,7 @@ def _drawn(
 
 
 def _curve(losses: Any, name: str) -> dict[str, list[float]]:
-    """Returns the training curve as at most 100 means."""
+    """Returns the training curve as at most 100 means, each with the last step that it is of."""
     values = [float(loss) for loss in losses]
     if not values or not all(map(math.isfinite, values)):
         raise CourseError(
@@ -200,7 +201,9 @@ def _curve(losses: Any, name: str) -> dict[str, list[float]]:
         )
     size = -(-len(values) // MAX_POINTS)
     parts = [values[place : place + size] for place in range(0, len(values), size)]
-    return {"train.loss": [sum(part) / len(part) for part in parts]}
+    ends = itertools.accumulate(map(len, parts))
+    means = [sum(part) / len(part) for part in parts]
+    return {"train.step": [float(end) for end in ends], "train.loss": means}
 
 
 def _line_of(error: BaseException, name: str) -> str:

@@ -62,12 +62,38 @@ def training_length(family: str, budget_name: str) -> str:
     return f"the class's model, trained for {_length(here)}; in class it is {_length(in_class)}"
 
 
+_LENGTH = ("train.num_epochs", "train.num_train_images", "train.min_epoch_steps")
+
+
+def lengths_in_words(family: str, budget_name: str, changes: Mapping[str, Any]) -> str:
+    """Returns how long the class model and the changed one are trained, in whole sentences, and in
+    class where this is something else; "" for an unknown family or budget.
+
+    Args:
+        changes: that somebody planned; where they cannot be made, they are not told.
+    """
+    if family not in FAMILIES or budget_name not in BUDGETS:
+        return ""
+    here, in_class = homework_preset(family, budget_name), preset(family, budget_name)
+    told = f"The class model was trained for {_length(here)}, "
+    told += "as in class." if here.train == in_class.train else f"in class for {_length(in_class)}."
+    lengths = {name: changes[name] for name in _LENGTH if name in changes}
+    try:
+        changed = _length(override(here, lengths))
+    except CourseError:
+        return told
+    return f"{told} The changed model was trained for {changed}." if lengths else told
+
+
 def _length(experiment: Experiment) -> str:
     train = experiment.train
     images = (
         "all images" if train.num_train_images is None else f"{train.num_train_images:,} images"
     )
-    return f"{train.num_epochs} epoch{'s' if train.num_epochs != 1 else ''} of {images}"
+    words = f"{train.num_epochs} epoch{'s' if train.num_epochs != 1 else ''} of {images}"
+    if train.min_epoch_steps is not None:
+        words += f", at least {train.min_epoch_steps} steps each"
+    return words
 
 
 # Why these are not the student's to change

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from course_utils.base.device import make_rng
+from course_utils.base.errors import CourseError
 from course_utils.base.files import atomic_path
 from course_utils.base.images import signed_to_uint8, uint8_to_signed
 from course_utils.data.dataset import Dataset
-from course_utils.homework.measure import drawn_samples
+from course_utils.homework.measure import curve_panels, drawn_samples
 from course_utils.metrics.classes import class_histogram
 from course_utils.metrics.features import class_probabilities, extract
 from course_utils.metrics.frechet import fid
@@ -36,6 +37,7 @@ from course_utils.training.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 NUM_COLUMNS = 10
 NUM_MAPPED = 1000  # images on the latent map
@@ -45,9 +47,9 @@ Runs = Mapping[str, Run]  # {"class model": ..., "changed model": ...}
 
 
 class Picture(NamedTuple):
-    """A figure and a text for those who cannot see it."""
+    """A figure, or an image that was one, and a text for those who cannot see it."""
 
-    figure: Figure
+    figure: Figure | Image
     alt: str
 
 
@@ -70,8 +72,8 @@ def pictures(runs: Runs, dataset: Dataset, num_images: int = 1000) -> dict[str, 
 
 def training(runs: Runs) -> Picture:
     """Returns the training curves of both models."""
-    names = " and ".join(runs)
-    if next(iter(runs.values())).experiment.family == "dcgan":
+    names, family = " and ".join(runs), next(iter(runs.values())).experiment.family
+    if family == "dcgan":
         figure = gan_curves({name: run.history for name, run in runs.items()})
         return Picture(
             figure,
@@ -79,14 +81,11 @@ def training(runs: Runs) -> Picture:
             " distances of images, gradient norms.",
         )
     histories = {name: [curve_columns(run.history)] for name, run in runs.items()}
-    wanted = [
-        term
-        for term in curve_terms([one[0] for one in histories.values()])
-        if term not in ("learning_rate", "gradient_norm")
-    ]
+    panels = curve_panels(family, curve_terms([one[0] for one in histories.values()]))
+    told = ", ".join(title for title, _ in panels.values())
     return Picture(
-        seed_curves(histories, wanted),
-        f"Training curves of the {names} over epochs: {', '.join(wanted)}; dashed on test images.",
+        seed_curves(histories, list(panels), panels),
+        f"Training curves of the {names} over epochs: {told}; dashed on test images.",
     )
 
 
@@ -148,11 +147,12 @@ def _latent_map(name: str) -> Callable[[Runs, Dataset, int], Picture | None]:
         title = (
             f"{name}: dimensions {first} and {second} of {model.config.latent_dim}, which say most"
         )
-        figure = latent_map(mu[:, [first, second]], few.test_labels, dataset.class_names, title)
+        pair = (first, second)
+        figure = latent_map(mu[:, pair], few.test_labels, dataset.class_names, title, pair)
         return Picture(
             figure,
-            f"Map of {len(mu):,} test images in two of the {name}'s {model.config.latent_dim}"
-            " latent dimensions, a number each.",
+            f"Map of {len(mu):,} test images in dimensions {first} and {second} of the {name}'s"
+            f" {model.config.latent_dim} latent dimensions, marked by class.",
         )
 
     return draw_map
@@ -227,9 +227,31 @@ FAMILY_PICTURES: dict[str, dict[str, Callable[[Runs, Dataset, int], Picture | No
 }
 
 
+def kept_pictures(folder: Path) -> dict[str, Picture]:
+    """Returns what the student's own code drew while it ran, as it was saved.
+
+    Raises:
+        CourseError: nothing was saved yet, or a file is no picture.
+    """
+    import PIL.Image
+
+    found = {}
+    for path in sorted(folder.glob("*.png")):
+        try:
+            with PIL.Image.open(path) as image:
+                when = path.stem.removeprefix("samples-")
+                alt = f"Twenty samples of your own code, {when} the change."
+                found[path.stem] = Picture(image.copy(), alt)
+        except OSError as error:
+            raise CourseError(f"{path}: expected a picture, got another file ({error}).") from error
+    if not found:
+        raise CourseError(f"{folder}: your own code has drawn nothing yet; run it first.")
+    return found
+
+
 def save_picture(picture: Picture, path: Path) -> None:
     """Writes a figure as a PNG in one step."""
     stream = io.BytesIO()
-    picture.figure.savefig(stream, format="png", dpi=SAVED_DPI)
+    cast("Figure", picture.figure).savefig(stream, format="png", dpi=SAVED_DPI)
     with atomic_path(path) as partial:
         partial.write_bytes(stream.getvalue())

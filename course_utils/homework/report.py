@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -82,7 +83,9 @@ def report_page(
         facts=_facts(results),
         verdict=verdict,
         gallery=[one for study in results.experiments for one in _gallery(study.family, clean)],
-        studies=[_study_parts(study, clean, meaning) for study in results.experiments],
+        studies=[
+            _study_parts(study, clean, meaning, results.budget) for study in results.experiments
+        ],
     )
 
 
@@ -133,7 +136,7 @@ def _facts(results: Results) -> dict[str, str]:
 
 
 def _study_parts(
-    study: Study, samples: Mapping[str, bytes], meaning: Callable[[str, str], str]
+    study: Study, samples: Mapping[str, bytes], meaning: Callable[[str, str], str], budget: str
 ) -> dict[str, Any]:
     """Returns what the template shows of one model: changes, numbers and pictures."""
     before, after = study.of_kind("baseline"), study.of_kind("changed")
@@ -147,6 +150,7 @@ def _study_parts(
         "study": study,
         "name": NAMES.get(study.family, study.family),
         "changes": changes,
+        "length": _length_of(study, budget),
         "diff": code_diff(study.own_code) if study.own_code is not None else "",
         "first_run": min((row.started for row in after), default=None),
         "effects": [_effect_row(effect, study) for effect in found],
@@ -156,6 +160,22 @@ def _study_parts(
         ),
         "ablation": _ablation(study),
     }
+
+
+def _length_of(study: Study, budget: str) -> str:
+    """Returns how long both models were trained, and how long the class's is in class; "" where the
+    student's own code decides it.
+    """
+    from course_utils.homework.parameters import lengths_in_words
+
+    if study.own_code is not None:
+        return ""
+    words = lengths_in_words(study.family, budget, study.changes)
+    found = (row.settings.get("train.min_epoch_steps") for row in study.rows)
+    steps = {value for value in found if isinstance(value, int)}
+    if words and len(steps) == 1:
+        words += f" The pictures are few, so each epoch repeats them for {steps.pop()} steps."
+    return words
 
 
 def _effect_row(effect: SeedComparison, study: Study) -> tuple[object, ...]:
@@ -276,17 +296,23 @@ def report_png(figure: Figure) -> bytes:
 
 def effects_png(found: Sequence[SeedComparison]) -> bytes:
     """Returns each metric before and after, with error bars."""
+    from course_utils.homework.measure import HOMEWORK_METRICS
+    from course_utils.homework.rule import NEVER_NEGATIVE, SHARES
     from course_utils.plotting.homework import before_and_after
 
     groups = {
         one.name: {"class": _pair(one.baseline), "changed": _pair(one.changed)} for one in found
     }
+    units = {name: info.unit for name, info in HOMEWORK_METRICS.items()}
+    bounds = {name: (0.0, math.inf) for name in NEVER_NEGATIVE}
+    bounds |= {name: (0.0, 1.0) for name in SHARES}
     with course_style():
-        return report_png(before_and_after(groups))
+        return report_png(before_and_after(groups, units, bounds))
 
 
 def curves_png(study: Study) -> bytes | None:
     """Returns the training curves of both models, or None where the runs have none."""
+    from course_utils.homework.measure import curve_panels
     from course_utils.plotting.homework import curve_terms, seed_curves
 
     histories = {
@@ -294,8 +320,9 @@ def curves_png(study: Study) -> bytes | None:
         "changed": [row.history for row in study.of_kind("changed")],
     }
     terms = curve_terms(histories["class"] + histories["changed"])
+    panels = curve_panels(study.family if study.own_code is None else "", terms)
     with course_style():
-        return report_png(seed_curves(histories, terms)) if terms else None
+        return report_png(seed_curves(histories, list(panels), panels)) if panels else None
 
 
 def class_png(
@@ -306,6 +333,7 @@ def class_png(
     One panel for each setting that somebody changed, those that most changed first. None where no
     run has the metric.
     """
+    from course_utils.homework.parameters import FAMILIES, settings_of
     from course_utils.plotting.homework import parameter_scatter
 
     everyone = [study for results in class_results for study in results.experiments]
@@ -318,8 +346,10 @@ def class_png(
     rows = [row for study in studies for row in study.of_kind("baseline")]
     baseline = [row.metrics[metric].value for row in rows if metric in row.metrics]
     mean = sum(baseline) / len(baseline) if baseline else None
+    known = settings_of(family) if family in FAMILIES else {}
+    units = {name: known[name].unit for name in panels if name in known}
     with course_style():
-        drawn = report_png(parameter_scatter(panels, metric, mean))
+        drawn = report_png(parameter_scatter(panels, metric, mean, units))
     told = ", ".join(f"{name} (changed by {counts[name]})" for name in panels)
     runs = f"{metric} of every {family} run of the class against {told}"
     return drawn, f"{runs}; dashed: mean of the class model."

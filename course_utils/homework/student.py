@@ -26,7 +26,7 @@ from course_utils.homework.parameters import (
     training_length,
     validate_changes,
 )
-from course_utils.homework.pictures import Picture, pictures, save_picture
+from course_utils.homework.pictures import Picture, kept_pictures, pictures, save_picture
 from course_utils.homework.report import report_page
 from course_utils.homework.rule import RuleVerdict, check_rule
 from course_utils.homework.schema import Plan
@@ -482,7 +482,13 @@ class Homework:
 
     @functools.cached_property
     def pictures(self) -> dict[str, Picture]:
-        """All pictures of both models."""
+        """All pictures of both models.
+
+        Raises:
+            CourseError: as `runs`.
+        """
+        if ready_plan(self.place).own_code is not None:
+            return kept_pictures(self.place.samples_path)
         return pictures(self.runs(), self.dataset, PICTURE_IMAGES[self.place.budget])
 
     def runs(self) -> dict[str, Run]:
@@ -514,7 +520,7 @@ class Homework:
 
     def save_pictures(self) -> list[Path]:
         """Writes all pictures into the folder, for the report, and returns their paths."""
-        if ready_plan(self.place).own_code is not None:  # these were kept while it ran
+        if ready_plan(self.place).own_code is not None:  # these were saved while it ran
             return sorted(self.place.samples_path.glob("*.png"))
         self.__dict__.pop("pictures", None)  # of runs that may be gone
         paths = []

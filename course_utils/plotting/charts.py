@@ -69,7 +69,13 @@ def training_curves(histories: Any, terms: Sequence[str], ylabel: str = "nats pe
     return describe(fig, partial(lines_words, "Training curves", fig.axes))
 
 
-def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: str = "") -> Figure:
+def latent_map(
+    mu: Tensor,
+    labels: Tensor,
+    class_names: Sequence[str],
+    title: str = "",
+    dimensions: tuple[int, int] = (0, 1),
+) -> Figure:
     """Returns a map of a 2-D latent space: each image at the mean of its q(z | x), marked by its
     class's name if that is one letter or digit, else by the class's number; large names at the
     classes' centres.
@@ -79,6 +85,7 @@ def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: st
     Args:
         mu: means `[N, 2]`.
         labels: int64 `[N]`, indices into `class_names`.
+        dimensions: of the latent space that the two columns are, counted from 0.
 
     Raises:
         CourseError: `mu` has not two columns.
@@ -136,7 +143,8 @@ def latent_map(mu: Tensor, labels: Tensor, class_names: Sequence[str], title: st
         )
     )
     axes.legend(handles=[prior], loc="upper right")
-    axes.set(title=title, xlabel="z, dimension 0", ylabel="z, dimension 1", aspect="equal")
+    across, up = (f"z, dimension {number}" for number in dimensions)
+    axes.set(title=title, xlabel=across, ylabel=up, aspect="equal")
     inside = (points.norm(dim=1) <= PRIOR_RADIUS_95).double().mean().item()
     medians = {text: f"({x:.2f}, {y:.2f})" for (x, y), text, _ in centres}
     many = counted(len(points), "image")

@@ -37,15 +37,19 @@ def curve_terms(histories: Sequence[Mapping[str, Sequence[float]]]) -> list[str]
 
 
 def seed_curves(
-    histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], terms: Sequence[str]
+    histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]],
+    terms: Sequence[str],
+    named: Mapping[str, tuple[str, str]] | None = None,
 ) -> Figure:
     """Returns one panel a term over epochs, one line a run: groups differ by colour and marker,
-    test values are dashed.
+    test values are dashed. Runs that count steps and no epochs are drawn over steps.
 
     Args:
         histories: `{group: [{column: one value an epoch} of each seed]}`; columns such as
             "train.loss" or "discriminator.test.loss".
         terms: of `curve_terms`; at most 6 are drawn.
+        named: `{term: (title, unit)}`, the latter "" where there is none; None makes titles of the
+            terms.
 
     Raises:
         CourseError: no terms.
@@ -54,6 +58,8 @@ def seed_curves(
         raise CourseError("expected training curves, got none.")
     fig, panels = _panels(len(terms[:MAX_PANELS]))
     for axes, term in zip(panels, terms):
+        title, unit = (named or {}).get(term, (column_title(term), ""))
+        across = ""
         for (group, runs), colour, marker in zip(histories.items(), OKABE_ITO, MARKERS):
             for index, run in enumerate(runs):
                 for column in (column for column in run if _term(column) == term):
@@ -66,8 +72,9 @@ def seed_curves(
                         "color": colour,
                         "alpha": 0.8,
                     }
-                    axes.plot(_epochs(run, column), run[column], label=label, **look)
-        axes.set(title=textwrap.fill(column_title(term), TITLE_WIDTH), xlabel="epoch")
+                    across, places = _across(run, column)
+                    axes.plot(places, run[column], label=label, **look)
+        axes.set(title=textwrap.fill(title, TITLE_WIDTH), xlabel=across, ylabel=unit)
         locator = cast("MaxNLocator", axes.xaxis.get_major_locator())  # of every axis of numbers
         locator.set_params(integer=True)
     _legend(fig)
@@ -79,14 +86,21 @@ def _term(column: str) -> str:
     return " ".join(part for part in column.split(".") if part not in ("train", "test"))
 
 
-def _epochs(run: Mapping[str, Sequence[float]], column: str) -> Sequence[float]:
-    """Returns the epochs of a column: the run's own where it has them, else counted from 1."""
-    own = run.get(".".join([*column.split(".")[:-1], "epoch"]), ())
-    return own if len(own) == len(run[column]) else range(1, len(run[column]) + 1)
+def _across(run: Mapping[str, Sequence[float]], column: str) -> tuple[str, Sequence[float]]:
+    """Returns what a column goes over, and where its values stand: epochs or steps, as the run says
+    it, else the values counted from 1.
+    """
+    for name in ("epoch", "step"):
+        own = run.get(".".join([*column.split(".")[:-1], name]), ())
+        if len(own) == len(run[column]):
+            return name, own
+    return "number of the value", range(1, len(run[column]) + 1)
 
 
 def before_and_after(
-    metrics: Mapping[str, Mapping[str, tuple[float, float]]], per_row: int = 3
+    metrics: Mapping[str, Mapping[str, tuple[float, float]]],
+    units: Mapping[str, str] | None = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
     """Returns one small panel a metric: each group a dot with a bar of two standard errors to each
     side.
@@ -94,8 +108,10 @@ def before_and_after(
     Args:
         metrics: `{metric: {group: (value, standard error)}}`, the same groups in each; an error may
             be NaN, which draws no bar.
+        units: `{metric: unit}`, for those that have one.
+        bounds: `{metric: (least, largest possible value)}`; no axis goes beyond them.
     """
-    fig, panels = _panels(len(metrics), per_row, height=1.9)
+    fig, panels = _panels(len(metrics), height=1.9)
     for axes, (name, groups) in zip(panels, metrics.items()):
         for place, ((value, error), colour, marker) in enumerate(
             zip(groups.values(), OKABE_ITO, MARKERS)
@@ -104,14 +120,17 @@ def before_and_after(
                 place,
                 value,
                 yerr=2 * error if error == error else None,
-                fmt=marker,
-                color=colour,
+                fmt="none",
+                ecolor=colour,
                 capsize=4,
-                markersize=7,
             )
+            # a dot on the edge is whole; the bar of a share may reach beyond it and is cut there
+            axes.plot(place, value, marker, color=colour, markersize=7, clip_on=False, zorder=3)
         axes.set_xticks(range(len(groups)), list(groups))
-        axes.set(title=name, xlim=(-0.6, len(groups) - 0.4))
+        unit = (units or {}).get(name, "")
+        axes.set(title=name, ylabel=unit, xlim=(-0.6, len(groups) - 0.4))
         axes.margins(y=0.2)
+        _keep_within(axes, [value for value, _ in groups.values()], (bounds or {}).get(name))
         axes.grid(axis="y", alpha=0.3)
     numbers = {}
     for name, groups in metrics.items():
@@ -120,10 +139,18 @@ def before_and_after(
     return describe(fig, summary("Dots with error bars, one panel a metric", numbers))
 
 
+def _keep_within(axes: Axes, values: Sequence[float], bounds: tuple[float, float] | None) -> None:
+    """Cuts the vertical axis at what is possible, unless a value that cannot be lies beyond it."""
+    if bounds is not None and bounds[0] <= min(values) and max(values) <= bounds[1]:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, bounds[0]), min(high, bounds[1]))
+
+
 def parameter_scatter(
     panels: Mapping[str, Mapping[str, Sequence[tuple[Any, float]]]],
     metric: str,
     reference: float | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Figure:
     """Returns one panel a parameter, one point a run: the parameter's value across, the metric up.
 
@@ -132,6 +159,7 @@ def parameter_scatter(
             which then stand side by side.
         metric: name of the vertical axis.
         reference: drawn as a dashed line where given, such as the baseline's mean.
+        units: `{parameter: unit}`, for those that have one.
 
     Raises:
         CourseError: no parameter.
@@ -149,10 +177,12 @@ def parameter_scatter(
         _set_axis(axes, ticks, list(places.values()))
         if reference is not None:
             axes.axhline(reference, linestyle="--", color="black", linewidth=1)
-        axes.set(title=name)
+        unit = (units or {}).get(name, "")
+        axes.set(
+            title=name, xlabel=unit, ylabel=metric if axes.get_subplotspec().is_first_col() else ""
+        )
         if axes is not all_axes[0]:
             axes.sharey(all_axes[0])
-    all_axes[0].set_ylabel(metric)
     _legend(fig)
     ranges = {}
     for name, groups in panels.items():
@@ -200,7 +230,7 @@ def _panels(count: int, per_row: int = 3, height: float = 2.6) -> tuple[Figure, 
     """Returns a figure with `count` panels, row by row, with room for a legend above; the places
     left over are empty.
     """
-    columns = min(per_row, max(1, count))
+    columns = 2 if count == 4 else min(per_row, max(1, count))
     rows = -(-max(1, count) // columns)
     fig = new_figure(height * rows + 0.3)
     axes = list(fig.subplots(rows, columns, squeeze=False).flat)

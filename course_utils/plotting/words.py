@@ -76,8 +76,11 @@ def lines_words(kind: str, panels: Sequence[Axes], closing: str = "") -> str:
     import numpy as np
 
     first, parts, values = panels[0], {}, []
+    units = {panel.get_ylabel() for panel in panels} - {""}  # one may stand for all of a row
     for panel in panels:
         before = f"{panel.get_title()}, " if len(panels) > 1 and panel.get_title() else ""
+        if len(units) > 1 and panel.get_ylabel():  # each panel has an axis of its own
+            before += f"in {panel.get_ylabel()}, "
         for name, line in _named_lines(panel):
             x, y = (np.asarray(data).tolist() for data in (line.get_xdata(), line.get_ydata()))
             x = _tick_names(panel, x)
@@ -85,7 +88,8 @@ def lines_words(kind: str, panels: Sequence[Axes], closing: str = "") -> str:
             parts[before + name] = f"at {rounded(y[0])}" if crosses else trace(x, y)
             values.append(float(y[-1]) if y else math.nan)
     title = f" ({spoken(first.get_title())})" if len(panels) == 1 and first.get_title() else ""
-    axes = f"{spoken(first.get_ylabel()) or 'values'} over {spoken(first.get_xlabel()) or 'x'}"
+    height = spoken(first.get_ylabel()) if len(units) <= 1 else ""
+    axes = f"{height or 'values'} over {spoken(first.get_xlabel()) or 'x'}"
     opening = f"{len(panels)} panels of {kind[0].lower()}{kind[1:]}" if len(panels) > 1 else kind
     # the values of panels that differ in their scale cannot be ranked
     ranked = values if len(panels) == 1 else ()

@@ -12,8 +12,10 @@ from course_utils.base.config import override
 from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8
 from course_utils.homework.measure import (
+    CURVES,
     HOMEWORK_METRICS,
     LOSS_TERMS,
+    curve_panels,
     drawn_samples,
     incomparable,
     measure_for,
@@ -24,6 +26,8 @@ from course_utils.metrics.classes import class_agreement
 from course_utils.metrics.frechet import fid, kid
 from course_utils.metrics.neighbours import precision_recall
 from course_utils.models.diffusion.model import DiffusionConfig
+from course_utils.plotting.homework import MAX_PANELS, curve_terms
+from course_utils.studies.sweep import curve_columns
 from course_utils.training.presets import preset
 from course_utils.training.registry import build
 from course_utils.training.runs import run
@@ -72,6 +76,20 @@ def test_metrics_are_those_of_the_samples_against_test_images(family, dataset):
         metric = measured["metrics"][name]
         assert (metric["value"], metric["error"]) == result.metric(recorded)
     assert measured["sampling_seconds"] > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_curves_that_are_shown_are_those_of_the_loss(family, dataset):
+    columns = curve_columns(tiny_run(family, dataset).history)
+    terms = curve_terms([columns])
+    panels = curve_panels(family, terms)
+    assert panels == CURVES[family]  # every one of them is in a run's history
+    parts = {term.split()[0] for term in panels}
+    if family == "dcgan":
+        assert parts == {"generator", "discriminator"} and len(panels) == MAX_PANELS
+    else:
+        assert "loss" in parts and not parts & {"learning_rate", "gradient_norm"}
+    assert curve_panels("", terms[:1]) == {terms[0]: (terms[0], "")}
 
 
 def test_data_with_a_classifier_have_metrics_of_classes(tiny_vae):

@@ -15,10 +15,10 @@ from students import few_images
 
 from course_utils.base.errors import CourseError
 from course_utils.cli.main import main
-from course_utils.homework import student
+from course_utils.homework import own, report, student
 from course_utils.homework.own import code_diff, read_own_code
 from course_utils.homework.parameters import meaning
-from course_utils.homework.report import report_page
+from course_utils.homework.report import curves_png, report_page
 from course_utils.homework.rule import check_rule, wrong_run
 from course_utils.homework.schema import MAX_CODE, OwnCode, changed_lines, check_results
 from course_utils.homework.study import (
@@ -107,7 +107,8 @@ def test_own_code_runs_with_every_seed_and_is_measured(done, few_strokes, tmp_pa
     kinds = [(row["kind"], row["seed"]) for row in rows]
     assert sorted(kinds) == sorted((k, s) for k in ("baseline", "changed") for s in (0, 1, 2))
     assert len({row["key"] for row in rows}) == 6
-    assert rows[0]["history"] == {"train.loss": [3.0, 2.0, 1.0]}
+    assert rows[0]["history"] == {"train.step": [1.0, 2.0, 3.0], "train.loss": [3.0, 2.0, 1.0]}
+    assert {row["data_sha256"] for row in rows} == {few_strokes.sha256}
     found = {one.comparison.name: one for one in effects_of(done, {})}
     assert found["FID"].verdict == "real: worse" and found["FID"].comparison.num_seeds == (3, 3)
     # nothing is trained twice
@@ -116,6 +117,35 @@ def test_own_code_runs_with_every_seed_and_is_measured(done, few_strokes, tmp_pa
     names = {"vae-samples-before.png", "vae-samples-after.png"}
     assert set(gather_samples(done.folder)) == names
     assert set(student.Homework(done).save_pictures()) == set(done.samples_path.iterdir())
+
+
+def test_long_curves_become_means_over_steps():
+    steps = [float(step) for step in range(1, 251)]
+    found = own._curve(steps, "own.py")
+    assert len(found["train.loss"]) == 84 and found["train.step"][-1] == 250
+    assert found["train.loss"][:2] == [2.0, 5.0] and found["train.step"][:2] == [3.0, 6.0]
+    assert found["train.loss"][-1] == 250.0
+
+
+def test_the_report_draws_own_code_over_steps_and_claims_no_unit(done, few_strokes, monkeypatch):
+    figures = []
+    monkeypatch.setattr(report, "report_png", figures.append)
+    (study,) = gather_results(done.folder, few_strokes.sha256).experiments
+    curves_png(study)
+    (panel,) = figures[0].axes
+    assert (panel.get_title(), panel.get_xlabel(), panel.get_ylabel()) == ("loss", "step", "")
+
+
+def test_the_notebook_shows_what_own_code_drew_and_trains_nothing(done, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr("course_utils.notebook.show", lambda *picture: shown.append(picture))
+    monkeypatch.setattr(student, "find_or_train", lambda *_: pytest.fail("a model was trained"))
+    hw = student.Homework(done)
+    assert hw.picture_names == ["samples-after", "samples-before"]
+    hw.show("samples-before")
+    assert shown[0][0].size[0] > 100 and "code, before the change" in shown[0][1]
+    hw.show("curves")
+    assert "choose one of samples-after, samples-before" in capsys.readouterr().out
 
 
 def test_the_rule_takes_own_code_for_one_model(done, few_strokes):

@@ -122,6 +122,24 @@ def report_with(text: str) -> str:
     )
 
 
+def lengths_on(page: str) -> list[str]:
+    """Returns what a report says about the length of the trainings."""
+    return re.findall(r'<p class="note">([^<]* was trained for [^<]*)</p>', page)
+
+
+def test_the_report_says_how_long_the_models_were_trained():
+    values = results_dict()
+    values["experiments"][0]["changes"]["train.num_epochs"] = 3
+    for row in values["experiments"][1]["rows"]:
+        row["experiment"]["train"]["min_epoch_steps"] = 50
+    vae, dcgan = lengths_on(report_page(check_results(values), {}, verdict_of("")))
+    assert vae.endswith("as in class. The changed model was trained for 3 epochs of all images.")
+    assert "4 epochs of 15,000 images, in class for 2 epochs of all images" in dcgan
+    assert dcgan.endswith("so each epoch repeats them for 50 steps.")
+    values["experiments"][1]["rows"][0]["experiment"]["train"]["min_epoch_steps"] = [50]
+    assert len(lengths_on(report_page(check_results(values), {}, verdict_of("")))) == 2
+
+
 def class_with(text: str) -> str:
     results = results_with(text)
     found = {

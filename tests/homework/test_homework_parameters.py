@@ -22,6 +22,7 @@ from course_utils.homework.parameters import (
     RULES,
     effective,
     homework_preset,
+    lengths_in_words,
     meaning,
     parameter_rows,
     settings_of,
@@ -476,6 +477,16 @@ def test_the_table_is_grouped_by_what_a_parameter_does(family):
 
 
 def test_what_is_trained_shorter_than_in_class_is_named():
+    assert lengths_in_words("vae", "laptop", {}) == (
+        "The class model was trained for 8 epochs of all images, as in class."
+    )
+    shorter = {"train.num_epochs": 1, "model.beta": 4.0}
+    assert lengths_in_words("dcgan", "laptop", shorter) == (
+        "The class model was trained for 4 epochs of 15,000 images, in class for 2 epochs of all"
+        " images. The changed model was trained for 1 epoch of 15,000 images."
+    )
+    assert "changed model" not in lengths_in_words("vae", "laptop", {"train.num_epochs": "many"})
+    assert lengths_in_words("pixelcnn", "laptop", {}) == ""
     assert training_length("vae", "laptop") == "trained as in class: 8 epochs of all images"
     assert training_length("dcgan", "laptop") == (
         "the class's model, trained for 4 epochs of 15,000 images; in class it is 2 epochs of all"

@@ -134,9 +134,11 @@ def test_training_curves_draw_train_and_test_of_each_term():
     assert train.get_linestyle() != test.get_linestyle() and len(figure.axes[0].lines) == 4
 
 
-def test_latent_map_marks_the_centre_of_each_class():
+def test_latent_map_marks_the_centre_of_each_class_and_names_its_dimensions():
     mu = torch.tensor([[1.0, 1.0], [1.0, 3.0], [1.0, 2.0], [-1.0, 0.0]])
-    axes = plotting.latent_map(mu, torch.tensor([0, 0, 0, 1]), ("7", "shoe")).axes[0]
+    labels = torch.tensor([0, 0, 0, 1])
+    axes = plotting.latent_map(mu, labels, ("7", "shoe"), dimensions=(9, 4)).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("z, dimension 9", "z, dimension 4")
     assert {text.get_text(): tuple(text.xy) for text in axes.texts} == {
         "7": (1.0, 2.0),
         "1 shoe": (-1.0, 0.0),

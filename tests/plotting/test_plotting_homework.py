@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from course_utils.base.errors import CourseError
+from course_utils.plotting.canvas import attached_text
 from course_utils.plotting.homework import (
     before_and_after,
     curve_terms,
@@ -41,11 +42,43 @@ def test_curves_of_groups_seeds_and_splits():
     } == {"-", "--"}
 
 
-def test_curves_without_epochs_of_their_own_count_from_one():
+def test_curves_without_epochs_go_over_steps_or_count_from_one():
     axes = seed_curves({"class": [{"loss": [3.0, 2.0], "epoch": [7]}]}, ["loss"]).axes[0]
     assert list(axes.lines[0].get_xdata()) == [1, 2]
+    assert axes.get_xlabel() == "number of the value"
+    own = {"train.step": [40.0, 75.0], "train.loss": [3.0, 2.0]}
+    axes = seed_curves({"class": [own]}, ["loss"]).axes[0]
+    assert list(axes.lines[0].get_xdata()) == [40, 75] and axes.get_xlabel() == "step"
     with pytest.raises(CourseError, match="expected training curves, got none"):
         seed_curves({"class": [{}]}, curve_terms([{}]))
+
+
+def test_each_panel_of_curves_has_its_unit():
+    run = {"train.epoch": [1, 2]} | {f"train.{name}": [3.0, 2.0] for name in ("kl", "x", "y")}
+    panels = {"kl": ("KL", "nats an image"), "x": ("answer", "probability")}
+    fig = seed_curves({"class": [run]}, ["kl", "x", "y"], panels)
+    first, _, last = fig.axes
+    assert (first.get_title(), first.get_ylabel(), first.get_xlabel()) == (
+        "KL",
+        "nats an image",
+        "epoch",
+    )
+    assert (last.get_title(), last.get_ylabel()) == ("y", "")
+    # one panel's unit is not said of the others
+    text = attached_text(fig)
+    assert "values over epoch: KL, in nats an image, class, train from 3 at 1" in text
+    assert "answer, in probability, class, train" in text and "y, class, train" in text
+
+
+def test_no_axis_of_metrics_goes_beyond_what_is_possible():
+    metrics = {name: {"class": (0.99, 0.02), "changed": (0.01, 0.02)} for name in ("recall", "x")}
+    bounds = {"recall": (0.0, 1.0)}
+    share, other = before_and_after(metrics, {"recall": "share"}, bounds).axes
+    assert share.get_ylim() == (0.0, 1.0) and share.get_ylabel() == "share"
+    assert other.get_ylim()[0] < 0 and other.get_ylabel() == ""
+    # a number that cannot be stays in sight
+    wrong = before_and_after({"recall": {"class": (1.5, 0.1)}}, {}, bounds).axes[0]
+    assert wrong.get_ylim()[1] > 1.5
 
 
 def test_metrics_before_and_after_with_two_standard_errors():
@@ -65,8 +98,9 @@ def test_scatter_of_numbers_words_and_wide_ranges():
             "changed": [("conv", 4.0), ("a name of great length", 3.0), ("$\\frac{", 2.0)],
         },
     }
-    fig = parameter_scatter(panels, "FID", reference=5.0)
+    fig = parameter_scatter(panels, "FID", 5.0, {"model.latent_dim": "dimensions"})
     numbers, wide, words = fig.axes
+    assert (numbers.get_xlabel(), wide.get_xlabel()) == ("dimensions", "")
     assert list(numbers.lines[1].get_xdata()) == [5, 40] and list(numbers.lines[1].get_ydata()) == [
         9.0,
         4.0,

@@ -403,7 +403,8 @@ TEXTS = {
     ),
     "seed_curves": (
         lambda: homework.seed_curves(
-            {"class": [{"train.loss": [3.0, 2.0]}, {"train.loss": [8.0, 9.0]}]}, ["loss"]
+            {"class": [{"train.loss": [3.0, 2.0], "train.epoch": [1, 2]}, {"train.loss": []}]},
+            ["loss"],
         ),
         "Training curves (in words: first seed), values over epoch (loss): class, train from 3 at 1"
         " to 2 at 2.",
