@@ -11,9 +11,9 @@ from bs4.element import NavigableString, Tag
 
 # Words that the text mostly uses in their everyday sense, so that a mark would mislead.
 EVERYDAY = {
-    *("Baseline", "Budget", "Code", "Evidence", "Feature", "Floor", "Gain", "Generator", "Hole"),
-    *("Mode", "Moments", "Power", "Protocol", "Replacement", "Ridge", "Run", "Score"),
-    *("Separation", "Strokes", "Target"),
+    *("Baseline", "Budget", "Code", "Diversity", "Evidence", "Feature", "Floor", "Gain"),
+    *("Generator", "Hole", "Metric", "Mode", "Moments", "Power", "Protocol", "Replacement"),
+    *("Ridge", "Run", "Score", "Separation", "Strokes", "Target"),
 }
 NOT_MARKED = {"a", "code", "h1", "h2", "h3", "h4", "math", "pre", "summary"}
 

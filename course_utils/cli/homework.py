@@ -190,6 +190,11 @@ def add_commands(
         default="comma",
         help="of class.csv; semicolon also writes 0,5 for a half (default: comma)",
     )
+    verb.add_argument(
+        "--data",
+        metavar="PATH",
+        help="with --rerun of a run on a student's own pictures: the folder that has them here",
+    )
     verb.set_defaults(run=_collect)
 
 
@@ -318,5 +323,10 @@ def _collect(options: argparse.Namespace) -> int:
     from course_utils.homework.student import collect_command
 
     return collect_command(
-        options.folder, options.out, options.rerun, options.platform, options.separator
+        options.folder,
+        options.out,
+        options.rerun,
+        options.platform,
+        options.separator,
+        options.data,
     )

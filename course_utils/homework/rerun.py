@@ -128,7 +128,11 @@ def find_claims(school_class: SchoolClass, run_id: str) -> list[Claim]:
 
 
 def rerun(
-    claims: list[Claim], load: Callable[[str], Dataset], run_and_measure: RunAndMeasure
+    claims: list[Claim],
+    load: Callable[[str], Dataset],
+    run_and_measure: RunAndMeasure,
+    *,
+    has_pictures: bool = False,
 ) -> list[Rerun]:
     """Returns what trainings here say of each claim.
 
@@ -139,15 +143,16 @@ def rerun(
 
     Args:
         claims: of one run, by `find_claims`.
-        load: gives the images of a dataset that everybody has, by name.
+        load: gives the images of a dataset, by name.
         run_and_measure: trains (or finds) an experiment and returns a row with `metrics`.
+        has_pictures: whether `load` also gives the pictures of a student's own.
 
     Raises:
-        CourseError: every claim has images that only the student has, or settings that are not the
-            class model with planned changes in range.
+        CourseError: every claim has images that are not here, or settings that are not the class
+            model with planned changes in range.
     """
-    sound, problems = sound_claims(claims)
-    experiment = checked_experiment(sound[0])
+    sound, problems = sound_claims(claims, has_pictures)
+    experiment = checked_experiment(sound[0], has_pictures)
     dataset = load(sound[0].results.dataset.name)
     here = [run_and_measure(experiment.fitted_to(dataset), dataset)["metrics"]]
     found = [_compare(claim, here, dataset.sha256) for claim in sound]
@@ -164,7 +169,9 @@ def rerun(
     return [*found, *problems]
 
 
-def sound_claims(claims: Sequence[Claim]) -> tuple[list[Claim], list[Rerun]]:
+def sound_claims(
+    claims: Sequence[Claim], has_pictures: bool = False
+) -> tuple[list[Claim], list[Rerun]]:
     """Returns the claims that can be run, and for each of the others why not.
 
     Raises:
@@ -173,7 +180,7 @@ def sound_claims(claims: Sequence[Claim]) -> tuple[list[Claim], list[Rerun]]:
     sound, problems = [], []
     for claim in claims:
         try:
-            checked_experiment(claim)
+            checked_experiment(claim, has_pictures)
             sound.append(claim)
         except CourseError as error:
             problems.append(Rerun(claim, False, (), (), problem=str(error)))
@@ -188,7 +195,7 @@ def _other_seeds(claim: Claim) -> list[int]:
     return [seed for seed in seeds if seed != claim.row.seed][:NUM_OTHER_SEEDS]
 
 
-def checked_experiment(claim: Claim) -> Experiment:
+def checked_experiment(claim: Claim, has_pictures: bool = False) -> Experiment:
     """Returns the experiment of a claim, built from its data alone.
 
     Its settings are within the ranges of the homework: a billion layers are data too.
@@ -197,10 +204,13 @@ def checked_experiment(claim: Claim) -> Experiment:
         CourseError: as `rerun`.
     """
     name, study = claim.results.dataset.name, claim.study
-    if name not in DATA_FIELDS:
+    if name not in DATA_FIELDS and not has_pictures:
         expected = f"one of the datasets {', '.join(DATA_FIELDS)}"
-        found = f"{name!r}; only the student has these images"
-        raise CourseError(f"{claim.name}: expected {expected}, got {found}.")
+        found = f"{name!r}; only the student has these images. Ask for the folder with the pictures"
+        raise CourseError(f"{claim.name}: expected {expected}, got {found}, and give --data PATH.")
+    if has_pictures and not name.startswith("folder:"):
+        expected = "a run on a student's own pictures with --data"
+        raise CourseError(f"{claim.name}: expected {expected}, got one on {name!r}; leave it out.")
     problems = validate_changes(study.family, study.changes, claim.results.budget).problems
     if problems:
         reason = f"its changes would not have been accepted: {'; '.join(problems)}"

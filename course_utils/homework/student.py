@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from course_utils.base.config import require
 from course_utils.base.device import budget
 from course_utils.base.errors import CourseError
 from course_utils.base.files import runs_root, write_text
@@ -199,6 +200,7 @@ def collect_command(
     run_id: str | None = None,
     platform: str | None = None,
     separator: str = "comma",
+    data: str | None = None,
 ) -> int:
     """Writes class.html and class.csv of a folder of submissions, or trains one of their runs
     again; returns 1 where not all is well.
@@ -209,11 +211,17 @@ def collect_command(
         run_id: number of a run on the class page.
         platform: "canvas" or "moodle", for a table that it imports.
         separator: of class.csv, "comma" or "semicolon".
+        data: folder of a student's own pictures, for a run on them that is trained again.
+
+    Raises:
+        CourseError: nothing to read or nowhere to write, no such run, or `data` without `run_id`.
     """
     from course_utils.homework.rule import check_rule
 
     if run_id is not None:
-        return _rerun(read_class(Path(folder), check_rule), run_id)
+        return _rerun(read_class(Path(folder), check_rule), run_id, data)
+    if data is not None:
+        raise CourseError("--data: belongs to --rerun, for a run on a student's own pictures.")
     out = Path(folder if out is None else out)
     school_class = collect(folder, out, check_rule, platform, separator)
     for one in school_class.broken:
@@ -264,16 +272,32 @@ def _tell_platform(school_class: SchoolClass, platform: str) -> None:
         )
 
 
-def _rerun(school_class: SchoolClass, run_id: str) -> int:
-    from course_utils.data import load_dataset
+MAX_SIDE = 128  # of own pictures, in pixels; a submission may ask for any
+
+
+def _rerun(school_class: SchoolClass, run_id: str, data: str | None) -> int:
+    from course_utils.data import load_dataset, load_own_pictures
     from course_utils.homework.measure import measure_for
     from course_utils.homework.rerun import find_claims, rerun, sound_claims
     from course_utils.studies.sweep import run_and_measure
 
     claims = find_claims(school_class, run_id)
-    measure = measure_for(sound_claims(claims)[0][0].results.budget)
+    has_pictures = data is not None
+    claim = sound_claims(claims, has_pictures)[0][0]
+    measure = measure_for(claim.results.budget)
+
+    def load(name: str) -> Dataset:
+        if not has_pictures:
+            return load_dataset(name)
+        side = int(claim.row.experiment["model"].get("image_size", 28))  # checked: it is sound
+        require(side <= MAX_SIDE, "model.image_size", f"at most {MAX_SIDE} pixels", side)
+        return load_own_pictures(name, data, side)
+
     found = rerun(
-        claims, load_dataset, lambda experiment, data: run_and_measure(experiment, data, measure)
+        claims,
+        load,
+        lambda experiment, dataset: run_and_measure(experiment, dataset, measure),
+        has_pictures=has_pictures,
     )
     for one in found:
         print(one)
