@@ -248,7 +248,7 @@ def _sheets_in(folder: Path) -> Iterator[tuple[str, str, dict[int, bytes]]]:
     for path in filter(_takes_part, read_download(folder).candidates):
         try:
             submission = read_submission(path)
-        except CourseError:
+        except Exception:  # as below
             continue
         sheets = {
             num_calls: submission.samples[name]
@@ -265,13 +265,13 @@ def _sheets_in(folder: Path) -> Iterator[tuple[str, str, dict[int, bytes]]]:
 
 def _takes_part(path: Path) -> bool:
     """Whether a submission names a sheet, seen without reading its pictures."""
-    if path.is_dir():
-        return any((path / SAMPLES).glob(f"{CHALLENGE}-*.png"))
     try:
+        if path.is_dir():
+            return any((path / SAMPLES).glob(f"{CHALLENGE}-*.png"))
         with zipfile.ZipFile(path) as archive:
             return any(f"{SAMPLES}/{CHALLENGE}-" in name for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False  # `collect` says what is wrong with it
+    except Exception:  # `collect` says what is wrong with it, and it must not hide the others
+        return False
 
 
 def write_board(

@@ -9,14 +9,16 @@ import re
 import statistics
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from course_utils.base.errors import CourseError
-from course_utils.base.files import handout_root, read_text, write_text
+from course_utils.base.files import atomic_path, handout_root, read_text
 from course_utils.homework.archive import Submission, read_submission
 from course_utils.homework.class_table import Line, defused, platform_table, table_text, write_csv
 from course_utils.homework.downloads import Origin, platform_origin, read_download
@@ -28,6 +30,7 @@ from course_utils.homework.report import (
     TEMPLATES,
     PagePicture,
     class_png,
+    page_parts,
     render_page,
     sample_pictures,
 )
@@ -150,7 +153,7 @@ def collect(
     tables = {"class.csv": class_csv(school_class, separator)}
     if platform is not None:
         tables[f"class-{platform}.csv"] = platform_table(platform, platform_lines(school_class))
-    write_text(Path(out) / "class.html", class_page(school_class))
+    write_class_page(Path(out) / "class.html", school_class)
     for name, text in tables.items():
         write_csv(Path(out) / name, text)
     return school_class
@@ -365,14 +368,27 @@ def _cells(effect: SeedComparison, study: Study) -> list[str]:
     return [*written, judgement(effect, study.changes)]
 
 
+def write_class_page(target: Path | str, school_class: SchoolClass) -> None:
+    """Writes the page of a class in one step. It is never in memory as a whole, where signs such as
+    ✓ would take two bytes for each letter of the pictures.
+    """
+    with atomic_path(target) as partial, open(partial, "w", encoding="utf-8") as stream:
+        stream.writelines(_class_page_parts(school_class))
+
+
 def class_page(school_class: SchoolClass) -> str:
     """Returns the page of a class as HTML that opens offline."""
+    return "".join(_class_page_parts(school_class))
+
+
+def _class_page_parts(school_class: SchoolClass) -> Iterator[str]:
     judged = school_class.judged
     script = (TEMPLATES / "class.js").read_text(encoding="utf-8")
-    page = render_page(
+    return page_parts(
         "class.html",
         title="Homework of the class",
         security=f"{SECURITY}; script-src 'sha256-{_sha256_of(script)}'",
+        script=Markup(script),  # a file of the course
         judged=judged,
         by_name=sorted(enumerate(judged), key=lambda pair: name_key(pair[1].student)),
         rubric=rubric(),
@@ -389,9 +405,6 @@ def class_page(school_class: SchoolClass) -> str:
         pairs=[_pair_row(school_class, pair) for pair in school_class.pairs],
         **SHOWN,
     )
-    # what students wrote is escaped, so this is the end of the page and nothing else
-    before, end, after = page.rpartition("</body>")
-    return f"{before}<script>{script}</script>\n{end}{after}"
 
 
 def _sha256_of(script: str) -> str:

@@ -91,7 +91,13 @@ def report_page(
 
 def render_page(template: str, **values: Any) -> str:
     """Returns one of the templates as a page; every value is escaped where it stands."""
-    return _templates().get_template(template).render({"security": SECURITY, **values}) + "\n"
+    return "".join(page_parts(template, **values))
+
+
+def page_parts(template: str, **values: Any) -> Iterator[str]:
+    """Yields the same piece by piece: a page with pictures of a whole class is large."""
+    yield from _templates().get_template(template).generate({"security": SECURITY, **values})
+    yield "\n"
 
 
 @functools.cache

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import re
+import tracemalloc
 from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -33,6 +34,7 @@ from course_utils.homework.classroom import (
     _mark_outliers,
     class_page,
     rubric,
+    write_class_page,
 )
 from course_utils.homework.measure import effects, judgement
 from course_utils.homework.report import SECURITY, TEMPLATES, render_page, report_page, show_moment
@@ -151,6 +153,25 @@ def class_with(text: str) -> str:
     )
     pairs = (Pair((0, "vae", "prediction"), (1, "vae", "prediction"), 0.9),)
     return class_page(SchoolClass((judged, judged), (Broken(text, text),), pairs))
+
+
+def test_the_page_of_a_class_is_never_in_memory_as_a_whole(tmp_path):
+    """Eight students with pictures of a million bytes each."""
+    results = check_results(results_dict())
+    judged = [
+        Judged(Submission("a", results, {"vae-a.png": bytes(1_000_000)}), verdict_of("✓"), {}, 1)
+        for _ in range(8)
+    ]
+    judged = [replace(one, effects={"vae": (), "dcgan": ()}) for one in judged]
+    school_class = SchoolClass(tuple(judged), (), ())
+    write_class_page(tmp_path / "first.html", school_class)  # compiles the templates
+    tracemalloc.start()
+    write_class_page(tmp_path / "class.html", school_class)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    size = (tmp_path / "class.html").stat().st_size
+    assert size > 10_000_000 and peak < size
+    assert (tmp_path / "class.html").read_text(encoding="utf-8") == class_page(school_class)
 
 
 PAGES = {"report": report_with, "class": class_with}
