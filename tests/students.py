@@ -1,5 +1,5 @@
-"""What a good student plans and writes, and the small models and data that stand for those of the
-class where students are tested.
+"""What a good student plans and writes, her own code, what a cheat makes of her submission, how a
+command is killed, and the small models and data that stand for those of the class.
 """
 
 from __future__ import annotations
@@ -90,6 +90,28 @@ def train(dataset, seed):
 
     return draw, losses
 '''
+# The program of a command that kills itself with half of a file written: the one of the given
+# number whose partial version begins as given.
+CUT_OFF = """
+import os, signal, sys
+from course_utils.base import files
+
+beginning, number, words = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+whole, written = files._to_disk, []
+
+def cut(path):
+    if path.name.startswith(beginning):
+        written.append(path)
+        if len(written) == number:
+            os.truncate(path, path.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+    whole(path)
+
+files._to_disk = cut
+from course_utils.cli.main import main
+sys.exit(main(words))
+"""
+
 OWN_TEXTS = (  # prediction, observation, explanation
     "A code of one number holds hardly more than one direction in which pictures differ, so samples"
     " become alike and recall falls in every seed.",

@@ -15,7 +15,7 @@ import sys
 import pytest
 from materials import PROJECT
 from stand_ins import write_pictures
-from students import DCGAN_CHANGES, DCGAN_TEXTS, OWN_TEXTS, invented, write_own_vae
+from students import CUT_OFF, DCGAN_CHANGES, DCGAN_TEXTS, OWN_TEXTS, invented, write_own_vae
 
 from course_utils.cli.main import main
 from course_utils.homework.archive import read_submission, write_submission
@@ -24,32 +24,12 @@ from course_utils.homework.rule import check_rule
 from course_utils.homework.study import make_plan, study_folder, write_texts
 from course_utils.studies.sweep import read_rows
 
-KILLED = """
-import os, signal, sys
-from course_utils.base import files
-
-beginning, number, words = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-whole, written = files._to_disk, []
-
-def cut(path):
-    if path.name.startswith(beginning):
-        written.append(path)
-        if len(written) == number:
-            os.truncate(path, path.stat().st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-    whole(path)
-
-files._to_disk = cut
-from course_utils.cli.main import main
-sys.exit(main(words))
-"""
-
 
 def killed(beginning: str, number: int, *words: object) -> None:
     """Runs a command in a process of its own, which dies with half of a file written: the one of
     that number whose partial version begins like this.
     """
-    command = [sys.executable, "-c", KILLED, beginning, str(number), "homework", *map(str, words)]
+    command = [sys.executable, "-c", CUT_OFF, beginning, str(number), "homework", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     process = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert process.returncode == -signal.SIGKILL, process.stdout + process.stderr
