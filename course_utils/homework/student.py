@@ -187,11 +187,12 @@ def _report_beside(path: Path | str) -> Path:
 
 
 def _is_report(path: Path) -> bool:
-    """Returns whether a file begins as the reports of this course do."""
+    """Returns whether a file begins as the reports of this course do, and not as a class page."""
     if not path.is_file():
         return False
     with open(path, "rb") as stream:
-        return b"<title>Homework of " in stream.read(2_000)
+        head = stream.read(2_000)
+    return b"<title>Homework of " in head and b"<title>Homework of the class</title>" not in head
 
 
 def collect_command(
