@@ -13,9 +13,7 @@ SMOKE := tests/base tests/data tests/models/test_models.py tests/metrics/test_me
 	tests/homework/test_homework_schema.py tests/homework/test_homework_student.py \
 	notebooks/00_start_here.ipynb notebooks/04_vae_on_digits.ipynb
 FLOORS_PYTHON ?= 3.10
-# What Google Colab has. There the first cell adds only what is missing, so these are not the course's to choose.
-COLAB_PYTHON ?= 3.12
-COLAB := 'torch==2.11.*' 'numpy==2.1.*' 'matplotlib==3.10.*' 'ipywidgets==7.7.1' 'ipykernel==6.17.1' 'pandas==2.2.*'
+COLAB_PYTHON ?= 3.13
 
 export COURSE_DATASET ?= strokes
 
@@ -25,7 +23,7 @@ help:
 	@echo "make course      run every notebook on the embedded data, write browsable pages to build/course/"
 	@echo "make test        run every test, every notebook among them"
 	@echo "make floors      run a smoke suite with the oldest packages that pyproject.toml allows (5 GB in build/floors)"
-	@echo "make colab       run it with the packages that Google Colab has (5 GB in build/colab)"
+	@echo "make colab       a simulated Google Colab with its packages: sessions, notebooks whole, the smoke suite (5 GB in build/colab)"
 	@echo "make lab         open the course in JupyterLab"
 	@echo "make setup       only set up .venv"
 	@echo "make notebooks   execute the notebooks and write their outputs back (authors)"
@@ -60,9 +58,13 @@ floors: setup
 	$(BIN)/uv pip install --python build/floors/bin/python --resolution lowest-direct $(BACKEND_FLAG) --editable '.[test]'
 	OMP_NUM_THREADS=1 build/floors/bin/python -m pytest $(SMOKE)
 
+# First without the course and with nothing but what Colab has, so that the first cell has to clone and to install; then
+# the smoke suite.
 colab: setup
 	$(BIN)/uv venv --clear --python $(COLAB_PYTHON) build/colab
-	$(BIN)/uv pip install --python build/colab/bin/python $(BACKEND_FLAG) $(COLAB) --editable '.[test]'
+	$(BIN)/uv pip install --python build/colab/bin/python $(BACKEND_FLAG) --requirement tests/colab-packages.txt
+	COURSE_COLAB_PYTHON=build/colab/bin/python $(BIN)/python -m pytest tests/course/test_colab.py
+	$(BIN)/uv pip install --python build/colab/bin/python $(BACKEND_FLAG) --constraint tests/colab-packages.txt --editable '.[test]'
 	OMP_NUM_THREADS=1 build/colab/bin/python -m pytest $(SMOKE)
 
 lab: setup

@@ -10,6 +10,7 @@ import html
 import importlib.util
 import inspect
 import io
+import os
 import platform
 import random
 import subprocess
@@ -73,6 +74,7 @@ def setup(seed: int = 0) -> None:
     """
     if on_colab():
         install_missing()
+        _lead_commands_to_the_course()
     import matplotlib.pyplot as plt
     import numpy
     import torch
@@ -106,6 +108,15 @@ def _one_line(message: Warning | str, category: type[Warning], *_: object) -> st
 def on_colab() -> bool:
     """Returns whether this process is a Colab kernel."""
     return "google.colab" in sys.modules
+
+
+def _lead_commands_to_the_course() -> None:
+    """Lets `!python -m course_utils.cli.main` in a cell find the course, which the first cell
+    cloned beside the notebook and made known to this process alone.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, *(x for x in others if x not in ("", root))])
 
 
 def install_missing() -> None:

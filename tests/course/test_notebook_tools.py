@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import os
 import random
 import re
 import sys
 import types
 import warnings
+from pathlib import Path
 
 import numpy
 import pytest
@@ -347,13 +349,17 @@ def test_warnings_name_no_file_of_the_kernel(course_stubs):
     assert text == "UserWarning: few images\n"
 
 
-@pytest.mark.parametrize(("colab", "calls"), [(True, 1), (False, 0)])
-def test_setup_installs_on_colab_only(colab, calls, course_stubs, monkeypatch):
+@pytest.mark.parametrize("colab", [True, False])
+def test_setup_installs_and_leads_commands_on_colab_only(colab, course_stubs, monkeypatch):
     counted = []
     monkeypatch.setattr(notebook, "on_colab", lambda: colab)
     monkeypatch.setattr(notebook, "install_missing", lambda: counted.append(1))
-    notebook.setup()
-    assert len(counted) == calls
+    monkeypatch.setenv("PYTHONPATH", "theirs")
+    for _ in range(2):  # the first cell may be run again
+        notebook.setup()
+    root = str(Path(notebook.__file__).parents[1])
+    assert os.environ["PYTHONPATH"] == (f"{root}{os.pathsep}theirs" if colab else "theirs")
+    assert len(counted) == (2 if colab else 0)
 
 
 def test_palette_is_eight_colours_with_black_last():
