@@ -121,6 +121,13 @@ def frame_tables(soup: Any) -> None:
         table.wrap(frame)
 
 
+def frame_code(soup: Any) -> None:
+    """Frames code of no named language as other code is, so that it is copied as well, in place."""
+    for block in soup.select(".text_cell_render pre"):
+        if not block.find_parent(class_="highlight"):
+            block.wrap(soup.new_tag("div", attrs={"class": "highlight"}))
+
+
 def embedded(source: str, folder: Path, name: str) -> str:
     """Returns a picture's address as a data URI; an address in the network comes back as it is.
 

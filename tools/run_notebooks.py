@@ -72,6 +72,8 @@ def run_notebooks(
     """
     require(workers >= 1, "workers", "at least 1", workers)
     waiting = [path.stem for path in paths]
+    if out_dir:
+        write_play(out_dir, in_site=True)  # first, since pages link to it
     site = Site(paths, out_dir) if out_dir else None
     times = NotebookTimes(workers)
     printing = threading.Lock()
@@ -94,8 +96,6 @@ def run_notebooks(
             print(f"{count} {path.stem}: {seconds}, {outcome}{times.left(waiting)}", flush=True)
         return result
 
-    if site:
-        write_play(site.folder)  # first, since pages link to it
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(run, paths))
     if site:

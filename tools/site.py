@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SHARED_TEMPLATES = TEMPLATES.parent.parent / "course_utils" / "homework" / "templates"  # page.css
-SCRIPTS = ("site.js", "search.js")
+SCRIPTS = ("theme.js", "site.js", "search.js")
 
 # The Markdown files that become pages: the part of the site, the file, and the name of its page.
 TEXTS = [
@@ -107,6 +107,9 @@ class Site:
         pages = [_notebook_page(path) for path in notebooks]
         pages += [_text_page(root / file, part, stem) for part, file, stem in TEXTS]
         self.pages = sorted(pages, key=_reading_order)
+        # The offline page with the models at work, where somebody wrote it here.
+        there = (folder / "play.html").is_file()
+        self.live = SitePage(folder, "Notebooks", "play", "Play with the models") if there else None
         self.by_source = {page.source: page for page in self.pages}
 
     # ---- pages
@@ -121,7 +124,7 @@ class Site:
         soup: Any = BeautifulSoup(page_html.cells_to_html(notebook, page.stem), "html.parser")
         for in_words in soup.select(".output_area:has(details.alt-text)"):
             in_words.decompose()  # the picture above it says the same in its alt text
-        if (self.folder / "play.html").is_file():
+        if self.live:
             link_live_models(soup, page.stem)
         mark_terms(soup, self.terms, "glossary.html")
         page.title, page.summary = notebook_title(notebook, page.stem)
@@ -151,15 +154,18 @@ class Site:
         page_html.refuse_network(soup, page.stem)
         page_html.anchor_headings(soup)
         page_html.frame_tables(soup)
+        page_html.frame_code(soup)
         self._note_contents(page, soup)
-        place = self.pages.index(page)
+        in_order = self.in_order
+        place = in_order.index(page)
         values = {
             "page": page,
             "body": str(soup),
             "parts": self.parts,
             "siblings": [other for other in self.pages if other.part == page.part],
-            "previous": self.pages[place - 1] if place else None,
-            "following": self.pages[place + 1] if place + 1 < len(self.pages) else None,
+            "live": self.live,
+            "previous": in_order[place - 1] if place else None,
+            "following": in_order[place + 1] if place + 1 < len(in_order) else None,
             "run_at": run_at,
             "printed": page.stem == "cheat_sheet" and (self.folder / "cheat_sheet.pdf").is_file(),
         }
@@ -208,6 +214,14 @@ class Site:
         of_part = {part: [page for page in self.pages if page.part == part] for part in PARTS}
         return [(part, pages) for part, pages in of_part.items() if pages]
 
+    @property
+    def in_order(self) -> list[SitePage]:
+        """Returns all pages as they are read; that of the live models comes after the notebooks."""
+        if self.live is None:
+            return self.pages
+        count = sum(page.part == self.live.part for page in self.pages)
+        return [*self.pages[:count], self.live, *self.pages[count:]]
+
     # ---- what belongs to all pages
 
     def finish(self, results: Sequence[RunResult]) -> list[str]:
@@ -235,13 +249,13 @@ class Site:
         for file in COPIED:
             shutil.copyfile(course_root() / file, self.folder / Path(file).name)
         write_text(self.folder / "search_index.js", self._search_index())
+        write_text(self.folder / "pages.js", self._list_of_pages())
         gallery = page_html.embedded("gallery.png", course_root(), "index")
         values = {
             "parts": self.parts,
             "results": by_source,
             "gallery": gallery,
-            # One offline page with the three models at work, if somebody wrote it here.
-            "play": (self.folder / "play.html").is_file(),
+            "live": self.live,
             "page": None,
         }
         write_text(self.folder / "index.html", _rendered("index.html", **values))
@@ -267,6 +281,13 @@ class Site:
         ]
         as_json = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
         return f"window.courseSections = {as_json};\n"
+
+    def _list_of_pages(self) -> str:
+        """Returns a script that defines the list of all pages. `play.html` makes its links of it,
+        since it may also be opened without its neighbours.
+        """
+        rows = [[page.part, page.name, page.title] for page in self.in_order]
+        return f"window.coursePages = {json.dumps(rows, ensure_ascii=False)};\n"
 
 
 def link_live_models(soup: Any, stem: str) -> None:

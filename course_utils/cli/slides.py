@@ -21,6 +21,8 @@ SLIDE_TAG = "slide"
 TEMPLATE = Path(__file__).with_name("slides.html")
 MAX_LINES = 12  # of printed text that can be read from the back of a room
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.DOTALL)
+# What `yours` prints: for the one who works through the notebook.
+WHOSE_ANSWER = re.compile(r"(yours|reference solution, not passed yet): ")
 SECTION_HEADING = re.compile(r"^#{1,2} (.+)$", re.MULTILINE)
 
 
@@ -32,7 +34,7 @@ class Slide:
         title: heading of the section.
         words: the paragraph before the cell, as HTML; "" where another cell stands between.
         pictures: PNG in base64 and its alt text, each.
-        text: what the cell printed, cut to 12 lines.
+        text: what the cell printed, cut to 12 lines, without whose answers it used.
     """
 
     title: str
@@ -139,7 +141,8 @@ def _marked(cells: Sequence[Any], path: Path) -> Iterator[Slide]:
         if SLIDE_TAG in cell.metadata.get("tags", ()):
             pictures = tuple(_pictures(cell.outputs))
             printed = "".join(o.text for o in cell.outputs if o.output_type == "stream")
-            text = "\n".join(printed.splitlines()[:MAX_LINES])
+            lines = [line for line in printed.splitlines() if not WHOSE_ANSWER.match(line)]
+            text = "\n".join(lines[:MAX_LINES])
             if not pictures and not text:
                 raise CourseError(
                     f"{path}: cell {number} is marked as a slide and shows nothing; run the"

@@ -48,6 +48,14 @@ def test_every_notebook_has_marked_pictures_with_alt_texts(path):
     assert all(heading.get_text().strip() for heading in page.select("h2"))
 
 
+def test_slides_do_not_say_whose_answers_a_cell_used(tmp_path):
+    printed = "yours: 07.film\nreference solution, not passed yet: 07.guide\nFID 2.1\n"
+    cell = picture()
+    cell.outputs.append(new_output("stream", text=printed))
+    page = BeautifulSoup(slides_page(notebook_file(tmp_path / "99_x.ipynb", cell)), "html.parser")
+    assert page.pre.get_text() == "FID 2.1"
+
+
 def test_a_page_needs_no_network_and_escapes_what_it_shows(tmp_path):
     text = new_markdown_cell("## 3 The *parts* (9 min)\n\nOne.\n\nTake $x^2 < 1$ of it.")
     path = notebook_file(tmp_path / "99_x.ipynb", text, picture(), picture(tags=()))

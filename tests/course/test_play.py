@@ -289,6 +289,42 @@ def test_the_page_is_small_needs_no_network_and_complains_of_nothing(page, file,
     assert page.problems == []
 
 
+HIDDEN = "[...document.querySelectorAll('.home, .tree, .onward')].map((one) => one.hidden)"
+PAPER = "getComputedStyle(document.body).backgroundColor"
+
+
+@needs_browser
+def test_opened_alone_it_has_no_links_but_may_be_dark(page):
+    assert page.value(HIDDEN) == [True, True, True]
+    assert page.value(PAPER) == "rgb(255, 255, 255)"
+    ink = "document.querySelector('#flow').getContext('2d').getImageData(196, 78, 1, 1).data"
+    page.value("document.querySelector('#flow-ring').click()")
+    light = page.value(f"[...{ink}]")
+    page.value("document.querySelector('button.theme').click()")
+    assert page.value(PAPER) == "rgb(15, 20, 26)"
+    assert page.value("localStorage.getItem('course-theme')") == "dark"
+    assert page.value(f"[...{ink}]") != light  # what is drawn follows
+    page.value("document.querySelector('button.theme').click()")
+
+
+@needs_browser
+def test_among_the_pages_of_the_site_it_links_to_them(tmp_path):
+    rows = [["Notebooks", "a.html", "A"], ["Notebooks", "play.html", "Play"]]
+    rows += [["Homework", "b.html", "B <i>"]]
+    file = play.write_play(tmp_path, in_site=True)
+    (tmp_path / "pages.js").write_text(f"window.coursePages = {json.dumps(rows)};")
+    with LivePage(file, tmp_path / "profile") as opened:
+        opened.wait_for("document.documentElement?.dataset.ready")
+        assert opened.value(HIDDEN) == [False, False, False]
+        links = "[...document.querySelectorAll('.tree a')].map((a) => [a.textContent, a.href])"
+        found = [[text, href.rpartition("/")[2]] for text, href in opened.value(links)]
+        assert found == [["A", "a.html"], ["Play", "play.html"], ["B <i>", "b.html"]]
+        assert opened.value("document.querySelector('[rel=prev]').textContent") == "PreviousA"
+        assert opened.value("document.querySelector('[rel=next]').textContent") == "NextB <i>"
+        assert violations_at_all_sizes(opened) == []
+        assert opened.problems == []
+
+
 def test_missing_weights_and_weights_of_another_precision_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(play, "course_root", lambda: tmp_path)
     with pytest.raises(CourseError, match="expected shipped weights at .*restore that file"):

@@ -18,7 +18,7 @@ from tools.browser import BROWSER, FLAGS, print_page
 from tools.execute import RunResult
 from tools.glossary import Term, mark_terms
 from tools.notebook_files import code_cells, read_notebook
-from tools.page_html import anchor_headings, frame_tables
+from tools.page_html import anchor_headings, frame_code, frame_tables, markdown_to_html
 from tools.run_notebooks import notebook_paths
 from tools.site import LIVE, TEXTS, Site, link_live_models
 
@@ -84,6 +84,7 @@ def test_no_page_loads_anything_from_elsewhere(pages):
     for name, page in pages.items():
         loaded = [one["src"] for one in page.select("[src]")] + page.select("link")
         assert {one for one in loaded if one != "data:" and not one.startswith("data:image/")} == {
+            "theme.js",
             "site.js",
             "search.js",
         }, name
@@ -199,6 +200,15 @@ def test_a_number_stays_in_one_line_with_its_error_bar():
     assert [one.get_text() for one in soup.select("td.number")] == ["0.886 ± 0.023"]
 
 
+def test_code_of_no_named_language_is_framed_once():
+    html = markdown_to_html("1. Run\n\n   ```\n   a\n   ```\n\n```python\nb = 1\n```\n", "x")
+    soup = BeautifulSoup(f'<div class="text_cell_render">{html}</div>', "html.parser")
+    frame_code(soup)
+    frames = soup.select("div.highlight")
+    assert [one.pre.get_text().strip() for one in frames] == ["a", "b = 1"]
+    assert frames[0].parent.name == "li"
+
+
 @pytest.fixture
 def few_texts(monkeypatch):
     texts = [text for text in TEXTS if text[2] in ("cheat_sheet", "measurements")]
@@ -217,8 +227,23 @@ def test_a_page_that_could_not_be_made_says_why(tmp_path, few_texts):
 def test_play_is_linked_where_it_was_written(tmp_path, few_texts, monkeypatch):
     monkeypatch.setattr("tools.browser.BROWSER", None)
     (tmp_path / "play.html").write_text("<!DOCTYPE html>")
-    Site([], tmp_path).finish([])
+    path = ROOT / "notebooks" / "00_start_here.ipynb"
+    site = Site([path], tmp_path)
+    site.write_notebook(nbformat.v4.new_notebook(), path)
+    site.finish([RunResult(path, 1.0)])
     assert 'href="play.html"' in (tmp_path / "index.html").read_text()
+    before = BeautifulSoup((tmp_path / "00_start_here.html").read_text(), "html.parser")
+    assert before.select_one("a[rel=next]")["href"] == "play.html"
+    assert before.select_one(".tree a[href='play.html']")
+    after = BeautifulSoup((tmp_path / "cheat_sheet.html").read_text(), "html.parser")
+    assert after.select_one("a[rel=prev]")["href"] == "play.html"
+    listed = (tmp_path / "pages.js").read_text().removeprefix("window.coursePages = ")
+    assert [name for _, name, _ in json.loads(listed.removesuffix(";\n"))] == [
+        "00_start_here.html",
+        "play.html",
+        "cheat_sheet.html",
+        "measurements.html",
+    ]
 
 
 def test_live_models_are_linked_behind_their_cells():

@@ -14,6 +14,7 @@ from course_utils.base.errors import CourseError
 from course_utils.base.files import course_root, write_text
 
 HERE = Path(__file__).resolve().parent
+TEMPLATES = HERE.parent / "templates"  # of the site
 SHARED_TEMPLATES = HERE.parent.parent / "course_utils" / "homework" / "templates"  # page.css
 DATASET = "mnist"
 # What the page runs: which shipped model, and the beginnings of the names of its weights there.
@@ -26,25 +27,31 @@ MODELS = {
 }
 
 
-def write_play(folder: Path) -> Path:
+def write_play(folder: Path, *, in_site: bool = False) -> Path:
     """Writes `play.html` into a folder and returns its path.
+
+    Args:
+        in_site: look for the site's other pages beside it, and link to them where they are.
 
     Raises:
         CourseError: shipped weights are missing, or are not float16.
     """
     target = folder / "play.html"
-    write_text(target, play_page())
+    write_text(target, play_page(in_site=in_site))
     return target
 
 
-def play_page() -> str:
-    """Returns the page: HTML that loads nothing else.
+def play_page(*, in_site: bool = False) -> str:
+    """Returns the page: HTML that loads nothing else, but for the list of the site's pages.
+
+    Args:
+        in_site: whether it asks for that list.
 
     Raises:
         CourseError: shipped weights are missing, or are not float16.
     """
     environment = Environment(
-        loader=FileSystemLoader([HERE, SHARED_TEMPLATES]),
+        loader=FileSystemLoader([HERE, TEMPLATES, SHARED_TEMPLATES]),
         autoescape=False,  # noqa: S701  every value below is the course's own
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -52,7 +59,9 @@ def play_page() -> str:
     )
     weights = {key: packed_weights(name, parts) for key, (name, parts) in MODELS.items()}
     return environment.get_template("page.html").render(
-        weights=weights, typical_nats=_card("vae-conv")["metrics"]["negative_elbo"]["value"]
+        weights=weights,
+        typical_nats=_card("vae-conv")["metrics"]["negative_elbo"]["value"],
+        in_site=in_site,
     )
 
 

@@ -1,4 +1,3 @@
-"use strict";
 // What the page does: it asks the worker for pictures and shows them. The models stand above.
 const $ = (id) => document.getElementById(id);
 const NEEDS = { plane: ["plane"], map: ["plane"], gan: ["gan"], diffusion: ["diffusion"],
@@ -7,7 +6,8 @@ const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
 const REACH = 3, MAP_SIDE = 14; // of the latent plane: z from -3 to 3, so many pictures a side
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const started = performance.now();
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
+const inkColour = () => getComputedStyle(document.body).color;
+const colourOf = (key) => getComputedStyle(document.querySelector(`.key.${key}`)).backgroundColor;
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 // ---- the worker, made from the text of this page, because file:// allows no other
@@ -124,7 +124,7 @@ function drawStrokes(ink, strokes, place, width) {
 
 function drawCursor(ink, { cursor, isDown }, side) {
   if (!cursor) return;
-  ink.fillStyle = isDown ? colour("--model") : colour("--data");
+  ink.fillStyle = isDown ? colourOf("model") : colourOf("data");
   ink.fillRect(side * cursor[0] - 5, side * cursor[1] - 5, 10, 10);
 }
 
@@ -248,7 +248,7 @@ function digitFrom(strokes) {
 function drawField() {
   const ink = $("draw").getContext("2d");
   ink.clearRect(0, 0, 224, 224);
-  ink.strokeStyle = colour("--text");
+  ink.strokeStyle = inkColour();
   drawStrokes(ink, drawing.strokes, (point) => point.map((x) => 224 * x), 18);
   drawCursor(ink, drawing, 224);
 }
@@ -308,9 +308,9 @@ function pointsAlong(strokes) {
 function drawFlow() {
   const ink = $("flow").getContext("2d");
   ink.clearRect(0, 0, 392, 392);
-  ink.strokeStyle = colour("--data");
+  ink.strokeStyle = colourOf("data");
   drawStrokes(ink, flowPen.strokes, (point) => point.map((x) => 392 * x), 5);
-  ink.fillStyle = colour("--model");
+  ink.fillStyle = colourOf("model");
   for (let i = 0; i < flowField.samples.length; i += 2) {
     const [x, y] = toField([flowField.samples[i], flowField.samples[i + 1]]);
     ink.fillRect(x - 2, y - 2, 4, 4);
@@ -360,6 +360,36 @@ $("flow-clear").addEventListener("click", () => resetFlow([]));
 $("flow-ring").addEventListener("click", () => resetFlow(ring()));
 $("flow-moons").addEventListener("click", () => resetFlow([arc(0.4, 0.45, 0.22, Math.PI, 2 * Math.PI), arc(0.6, 0.55, 0.22, 0, Math.PI)]));
 
+// ---- the other pages of the course: pages.js names them, where it lies beside this one
+
+function pageLink([, href, title], properties = {}) {
+  return Object.assign(document.createElement("a"), { href, textContent: title, ...properties });
+}
+
+function linkPages(pages) {
+  const tree = document.querySelector(".tree"), here = pages.findIndex(([, href]) => href === "play.html");
+  for (const part of new Set(pages.map(([name]) => name))) {
+    const list = document.createElement("ul");
+    list.append(...pages.filter(([name]) => name === part).map((page) => {
+      const item = document.createElement("li"), link = pageLink(page);
+      if (page === pages[here]) link.setAttribute("aria-current", "page");
+      item.append(link);
+      return item;
+    }));
+    tree.querySelector("nav").append(Object.assign(document.createElement("p"), { textContent: part }), list);
+  }
+  for (const [rel, word, page] of [["prev", "Previous", pages[here - 1]], ["next", "Next", pages[here + 1]]]) {
+    if (!page) continue;
+    const link = pageLink(page, { rel });
+    link.prepend(Object.assign(document.createElement("span"), { textContent: word }));
+    document.querySelector(".onward").append(link);
+  }
+  document.querySelector(".home").href = "index.html";
+  for (const hidden of document.querySelectorAll(".home, .tree, .onward")) hidden.hidden = false;
+  tree.open = matchMedia("(min-width: 68rem)").matches; // there it stands beside the text
+}
+if (window.coursePages) linkPages(window.coursePages);
+
 // ---- the first pictures
 
 // Beside each slider stands its value, also where the page itself moves it.
@@ -369,7 +399,7 @@ function showValues() {
 document.addEventListener("input", showValues);
 
 const redraw = () => { drawField(); drawFlow(); };
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+document.addEventListener("themechange", redraw);
 (async () => {
   await updatePlane();
   document.documentElement.dataset.firstPictureMs = Math.round(performance.now() - started);

@@ -4,27 +4,6 @@
 const page = document.body.dataset.page;
 const byAll = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-// Some browsers keep nothing for pages that are opened from a disk.
-const kept = {
-  get(key) { try { return localStorage.getItem(key); } catch { return null; } },
-  set(key, value) { try { localStorage.setItem(key, value); } catch { /* then it is not kept */ } },
-};
-
-// ---- light or dark: as the system has it, until the reader chooses
-
-const system = matchMedia("(prefers-color-scheme: dark)");
-const themeButton = document.querySelector("button.theme");
-const isDark = () => (document.documentElement.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
-function nameTheme() { themeButton.textContent = isDark() ? "Light page" : "Dark page"; }
-themeButton.addEventListener("click", () => {
-  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-  kept.set("course-theme", document.documentElement.dataset.theme);
-  nameTheme();
-});
-system.addEventListener("change", nameTheme);
-themeButton.hidden = false;
-nameTheme();
-
 // ---- code can be copied
 
 async function copy(text) {
