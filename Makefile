@@ -12,6 +12,7 @@ SMOKE := tests/base tests/data tests/models/test_models.py tests/metrics/test_me
 	tests/plotting/test_plotting.py tests/training tests/widgets/test_widgets.py tests/cli/test_cli.py \
 	tests/homework/test_homework_schema.py tests/homework/test_homework_student.py \
 	notebooks/00_start_here.ipynb notebooks/04_vae_on_digits.ipynb
+# A version that uv finds or fetches, or the path of an interpreter.
 FLOORS_PYTHON ?= 3.10
 COLAB_PYTHON ?= 3.13
 

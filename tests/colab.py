@@ -86,6 +86,7 @@ class ColabMachine:
         self.content, self.drive = folder / "content", folder / "the-drive"
         self.course = self.content / "course"
         self._stub, self._git = folder / "stub", folder / "gitconfig"
+        self._cache = published.parent / "cache"
         module = self._stub / "google" / "colab"
         module.mkdir(parents=True)
         for name, source in STUB.items():
@@ -109,6 +110,7 @@ class ColabMachine:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         return kept | {
             "COURSE_BUDGET": "smoke",
+            "COURSE_CACHE": str(self._cache),  # the digits are drawn once for all machines
             "COURSE_DATASET": "strokes",
             "COURSE_DEVICE": "cpu",
             "COURSE_DIR": str(self.course),

@@ -5,7 +5,6 @@ const NEEDS = { plane: ["plane"], map: ["plane"], gan: ["gan"], diffusion: ["dif
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const REACH = 3, MAP_SIDE = 14; // of the latent plane: z from -3 to 3, so many pictures a side
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-const started = performance.now();
 const inkColour = () => getComputedStyle(document.body).color;
 const colourOf = (key) => getComputedStyle(document.querySelector(`.key.${key}`)).backgroundColor;
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -402,7 +401,7 @@ const redraw = () => { drawField(); drawFlow(); };
 document.addEventListener("themechange", redraw);
 (async () => {
   await updatePlane();
-  document.documentElement.dataset.firstPictureMs = Math.round(performance.now() - started);
+  document.documentElement.dataset.firstPictureMs = Math.round(performance.now()); // since it was opened
   await Promise.all([drawMap(), updateGan(), updateDiffusion(), resetFlow(ring())]);
   clearAnswers();
   drawField();
