@@ -20,6 +20,8 @@ from course_utils import __version__
 from course_utils.base.errors import CourseError
 from course_utils.cli import course_files, homework, path_argument, slides, studies, train
 
+PAINTER = "pretrained:text-to-image/captions"
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
@@ -197,7 +199,10 @@ def _add_image_commands(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("draw", help="draw pictures for a caption")
     command.add_argument("caption", metavar="CAPTION", help='such as "a thick red 7 on blue"')
     command.add_argument(
-        "--model", required=True, metavar="DIR", help="run directory of a text-to-image model"
+        "--model",
+        default=PAINTER,
+        metavar="DIR|pretrained:FAMILY/DATASET",
+        help="a text-to-image model (default: the one that ships with the course)",
     )
     command.add_argument(
         "--num", type=int, default=16, metavar="N", help="how many pictures (default: 16)"

@@ -86,6 +86,12 @@ class Model(nn.Module):
         """Returns the factor of the learning rate of each part."""
         return dict.fromkeys(self.trainable_parts(), 1.0)
 
+    def training_spans(self) -> dict[str, tuple[float, float]]:
+        """Returns when each part is trained: from which share of the training to which, between 0
+        and 1. The learning rate goes through its whole schedule within the span of a part.
+        """
+        return dict.fromkeys(self.trainable_parts(), (0.0, 1.0))
+
     def hidden_weights(self) -> list[Tensor]:
         """Returns the weights between the first and the last layer, each with two dimensions or
         more: what the optimizer "muon" is made for. None where the family was not tried with it.

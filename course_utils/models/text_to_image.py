@@ -1,10 +1,10 @@
 """Text to image: a small encoder reads a caption, a flow draws in the latent space of an
 autoencoder, and cross-attention brings the words to each place of the picture.
 
-Time t runs from 0 (the image) to 1 (noise), as in `diffusion`. The autoencoder and the flow are
-trained side by side, and the flow sees latents whose mean and standard deviation are measured on
-the way. With `space="pixel"` there is no autoencoder: squares of pixels are folded into channels,
-and all else stays the same.
+Time t runs from 0 (the image) to 1 (noise), as in `diffusion`. The autoencoder is trained first,
+while the mean and the standard deviation of its latents are measured; then the flow learns to draw
+in the latent space, which is fixed by then. With `space="pixel"` there is no autoencoder: squares
+of pixels are folded into channels, and all else stays the same.
 
 Source: Rombach et al. 2022 (arXiv:2112.10752) for the latent space and cross-attention; Liu et al.
 2023 (arXiv:2209.03003) for the flow; Ho & Salimans 2022 (arXiv:2207.12598) for guidance.
@@ -62,11 +62,26 @@ class TextToImageConfig:
     kl_weight: float = setting(
         1e-3, "weight of the KL divergence against the squared error", minimum=0, sensible=(0, 1)
     )
+    autoencoder_share: float = setting(
+        0.2,
+        "share of the training in which the autoencoder learns, before the flow",
+        above=0,
+        below=1,
+        sensible=(0.05, 0.5),
+        added=True,
+    )
     channels: int = setting(
-        96, "channels of the flow's network", minimum=8, sensible=(16, 256), even=True
+        64,
+        "channels of the flow's network, doubled at half the resolution",
+        minimum=8,
+        sensible=(16, 256),
+        even=True,
     )
     num_blocks: int = setting(
-        3, "blocks of the flow's network, each with cross-attention", minimum=1, sensible=(1, 8)
+        2,
+        "blocks of the flow's network at half the resolution, each with cross-attention",
+        minimum=1,
+        sensible=(1, 8),
     )
     embed_dim: int = setting(
         96, "dimensions of a word and of the code of time", minimum=8, even=True
@@ -129,10 +144,10 @@ class Autoencoder(nn.Module):
             nn.Conv2d(2 * width, 4 * width, 3, padding=1),
             nn.PixelShuffle(2),
             nn.SiLU(),
-            nn.Conv2d(width, 4 * width, 3, padding=1),
-            nn.PixelShuffle(2),
+            nn.Conv2d(width, width, 3, padding=1),
             nn.SiLU(),
-            nn.Conv2d(width, config.image_channels, 3, padding=1),
+            nn.Conv2d(width, 4 * config.image_channels, 3, padding=1),
+            nn.PixelShuffle(2),
         )
         self.register_buffer("mean", torch.zeros(channels, 1, 1))
         self.register_buffer("std", torch.ones(channels, 1, 1))
@@ -150,6 +165,14 @@ class Autoencoder(nn.Module):
         """Returns images `[B, C, H, W]` of normalised latents, not clamped."""
         return self.decoder(latents * self.std + self.mean)
 
+    def hidden_weights(self) -> list[Tensor]:
+        """Returns the weights of all convolutions but the first and the last of both halves."""
+        halves = [
+            [layer.weight for layer in half if isinstance(layer, nn.Conv2d)]
+            for half in (self.encoder, self.decoder)
+        ]
+        return [weight for half in halves for weight in half[1:-1]]
+
     @torch.no_grad()
     def watch(self, latents: Tensor) -> None:
         """Moves the running moments towards those of latents `[B, C, H/4, W/4]`."""
@@ -164,6 +187,10 @@ class Folding(nn.Module):
     """The pixel space in the place of an autoencoder: squares of 4 by 4 pixels become channels, and
     nothing is learned or lost.
     """
+
+    def hidden_weights(self) -> list[Tensor]:
+        """Returns no weights: there are none."""
+        return []
 
     def encode(self, images: Tensor) -> Tensor:
         """Returns `[B, 16 C, H/4, W/4]`."""
@@ -201,7 +228,7 @@ class TextEncoder(nn.Module):
         tokens = F.pad(tokens, (1, 0))
         present = tokens > 0
         present[:, 0] = True
-        codes = self.words(tokens) + self.places
+        codes = self.words(tokens) + self.places[: tokens.shape[1]]
         return self.layer(codes, src_key_padding_mask=~present), present
 
 
@@ -256,7 +283,9 @@ class CrossAttention(nn.Module):
 
 
 class CaptionedFlow(nn.Module):
-    """The flow's network and the text encoder, which are trained together."""
+    """The flow's network and the text encoder, which are trained together: a U-Net of two
+    resolutions with cross-attention at both.
+    """
 
     def __init__(self, config: TextToImageConfig) -> None:
         super().__init__()
@@ -267,16 +296,29 @@ class CaptionedFlow(nn.Module):
         self.text = TextEncoder(num_tokens, config.max_words, embed)
         self.time = nn.Sequential(nn.Linear(embed, embed), nn.SiLU(), nn.Linear(embed, embed))
         self.stem = nn.Conv2d(folded, width, 3, padding=1)
+        self.down = FiLMBlock(width, width, embed)
+        self.shrink = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.blocks = nn.ModuleList(
-            FiLMBlock(width, width, embed) for _ in range(config.num_blocks)
+            FiLMBlock(2 * width, 2 * width, embed) for _ in range(config.num_blocks)
         )
-        self.crosses = nn.ModuleList(CrossAttention(width, embed) for _ in range(config.num_blocks))
-        self.attention = Attention(width)
-        self.last = FiLMBlock(width, width, embed)
+        self.crosses = nn.ModuleList(
+            CrossAttention(2 * width, embed) for _ in range(config.num_blocks)
+        )
+        self.attention = Attention(2 * width)
+        self.middle = FiLMBlock(2 * width, 2 * width, embed)
+        self.grow = nn.Conv2d(2 * width, 4 * width, 1)
+        self.last_cross = CrossAttention(width, embed)
+        self.last = FiLMBlock(2 * width, width, embed)
         self.norm = group_norm(width)
         self.out = nn.Conv2d(width, folded, 3, padding=1)
         with torch.no_grad():
             self.out.weight.mul_(OUTPUT_SCALE)
+
+    def hidden_weights(self) -> list[Tensor]:
+        """Returns the weights of all convolutions but the first and the last."""
+        ends = (self.stem, self.out)
+        layers = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d)]
+        return [layer.weight for layer in layers if layer not in ends]
 
     def forward(self, xt: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
         """Returns the velocity, `[B, C, H, W]` like x_t.
@@ -287,12 +329,10 @@ class CaptionedFlow(nn.Module):
             tokens: int64 `[B, L]`; 0 is no word.
         """
         codes, present = self.text(tokens)
-        # the start's code stands for the whole caption
-        embedding = self.time(time_features(t, self.embed_dim)) + codes[:, 0]
-        h = self.stem(xt)
-        for block, cross in zip(self.blocks, self.crosses):
-            h = cross(block(h, embedding), codes, present)
-        h = self.last(self.attention(h), embedding)
+        embedding = self._embedding(t, codes)
+        skip, h = self._down_and_up(xt, embedding, codes, present)
+        h = self.last_cross(h, codes, present)
+        h = self.last(torch.cat([h, skip], dim=1), embedding)
         return self.out(F.silu(self.norm(h)))
 
     def attention_weights(self, xt: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
@@ -300,13 +340,29 @@ class CaptionedFlow(nn.Module):
         cross-attention, `[B, H, W, L + 1]`; arguments as for `forward`.
         """
         codes, present = self.text(tokens)
-        embedding = self.time(time_features(t, self.embed_dim)) + codes[:, 0]
-        h = self.stem(xt)
-        for block, cross in zip(self.blocks[:-1], self.crosses[:-1]):
+        _, h = self._down_and_up(xt, self._embedding(t, codes), codes, present)
+        return self.last_cross.weights(h, codes, present)
+
+    def _embedding(self, t: Tensor, codes: Tensor) -> Tensor:
+        """Returns the code of time and caption, `[B, E]`: the start's code stands for the whole
+        caption.
+        """
+        return F.silu(self.time(time_features(t, self.embed_dim)) + codes[:, 0])
+
+    def _down_and_up(
+        self, xt: Tensor, embedding: Tensor, codes: Tensor, present: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Returns features at the full resolution from before and from after those at half of it,
+        `[B, channels, H, W]` each.
+        """
+        skip = self.down(self.stem(xt), embedding)
+        h = self.shrink(skip)
+        for block, cross in zip(self.blocks, self.crosses):
             h = cross(block(h, embedding), codes, present)
-        last = self.crosses[-1]
-        assert isinstance(last, CrossAttention)
-        return last.weights(self.blocks[-1](h, embedding), codes, present)
+        h = self.middle(self.attention(h), embedding)
+        # of an odd side half was rounded up: one row and column too many come back
+        height, width = skip.shape[2:]
+        return skip, F.pixel_shuffle(self.grow(h), 2)[:, :, :height, :width]
 
 
 class TextToImage(Model):
@@ -326,6 +382,19 @@ class TextToImage(Model):
         """The autoencoder, where there is one, then the flow with its text encoder."""
         parts: dict[str, nn.Module] = {"flow": self.flow}
         return {"autoencoder": self.codec, **parts} if self.config.space == "latent" else parts
+
+    def training_spans(self) -> dict[str, tuple[float, float]]:
+        """The autoencoder first, then the flow in its latent space, which is fixed by then."""
+        if self.config.space == "pixel":
+            return super().training_spans()
+        share = self.config.autoencoder_share
+        return {"autoencoder": (0.0, share), "flow": (share, 1.0)}
+
+    def hidden_weights(self) -> list[Tensor]:
+        """Returns the weights of the flow's convolutions and the autoencoder's, but for those next
+        to images and latents.
+        """
+        return self.codec.hidden_weights() + self.flow.hidden_weights()
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         """Returns the tokens of captions, int64 `[N, max_words]`.
@@ -354,6 +423,8 @@ class TextToImage(Model):
         hidden = rand((len(x0), 1), rng, x0.device) < self.config.caption_dropout
         eps = randn(tuple(x0.shape), rng, x0)
         target = make_target("velocity", self.schedule, x0, eps, t)
+        # what stands after the longest caption of a batch would take time and change nothing
+        tokens = tokens[:, : int((tokens > 0).sum(1).max())]
         predicted = self.flow(self.schedule.noised(x0, eps, t), t, tokens.masked_fill(hidden, 0))
         return {"loss": (predicted.to(x0.dtype) - target).square().flatten(1).mean(1)}
 

@@ -103,12 +103,15 @@ class TrainingDiverged(CourseError):
 
 
 class Meter:
-    """The mean of every loss term at every step, kept on the device until it is asked for."""
+    """The mean of every loss term at every step, kept on the device until it is asked for. A part
+    may begin after the first step of the epoch, and end before the last.
+    """
 
     def __init__(self, num_steps: int, device: torch.device, epoch: int) -> None:
         self.num_steps, self.device, self.epoch = num_steps, device, epoch
         self.names: dict[str, list[str]] = {}
         self.values: dict[str, Tensor] = {}  # part -> [num_steps, number of terms]
+        self.steps: dict[str, range] = {}  # of each part, from its first to its latest
         self.checked = 0
 
     def add(self, part: str, terms: dict[str, Tensor], step: int) -> None:
@@ -116,9 +119,11 @@ class Meter:
         if part not in self.values:
             self.names[part] = list(terms)
             self.values[part] = torch.zeros(self.num_steps, len(terms), device=self.device)
+            self.steps[part] = range(step, step)
         self.values[part][step] = torch.stack(
             [term.detach().float().mean() for term in terms.values()]
         )
+        self.steps[part] = range(self.steps[part].start, step + 1)
 
     def check(self, step: int) -> dict[str, str]:
         """Returns the latest losses as text for the progress bar; raises TrainingDiverged where one
@@ -138,15 +143,20 @@ class Meter:
                     " the start of this epoch. Lower train.learning_rate, or set"
                     " train.max_grad_norm=1."
                 )
-            latest["loss" if len(self.values) == 1 else part] = f"{losses[-1].item():.4g}"
+            if step in self.steps[part]:
+                latest["loss" if len(self.values) == 1 else part] = f"{losses[-1].item():.4g}"
         self.checked = step + 1
         return latest
 
     def means(self) -> dict[str, dict[str, float]]:
-        """Returns the mean over steps of each part's terms."""
+        """Returns the mean of each part's terms over the steps in which it was trained."""
+        trained = {
+            part: values[self.steps[part].start : self.steps[part].stop]
+            for part, values in self.values.items()
+        }
         return {
             part: dict(zip(self.names[part], values.double().mean(0).tolist()))
-            for part, values in self.values.items()
+            for part, values in trained.items()
         }
 
 
@@ -262,6 +272,7 @@ class _Trainer:
             name: self._optimizers_of(part) for name, part in model.trainable_parts().items()
         }
         self.learning_rate_factors = model.learning_rate_factors()
+        self.spans = model.training_spans()
         self.ema = None
         if config.ema_decay is not None:
             averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema_decay)
@@ -374,7 +385,7 @@ class _Trainer:
                 progress = (epoch - 1 + step / num_steps) / self.config.num_epochs
                 self._step(
                     Batch(images, self.train_labels[index], _rows(self.train_captions, index)),
-                    learning_rate_at(progress, self.config),
+                    progress,
                     rng,
                     meter,
                     step,
@@ -384,15 +395,26 @@ class _Trainer:
                     bar.set_postfix(meter.check(step), refresh=False)
                     bar.update(step + 1 - bar.n)
         seconds = seconds_before + time.perf_counter() - start
-        shared = {
-            "seconds": round(seconds, 3),
-            "learning_rate": learning_rate_at((epoch - 1) / self.config.num_epochs, self.config),
-        }
-        rows = [
-            {"epoch": epoch, "split": "train", "part": part, **terms, **shared}
+        seconds = round(seconds, 3)
+        rows: list[dict[str, Any]] = [
+            {
+                "epoch": epoch,
+                "split": "train",
+                "part": part,
+                **terms,
+                "seconds": seconds,
+                "learning_rate": self._learning_rate(part, (epoch - 1) / self.config.num_epochs),
+            }
             for part, terms in meter.means().items()
         ]
-        return rows + self._validation_rows(epoch, shared["seconds"])
+        return rows + self._validation_rows(epoch, seconds)
+
+    def _learning_rate(self, part: str, progress: float) -> float:
+        """Returns the learning rate of a part, before its factor: the schedule begins and ends with
+        the part's span.
+        """
+        begin, end = self.spans[part]
+        return learning_rate_at(max(0.0, progress - begin) / (end - begin), self.config)
 
     def _film(self, step: int, epoch_steps: int) -> None:
         """Draws a frame in the main process where its moment has come; `step` counts from the start
@@ -415,12 +437,16 @@ class _Trainer:
         return torch.cat(passes)[: max(num_images, num_wanted)]
 
     def _step(
-        self, batch: Batch, learning_rate: float, rng: torch.Generator, meter: Meter, step: int
+        self, batch: Batch, progress: float, rng: torch.Generator, meter: Meter, step: int
     ) -> None:
-        """Updates each part of the model once, in order: one part for a VAE, two for a GAN, the
-        same five lines.
+        """Updates each part of the model once, in order, where `progress` from 0 to 1 lies within
+        its span: one part for a VAE, two for a GAN, the same lines.
         """
         for part, optimizers in self.optimizers.items():
+            begin, end = self.spans[part]
+            if not begin <= progress < end:
+                continue
+            learning_rate = self._learning_rate(part, progress)
             for optimizer in optimizers:
                 ratio = optimizer.defaults["lr"] / self.config.learning_rate
                 factor = ratio * self.learning_rate_factors[part]

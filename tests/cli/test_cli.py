@@ -270,7 +270,7 @@ def test_a_flow_is_trained_with_paired_noise_and_then_on_its_own_pairs(
     assert not same_weights(run.model, load_run(teacher).model)
 
 
-def test_draw_writes_pictures_for_a_caption(course, tiny_vae, tmp_path):
+def test_draw_writes_pictures_for_a_caption(course, tiny_vae, tmp_path, monkeypatch):
     config = replace(TINY_TEXT_TO_IMAGE, vocabulary="dark light")
     experiment = replace(tiny_vae, family="text-to-image", model=config)
     save_run(tmp_path / "run", build(config), experiment, History(), RECORD_VALUES)
@@ -281,12 +281,24 @@ def test_draw_writes_pictures_for_a_caption(course, tiny_vae, tmp_path):
     save_png(signed_to_uint8(pictures), tmp_path / "b.png", num_columns=3)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
+    # without --model: the one that ships
+    monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path)
+    (tmp_path / "run").rename(tmp_path / "text-to-image-captions")
+    options = ("--out", tmp_path / "a.png")
+    (tmp_path / "a.png").unlink()
+    assert course("draw", "Dark!", "--num", 5, "--seed", 3, "--guidance", 1.5, *options)[0] == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+    before = sorted(tmp_path.iterdir())
     code, _, err = course("draw", "an avocado", *options)
     assert code == 2 and "unknown word 'an'; valid: dark, light." in err
     code, _, err = course("draw", "dark", "--negative", "lihgt", *options)
     assert code == 2 and "Did you mean 'light'?" in err
-    code, _, err = course("draw", "dark", "--model", tmp_path / "run", "--out", "a.npz")
+    code, _, err = course("draw", "dark", "--out", "a.npz")
     assert code == 2 and "ends in .png" in err
+    # a refusal leaves the older pictures as they were, and no half of new ones
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_sample_writes_a_sheet(course, trained, tmp_path):

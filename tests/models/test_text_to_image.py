@@ -13,6 +13,7 @@ from toys import TINY_TEXT_TO_IMAGE as TINY
 
 from course_utils.base.device import ImageNoise, make_rng
 from course_utils.base.errors import CourseError
+from course_utils.base.images import uint8_to_signed
 from course_utils.data.dataset import Dataset
 from course_utils.models.base import Batch
 from course_utils.models.diffusion.samplers import time_grid
@@ -132,7 +133,7 @@ def test_room_for_more_words_changes_nothing():
     with torch.no_grad():
         codes, present = model.flow.text(short)
         assert present.tolist() == [[True, True, False, False], [True, True, True, False]]
-        cross = model.flow.crosses[0]
+        cross = model.flow.last_cross
         h = model.flow.stem(x)
         weights = cross.weights(h, codes, present)
         scrambled = torch.where(present[..., None], codes, torch.randn(codes.shape))
@@ -193,6 +194,83 @@ def test_the_divergence_is_that_of_torch_and_moments_move_in_training_only():
     assert model.codec.mean.abs().max() == 0
     model.train().loss(batch, "autoencoder", rng=make_rng(0))
     assert model.codec.mean.abs().max() > 0
+
+
+def test_the_autoencoder_is_trained_first_and_the_latent_space_is_fixed_then():
+    dataset = flat_pictures()
+    experiment = preset("text-to-image", "laptop").changed(
+        train__num_epochs=3,
+        train__batch_size=16,
+        train__num_validation_images=0,
+        train__ema_decay=None,
+    )
+    config = replace(TINY, autoencoder_share=0.5)
+    experiment = replace(experiment, model=config).fitted_to(dataset)
+    model = build(experiment.model)
+    seen = []
+
+    def watch(model, history):
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+
+    history = fit(model, dataset, experiment.train, on_epoch=watch)
+    # 18 steps: the autoencoder has 9, which end in the middle of the second epoch
+    parts = [(row["epoch"], row["part"]) for row in history.rows]
+    assert parts == [(1, "autoencoder"), (2, "autoencoder"), (2, "flow"), (3, "flow")]
+
+    def moved(first, second, part):
+        return any(
+            not torch.equal(value, second[name])
+            for name, value in first.items()
+            if name.startswith(part)
+        )
+
+    start = build(experiment.model).state_dict()
+    assert moved(start, seen[0], "codec") and not moved(start, seen[0], "flow")
+    assert moved(seen[0], seen[1], "codec") and moved(seen[0], seen[1], "flow")
+    assert not moved(seen[1], seen[2], "codec") and moved(seen[1], seen[2], "flow")
+    # each part goes through the whole schedule: it ends where the learning rate is lowest
+    rates = [row["learning_rate"] for row in history.rows]
+    assert rates[0] == rates[2] < rates[1]
+
+
+def test_the_autoencoder_rebuilds_what_it_was_trained_on():
+    dataset = flat_pictures()
+    experiment = preset("text-to-image", "laptop").changed(
+        train__num_epochs=20,
+        train__batch_size=16,
+        train__num_validation_images=0,
+        train__ema_decay=None,
+    )
+    config = replace(TINY, autoencoder_share=0.9)
+    experiment = replace(experiment, model=config).fitted_to(dataset)
+    model = build(experiment.model)
+    images = uint8_to_signed(dataset.test_images)
+    fit(model, dataset, experiment.train)
+    with torch.no_grad():
+        rebuilt = model.eval().codec.decode(model.codec.encode(images))
+    assert (rebuilt - images).square().mean() < 0.02 < images.var() / 10
+
+
+def test_empty_places_behind_the_captions_change_no_loss():
+    model = made()
+    images = 2 * torch.rand(3, 1, 8, 8, generator=make_rng(0)) - 1
+    tokens = model.tokenizer.encode(["dark", "white", ""])
+    expected = model.loss(Batch(images, torch.zeros(3).long(), tokens), "flow", rng=make_rng(0))
+    shown = model.loss(Batch(images, torch.zeros(3).long(), tokens[:, :1]), "flow", rng=make_rng(0))
+    torch.testing.assert_close(shown["loss"], expected["loss"])
+    assert tokens.shape[1] == 3
+
+
+@pytest.mark.parametrize("side", [8, 12, 28])
+def test_the_network_takes_latents_of_odd_sides(side):
+    config = replace(TINY, image_size=side)
+    model = made(config)
+    latents = torch.randn(2, *config.latent_shape, generator=make_rng(0))
+    t, tokens = torch.tensor([0.1, 0.9]), model.tokenizer.encode(["dark", "white"])
+    assert model.flow(latents, t, tokens).shape == latents.shape
+    maps = model.flow.attention_weights(latents, t, tokens)
+    assert maps.shape == (2, side // 4, side // 4, 4)
+    assert model.sample(2, captions="dark", rng=make_rng(0)).shape == (2, 1, side, side)
 
 
 def test_the_pixel_space_loses_nothing():
