@@ -41,6 +41,7 @@ from course_utils.training.registry import build
 from course_utils.training.runs import PRETRAINED, find_or_train, load_run, machine
 
 MODELS = ("shipped", "latent", "pixel", "scenes")
+WITH_GUIDANCE = ("shipped", "latent")
 SCALES = (1.0, 1.5, 2.0, 3.0, 5.0)
 TIMED_STEPS = 12
 
@@ -176,7 +177,7 @@ def main() -> None:
             wanted = [
                 each
                 for each in ("model", "guidance")
-                if (kind, seed, each) not in done and not (each == "guidance" and kind == "pixel")
+                if (kind, seed, each) not in done and (each == "model" or kind in WITH_GUIDANCE)
             ]
             if not wanted:
                 continue

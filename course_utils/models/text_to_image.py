@@ -54,7 +54,7 @@ class TextToImageConfig:
     vocabulary: str = setting("", "words of the captions, with spaces between them")
     max_words: int = setting(24, "words of the longest caption", minimum=1, sensible=(1, 77))
     space: Literal["latent", "pixel"] = setting("latent", "where the flow draws")
-    latent_channels: int = setting(6, "channels of the latent space", minimum=1, sensible=(1, 16))
+    latent_channels: int = setting(8, "channels of the latent space", minimum=1, sensible=(1, 16))
     autoencoder_channels: int = setting(
         32, "channels of the autoencoder at half the side, doubled at a quarter", minimum=1
     )

@@ -194,9 +194,10 @@ _DIFFUSION = TrainConfig(
     precision="native",
 )
 _TEXT_TO_IMAGE = TrainConfig(
-    num_epochs=5,
+    num_epochs=12,
     batch_size=64,
     learning_rate=3e-3,
+    optimizer="muon",
     adam_betas=(0.9, 0.99),
     max_grad_norm=1.0,
     ema_decay=0.995,
