@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -159,7 +159,34 @@ def guidance_rows(
     ]
 
 
-def main() -> None:
+def add_rows(
+    kind: str, seed: int, wanted: Sequence[str], dataset: Dataset, options: argparse.Namespace
+) -> None:
+    """Trains or finds one model and writes its wanted rows, "model" or "guidance"."""
+    if kind == "shipped":
+        trained = load_run(PRETRAINED / "text-to-image-captions")
+    else:
+        experiment = experiment_of(kind, seed, dataset, options.budget, options.out)
+        trained = find_or_train(experiment, dataset, use_shipped=False).run
+    about = {
+        "model": kind,
+        "seed": seed,
+        "dataset": dataset.name,
+        "train_seconds": trained.history.seconds,
+        "train_machine": trained.record["machine"],
+        "settings": trained.experiment.as_dict(),
+        "machine": machine(),
+    }
+    model = cast(TextToImage, trained.model)
+    if "model" in wanted:
+        found = measured(model, dataset, options.num, seed)
+        add_row(options.out, {"row": "model", **about, **found})
+    if "guidance" in wanted:
+        rows = guidance_rows(model, dataset, options.num // 2, seed)
+        add_row(options.out, *({"row": "guidance", **about, **each} for each in rows))
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Appends the rows that FILE does not hold yet."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -169,38 +196,15 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=2000, help="pictures of each row")
     parser.add_argument("--budget", default="laptop", help="of what is trained (default: laptop)")
     parser.add_argument("--out", type=Path, default=Path("build/text_to_image.jsonl"))
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     for kind in options.models:
         dataset = load_dataset("captions:scenes" if kind == "scenes" else "captions")
         for seed in [0] if kind == "shipped" else options.seeds:
             done = {(row["model"], row["seed"], row["row"]) for row in rows_in(options.out)}
-            wanted = [
-                each
-                for each in ("model", "guidance")
-                if (kind, seed, each) not in done and (each == "model" or kind in WITH_GUIDANCE)
-            ]
-            if not wanted:
-                continue
-            if kind == "shipped":
-                trained = load_run(PRETRAINED / "text-to-image-captions")
-            else:
-                experiment = experiment_of(kind, seed, dataset, options.budget, options.out)
-                trained = find_or_train(experiment, dataset, use_shipped=False).run
-            about = {
-                "model": kind,
-                "seed": seed,
-                "dataset": dataset.name,
-                "train_seconds": trained.history.seconds,
-                "settings": trained.experiment.as_dict(),
-                "machine": machine(),
-            }
-            model = cast(TextToImage, trained.model)
-            if "model" in wanted:
-                found = measured(model, dataset, options.num, seed)
-                add_row(options.out, {"row": "model", **about, **found})
-            if "guidance" in wanted:
-                rows = guidance_rows(model, dataset, options.num // 2, seed)
-                add_row(options.out, *({"row": "guidance", **about, **each} for each in rows))
+            asked = ("model", "guidance") if kind in WITH_GUIDANCE else ("model",)
+            wanted = [each for each in asked if (kind, seed, each) not in done]
+            if wanted:
+                add_rows(kind, seed, wanted, dataset, options)
 
 
 if __name__ == "__main__":

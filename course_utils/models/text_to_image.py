@@ -329,7 +329,7 @@ class CaptionedFlow(nn.Module):
             tokens: int64 `[B, L]`; 0 is no word.
         """
         codes, present = self.text(tokens)
-        embedding = self._embedding(t, codes)
+        embedding = self._embedding(t, codes, present)
         skip, h = self._down_and_up(xt, embedding, codes, present)
         h = self.last_cross(h, codes, present)
         h = self.last(torch.cat([h, skip], dim=1), embedding)
@@ -340,14 +340,17 @@ class CaptionedFlow(nn.Module):
         cross-attention, `[B, H, W, L + 1]`; arguments as for `forward`.
         """
         codes, present = self.text(tokens)
-        _, h = self._down_and_up(xt, self._embedding(t, codes), codes, present)
+        _, h = self._down_and_up(xt, self._embedding(t, codes, present), codes, present)
         return self.last_cross.weights(h, codes, present)
 
-    def _embedding(self, t: Tensor, codes: Tensor) -> Tensor:
-        """Returns the code of time and caption, `[B, E]`: the start's code stands for the whole
-        caption.
+    def _embedding(self, t: Tensor, codes: Tensor, present: Tensor) -> Tensor:
+        """Returns the code of time and caption, `[B, E]`.
+
+        Source: Podell et al. 2023 (arXiv:2307.01952), sec. 2.1: one code for the whole caption
+        joins that of time, beside cross-attention. Here it is the sum over words.
         """
-        return F.silu(self.time(time_features(t, self.embed_dim)) + codes[:, 0])
+        caption = codes.masked_fill(~present[..., None], 0).sum(1) / len(self.text.places) ** 0.5
+        return F.silu(self.time(time_features(t, self.embed_dim)) + caption)
 
     def _down_and_up(
         self, xt: Tensor, embedding: Tensor, codes: Tensor, present: Tensor

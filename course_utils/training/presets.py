@@ -198,6 +198,7 @@ _TEXT_TO_IMAGE = TrainConfig(
     batch_size=64,
     learning_rate=3e-3,
     optimizer="muon",
+    warmup_fraction=0.1,
     adam_betas=(0.9, 0.99),
     max_grad_norm=1.0,
     ema_decay=0.995,

@@ -14,7 +14,9 @@ from materials import PROJECT
 from PIL import Image
 
 from course_utils.data.dataset import DIGIT_NAMES, Dataset
+from course_utils.data.scenes import make_captions
 from course_utils.data.strokes import make_strokes
+from course_utils.studies import text_agreement
 from course_utils.training.presets import PRESETS, SMOKE_STEPS, VARIANTS, preset
 from course_utils.training.registry import build
 
@@ -179,3 +181,40 @@ def test_scale_varies_one_setting_at_a_time(script):
         assert len(set(changed) - {"name"}) <= 1
     named = {point.name for point in scale.preset_points()}
     assert named == {*PRESETS, *VARIANTS}
+
+
+def test_text_to_image_measures_each_model_once(script, monkeypatch, tmp_path):
+    few = make_captions(600, 280)
+    module = script("text_to_image")
+    monkeypatch.setattr(module, "load_dataset", lambda name: few)
+    monkeypatch.setattr(module, "SCALES", (1.0, 2.0))
+    monkeypatch.setattr(module, "TIMED_STEPS", 2)
+    monkeypatch.setattr(text_agreement, "VARIETY_CAPTIONS", 2)
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
+    out = tmp_path / "rows.jsonl"
+    command = ["--models", "latent", "pixel", "--seeds", "0", "--num", "270", "--budget", "smoke"]
+    command += ["--out", str(out)]
+    module.main(command)
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [(row["model"], row["row"]) for row in rows] == [
+        ("latent", "model"),
+        ("latent", "guidance"),
+        ("latent", "guidance"),
+        ("pixel", "pixel steps"),
+        ("pixel", "model"),
+    ]
+    latent, pixel = rows[0], rows[4]
+    assert latent["num_images"] == 270 and latent["held_out"]["num_images"] > 10
+    assert 0 <= latent["captions"]["read"] < latent["words"]["read"] < 1
+    assert 0 < latent["fid_floor"] < latent["fid"] and latent["seconds_of_16"] > 0
+    assert [row["guidance_scale"] for row in rows[1:3]] == [1.0, 2.0]
+    # the pixel model has the steps that were found to take as long
+    assert pixel["settings"]["model"]["space"] == "pixel"
+    assert pixel["settings"]["train"]["min_epoch_steps"] == rows[3]["epoch_steps"] >= 1
+    # the second call goes on: it measures what is missing and trains nothing
+    lines = out.read_text(encoding="utf-8").splitlines(keepends=True)
+    out.write_text("".join(lines[:4]) + lines[4][:40], encoding="utf-8")
+    monkeypatch.setattr("course_utils.training.runs.fit", None)
+    module.main(command)
+    again = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert again[:4] == rows[:4] and again[4]["fid"] == pytest.approx(pixel["fid"], rel=1e-3)

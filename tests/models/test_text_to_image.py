@@ -144,6 +144,20 @@ def test_room_for_more_words_changes_nothing():
     torch.testing.assert_close(maps.sum(-1), torch.ones(2, 2, 2))
 
 
+def test_words_reach_the_network_by_two_ways():
+    """By cross-attention, and by the code of the whole caption that joins that of time."""
+    x, t = torch.randn(2, *TINY.latent_shape, generator=make_rng(0)), torch.tensor([0.2, 0.9])
+    captions = ["dark", "white light"], ["light", "white dark"]
+    for silent in (("crosses", "last_cross"), ("down", "blocks", "middle", "last")):
+        model = made()
+        with torch.no_grad():
+            for name, weight in model.flow.named_parameters():
+                if name.startswith(silent) and ("film" in name or ".out." in name):
+                    weight.zero_()
+            first, second = (model.flow(x, t, model.tokenizer.encode(some)) for some in captions)
+        assert not torch.allclose(first, second, atol=1e-4), silent
+
+
 def test_cross_attention_is_that_of_torch():
     torch.manual_seed(0)
     cross = CrossAttention(32, 16)
