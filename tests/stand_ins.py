@@ -15,7 +15,7 @@ from materials import PROJECT
 from PIL import Image, ImageDraw
 
 NOTEBOOKS = ("00_start_here", "01_generative_vs_discriminative", "04_vae_on_digits")
-NOTEBOOKS += ("06_dcgan", "07_diffusion", "10_flow_matching")
+NOTEBOOKS += ("06_dcgan", "07_diffusion", "10_flow_matching", "11_text_to_image")
 MATRIX = [PROJECT / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS]
 MATRIX += sorted((PROJECT / "homework").glob("*.ipynb"))
 

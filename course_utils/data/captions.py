@@ -120,6 +120,14 @@ class Tokenizer:
         ]
 
 
+def word_meanings() -> dict[str, tuple[str, str]]:
+    """Returns the attribute and the value that each word of a caption of one digit stands for. A
+    colour is that of the ink here; after "on" it is that of the paper.
+    """
+    inks = {word: ("ink", name) for word, name in _COLOURS.items()}
+    return {**_MEANINGS, **inks, **{side: ("slant", side) for side in ("left", "right")}}
+
+
 def vocabulary_of(captions: Sequence[str]) -> tuple[str, ...]:
     """Returns the words of captions in alphabetical order, for pictures with a `captions.csv`."""
     return tuple(sorted({word for caption in captions for word in caption_words(caption)}))

@@ -41,6 +41,7 @@ __getattr__, __dir__ = lazy_door(
             "guidance_arrows",
             "unet_diagram",
         ],
+        "course_utils.plotting.text_mechanisms": ["text_to_image_diagram"],
         "course_utils.plotting.metrics": [
             "comparison_with_floor",
             "neighbour_balls",

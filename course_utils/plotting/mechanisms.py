@@ -1,7 +1,8 @@
 """What diagrams of mechanisms are drawn with, whichever family they explain: a stage whose unit is
 an inch, panels on it, boxes, arrows, images and bars, and the colours of boxes and gradients.
 
-The diagrams themselves are in `vae_mechanisms`, `gan_mechanisms` and `diffusion_mechanisms`.
+The diagrams themselves are in `vae_mechanisms`, `gan_mechanisms`, `diffusion_mechanisms` and
+`text_mechanisms`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ __getattr__, __dir__ = lazy_door(
     __name__,
     {
         "course_utils.widgets.canvas": ["DigitField", "LatentPlane", "draw_digit"],
+        "course_utils.widgets.captions": ["caption_box", "caption_draws", "caption_picture"],
         "course_utils.widgets.controls": [
             "CountSlider",
             "LivePicture",

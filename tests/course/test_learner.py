@@ -35,9 +35,9 @@ def test_a_learner_who_solves_everything_runs_her_own_code(number, kept, monkeyp
     assert "exercises passed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", ["08", "09", "10"])
+@pytest.mark.parametrize("number", ["08", "09", "10", "11"])
 def test_what_she_kept_is_used_later(number, kept, tmp_path, monkeypatch, capsys):
-    for earlier in {"08": ["07"], "09": ["04", "06", "07"], "10": ["07"]}[number]:
+    for earlier in {"08": ["07"], "09": ["04", "06", "07"], "10": ["07"], "11": ["07"]}[number]:
         if not list((kept / "mine").glob(f"{KEPT_AS[earlier]}-*")):  # where this test runs alone
             assert build(earlier, kept, monkeypatch), capsys.readouterr().out
     assert build(number, kept, monkeypatch, out=tmp_path), capsys.readouterr().out

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from messages import message, passes
 
-from course_utils.exercises import hunt_04, hunt_06, hunt_07, hunt_10
+from course_utils.exercises import hunt_04, hunt_06, hunt_07, hunt_10, hunt_11
 
-HUNTS = {"04": hunt_04, "06": hunt_06, "07": hunt_07, "10": hunt_10}
+HUNTS = {"04": hunt_04, "06": hunt_06, "07": hunt_07, "10": hunt_10, "11": hunt_11}
 EVERY = [
     (f"{notebook}.hunt_{number}", module, hunt.fault)
     for notebook, module in HUNTS.items()
