@@ -229,7 +229,7 @@ def hunt_4(pictures, tokens, num_steps=500):
         place = torch.cat([x, t[:, None], angles.sin(), angles.cos()], dim=1)
         codes = words(tokens)
         scores = (codes @ ask(place)[:, :, None])[:, :, 0] / 32**0.5
-        weights = scores.masked_fill(tokens > 0, -torch.inf).softmax(dim=1)
+        weights = scores.masked_fill(tokens == 0, -torch.inf).softmax(dim=1)
         told = (weights[:, None] @ codes)[:, 0]
         return answer(torch.cat([place, told], dim=1))
 
@@ -239,7 +239,7 @@ def hunt_4(pictures, tokens, num_steps=500):
         for step in range(num_calls, 0, -1):
             t = torch.full((len(x),), step / num_calls)
             wanted, unwanted = velocity(x, t, tokens), velocity(x, t, away)
-            x = x - (unwanted + w * (wanted - unwanted)) / num_calls
+            x = x - (wanted + w * (unwanted - wanted)) / num_calls
         return x * std + mean
 
     losses = []
@@ -273,7 +273,7 @@ def hunt_5(pictures, tokens, num_steps=500):
         place = torch.cat([x, t[:, None], angles.sin(), angles.cos()], dim=1)
         codes = words(tokens)
         scores = (codes @ ask(place)[:, :, None])[:, :, 0] / 32**0.5
-        weights = scores.masked_fill(tokens == 0, -torch.inf).softmax(dim=1)
+        weights = scores.masked_fill(tokens > 0, -torch.inf).softmax(dim=1)
         told = (weights[:, None] @ codes)[:, 0]
         return answer(torch.cat([place, told], dim=1))
 
@@ -283,7 +283,7 @@ def hunt_5(pictures, tokens, num_steps=500):
         for step in range(num_calls, 0, -1):
             t = torch.full((len(x),), step / num_calls)
             wanted, unwanted = velocity(x, t, tokens), velocity(x, t, away)
-            x = x - (wanted + w * (unwanted - wanted)) / num_calls
+            x = x - (unwanted + w * (wanted - unwanted)) / num_calls
         return x * std + mean
 
     losses = []
@@ -398,19 +398,19 @@ HUNTS = {
     ),
     4: BugHunt(
         hunt_4,
-        MASK,
-        "the loss settles above the healthy script's, and equal noise gives exactly the same"
-        " drawing for both captions",
-        "masked_fill(tokens == 0, -inf) takes absent words out. As it was, the network saw only"
-        " them, and they are all alike.",
-    ),
-    5: BugHunt(
-        hunt_5,
         AWAY,
         "the loss is the healthy script's; at w = 1 the caption is ignored, and at w = 3 the"
         " drawings avoid what it says",
         "unwanted + w * (wanted - unwanted): from the answer without the caption towards that with"
         " it. As it was, w led the other way.",
+    ),
+    5: BugHunt(
+        hunt_5,
+        MASK,
+        "the loss settles above the healthy script's, and equal noise gives exactly the same"
+        " drawing for both captions",
+        "masked_fill(tokens == 0, -inf) takes absent words out. As it was, the network saw only"
+        " them, and they are all alike.",
     ),
 }
 

@@ -56,7 +56,7 @@ def test_captions_are_true_of_their_pictures():
 
 
 def test_the_symptoms_are_what_the_texts_say(runs):
-    right, shuffled, unscaled, unnormalised, mask, away = (runs[i].health for i in range(6))
+    right, shuffled, unscaled, unnormalised, away, mask = (runs[i].health for i in range(6))
     assert min(right.plain, right.guided) > 0.95
     assert shuffled.loss > 1.5 * right.loss and 0 < shuffled.moved < 0.1
     assert 0.25 < shuffled.plain < 0.42 and 0.25 < shuffled.guided < 0.42
