@@ -38,9 +38,8 @@ class LiveLab:
         self._runtime, self._log = folder / "runtime", folder / "lab.log"
         self._token = secrets.token_hex(16)
         own = {
-            **{f"JUPYTER_{name}_DIR": name for name in ("CONFIG", "DATA")},
-            **{f"JUPYTERLAB_{name}_DIR": name for name in ("SETTINGS", "WORKSPACES")},
-            "JUPYTER_RUNTIME_DIR": "runtime",
+            **{f"JUPYTER_{kind.upper()}_DIR": kind for kind in ("config", "data", "runtime")},
+            **{f"JUPYTERLAB_{kind.upper()}_DIR": kind for kind in ("settings", "workspaces")},
             "IPYTHONDIR": "ipython",
         }
         command = [
