@@ -12,12 +12,15 @@ from pathlib import Path
 from course_utils.base.errors import unknown
 from course_utils.base.files import atomic_path
 
-# What spreadsheets take for the beginning of a formula, wide East Asian forms included.
-FORMULA = set("=+-@\t\r\n|%＝＋－＠")
+# What spreadsheets take for the beginning of a formula, wide and small East Asian forms included.
+FORMULA = set("=+-@\t\r\n|%＝＋－＠﹦﹢﹣﹫")
+# Signs without a picture, behind which a spreadsheet may look
+_UNSEEN = "\\u00ad\\u200b-\\u200f\\u2060-\\u2064\\ufeff"
+_BEFORE = re.compile(rf"^[\s{_UNSEEN}]+")
 SEPARATORS = {"comma": ",", "semicolon": ";"}
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 # A cell is one cell, and no formula, also where a spreadsheet splits at the other separator.
-_AFTER_SEPARATOR = re.compile(rf"([,;]\s*)(?=[{re.escape(''.join(sorted(FORMULA)))}])")
+_AFTER_SEPARATOR = re.compile(rf"([,;][\s\"{_UNSEEN}]*)(?=[{re.escape(''.join(sorted(FORMULA)))}])")
 PLATFORMS = ("canvas", "moodle")
 CANVAS_HEAD = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Homework")
 MOODLE_HEAD = ("Identifier", "Full name", "Status", "Grade", "Feedback comments")
@@ -46,7 +49,7 @@ def defused(text: str) -> str:
     An apostrophe stands before a sign that would start a formula; semicolons become commas.
     """
     flat = " ".join(text.split())
-    starts = text[:1] in FORMULA or flat[:1] in FORMULA
+    starts = text[:1] in FORMULA or _BEFORE.sub("", flat)[:1] in FORMULA
     flat = _AFTER_SEPARATOR.sub(r"\1'", flat.replace(";", ","))
     return f"'{flat}" if starts else flat
 

@@ -214,7 +214,8 @@ def _newest_of_each(judged: list[Judged]) -> tuple[list[Judged], list[Earlier]]:
     """
     attempts: dict[tuple[str, str], list[Judged]] = {}
     for one in judged:
-        who = (one.origin.platform, one.origin.id) if one.origin.id else ("", name_key(one.student))
+        platform, known = one.origin.platform, one.origin.who or one.origin.id
+        who = (platform, known) if known else ("", name_key(one.student))
         attempts.setdefault(who, []).append(one)
     newest = {who: max(own, key=_last_written) for who, own in attempts.items()}
     earlier = [

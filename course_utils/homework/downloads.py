@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from course_utils.base.errors import CourseError
@@ -16,7 +16,18 @@ from course_utils.homework.archive import LEFTOVERS, RESULTS
 MAX_FILES, MAX_DEPTH = 20_000, 3  # folders in each other: group, student, attempt
 OUTPUTS = {"class.html", "class.csv", "class-canvas.csv", "class-moodle.csv"}
 # Platforms write what a student typed, and lists of their own, beside the files.
-SIDE_FILES = {".txt", ".html", ".htm", ".csv", ".ini", ".db", ".url", ".lnk", ".ds_store"}
+SIDE_FILES = {
+    ".txt",
+    ".html",
+    ".htm",
+    ".csv",
+    ".ini",
+    ".db",
+    ".url",
+    ".lnk",
+    ".webloc",
+    ".ds_store",
+}
 
 # How each platform names what it hands out, by its documentation of bulk downloads.
 PLATFORMS = {
@@ -24,7 +35,7 @@ PLATFORMS = {
     "moodle": re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)(?:_|\b)"),
     # "Homework 1_jdoe_attempt_2025-03-01-12-30-45_submission.zip"
     "blackboard": re.compile(
-        r".+?_(?P<id>[^_]+)_attempt_(?P<attempt>\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)(?:_|\.|$)"
+        r"(?P<who>.+?_(?P<id>[^_]+))_attempt_(?P<attempt>\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)(?:_|\.|$)"
     ),
     # "12345-67890 - Jane Doe - Mar 1, 2025 1230 PM"; without a date in older versions
     "brightspace": re.compile(r"(?P<id>\d+-\d+) ?- (?P<name>.+?)(?: ?- .*\d{4}.*)?$"),
@@ -41,11 +52,14 @@ class Origin:
         platform: "moodle", "blackboard", "brightspace", "canvas", or "" where none is known.
         id: of the student (of the participant in Moodle), or "".
         attempt: sorts the attempts of one student: a date or a number, or "".
+        who: tells students apart: the id, with what stands before it where the platform joins
+            parts that may hold underscores themselves (users "a_lee" and "b_lee" of Blackboard).
     """
 
     platform: str = ""
     id: str = ""
     attempt: str = ""
+    who: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,8 @@ def platform_origin(inside: str) -> Origin:
             found = pattern.match(part)
             if found:
                 groups = found.groupdict()
-                return Origin(platform, groups["id"], groups.get("attempt") or "")
+                who = groups.get("who") or groups["id"]
+                return Origin(platform, groups["id"], groups.get("attempt") or "", who)
     return Origin()
 
 

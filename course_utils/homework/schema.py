@@ -153,19 +153,25 @@ _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u061c\u200b\u200e\u200f\u2060\ufeff"))
 _BLANK = set("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols without a picture
 
 
+MAX_MARKS = 8  # on one letter; more cover the lines above and below
+
+
 def clean_name(name: str) -> str:
     """Returns a person's name in any script: composed (NFC), each space of any kind a plain one,
     none at the ends. Joiners stay, since Persian, Indic scripts and emoji are written with them.
 
     Raises:
         ValueError: says what was expected: something to see, in one line, without control
-            characters or marks that turn the direction of the text.
+            characters, marks that turn the direction of the text, or towers of accents.
     """
     one_line = "one line of text, neither empty nor with control characters"
     if {unicodedata.category(character) for character in name} & {"Cc", "Cs", "Zl", "Zp"}:
         raise ValueError(one_line)
     if _TURNING.search(name):
         raise ValueError("text without marks that turn its direction (U+202A to U+2069)")
+    marks = ("x" if unicodedata.category(one) in ("Mn", "Me") else " " for one in name)
+    if "x" * (MAX_MARKS + 1) in "".join(marks):
+        raise ValueError(f"text with at most {MAX_MARKS} accents on one letter")
     cleaned = " ".join(unicodedata.normalize("NFC", name.translate(_UNSEEN)).split())
     seen = set(cleaned) - _BLANK
     if not any(unicodedata.category(character) not in ("Cf", "Zs") for character in seen):

@@ -176,6 +176,14 @@ def test_cells_that_start_a_formula_are_defused(text, tmp_path):
         assert "\n" not in cell and "\r" not in cell
 
 
+def test_signs_that_nobody_sees_do_not_hide_a_formula():
+    for text in ("\u200b=1+1", "\ufeff@x", "﹦1+1", "\u00ad \u2060-2"):
+        assert defused(text).startswith("'")
+    assert defused("a;\u200b=1") == "a,\u200b'=1"
+    # a quotation mark is written twice, and ends the cell where a reader splits before it
+    assert defused(';"=') == ",\"'="
+
+
 def test_harmless_cells_stay_as_they_are():
     assert [defused(text) for text in ("Ada", "a=b", "3 - 2", "", "é")] == [
         "Ada",

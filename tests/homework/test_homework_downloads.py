@@ -99,6 +99,17 @@ def groups(folder):
     return {"Student 1": "", "Student 2": ""}, 1
 
 
+def test_users_of_blackboard_with_underscores_stay_apart(tmp_path):
+    for number, (user, day) in enumerate((("a_lee", 1), ("b_lee", 2), ("a_lee", 3))):
+        stem = f"HW_{user}_attempt_2025-03-0{day}-12-30-45"
+        created = f"2025-03-0{day}T12:00:00+00:00"
+        one(tmp_path / f"{stem}_submission.zip", number % 2, created=created)
+    school_class = read_class(tmp_path, check_rule)
+    assert [one.student for one in school_class.judged] == ["Student 0", "Student 1"]
+    (earlier,) = school_class.earlier
+    assert earlier.source.startswith("HW_a_lee") and earlier.newest.startswith("HW_a_lee")
+
+
 @pytest.mark.parametrize("hand_out", [moodle, canvas, blackboard, brightspace, groups])
 def test_a_download_is_read_as_it_is(hand_out, tmp_path):
     expected, num_aside = hand_out(tmp_path)

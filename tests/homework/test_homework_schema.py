@@ -401,6 +401,7 @@ def test_names_of_all_scripts_are_kept(name):
         ("a\x85b", "nor with control characters"),
         ("a\udc80b", "one line of text"),
         ("\u202eyraM", "marks that turn its direction"),
+        ("Ada" + 9 * "\u0301", "at most 8 accents on one letter"),
         ("\u2067a\u2069", "marks that turn its direction"),
     ],
     ids=ascii,

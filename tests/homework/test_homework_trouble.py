@@ -5,6 +5,7 @@ stops nobody.
 from __future__ import annotations
 
 import json
+import os
 import random
 import zipfile
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from course_utils.base.errors import CourseError
 from course_utils.cli.main import main
 from course_utils.homework import classroom
 from course_utils.homework.archive import write_submission
+from course_utils.homework.challenge import _takes_part
 from course_utils.homework.classroom import class_csv, class_page, read_class
 from course_utils.homework.rule import check_rule, parse_moment
 from course_utils.homework.schema import check_results
@@ -133,6 +135,25 @@ def test_a_report_replaces_reports_only(tmp_path, monkeypatch):
     ]  # fmt: skip
     (tmp_path / "index-report.html").write_text("another page")
     assert main(["homework", "report", "index.zip"]) == 2
+
+
+def test_a_class_page_is_no_report(tmp_path, monkeypatch):
+    """A submission may be called class.zip, and the class page lies beside it."""
+    write(tmp_path / "class.zip", without_runs())
+    monkeypatch.chdir(tmp_path)
+    main(["homework", "collect", str(tmp_path)])
+    page = (tmp_path / "class.html").read_bytes()
+    main(["homework", "report", "class.zip"])
+    assert (tmp_path / "class.html").read_bytes() == page
+    assert "Homework of Student" in (tmp_path / "class-report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.zip")
+    assert not _takes_part(tmp_path / "pipe.zip")
+    (tmp_path / "link.zip").symlink_to(tmp_path / "pipe.zip")
+    assert not _takes_part(tmp_path / "link.zip")
 
 
 def with_keys(sha256=SHA256, row_sha256=None, trained_on=SHA256):
