@@ -106,7 +106,7 @@ class ColabMachine:
         """Returns what a kernel here finds in its environment: nothing that leads to this
         checkout.
         """
-        own = ("COURSE_", "PYTHON", "MPLBACKEND", "VIRTUAL_ENV")
+        own = ("COURSE_", "PYTHONPATH", "MPLBACKEND", "VIRTUAL_ENV")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         return kept | {
             "COURSE_BUDGET": "smoke",

@@ -13,7 +13,9 @@ from colab import CHOSEN, PROJECT, ColabMachine, published_course
 
 from tools.bootstrap import BOOTSTRAP_CELL
 
-WHOLE = ["04_vae_on_digits", "07_diffusion", "10_flow_matching"]
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+# What `make colab` runs beside the first one.
+WHOLE = [path for path in NOTEBOOKS if path.name.startswith(("04", "07", "10", "11"))]
 long = pytest.mark.skipif(not CHOSEN, reason="`make colab` runs it, with Colab's packages")
 
 # What README.md tells a learner on Colab to run before the first cell.
@@ -36,6 +38,21 @@ trained = run(
     experiment, load_dataset(), on_epoch=lambda model, history: epochs.append(history.num_epochs)
 )
 print("epochs", epochs[0], "to", epochs[-1])
+"""
+# A model of the learner's own, kept as notebooks do it.
+BUILT = """
+from course_utils import load_dataset
+from course_utils.exercises import keep
+from torch import nn
+
+
+class Brightness(nn.Module):
+    def __init__(self, num_pixels):
+        super().__init__()
+        self.layer = nn.Linear(num_pixels, 1)
+
+
+keep("brightness", Brightness(784), load_dataset(), 784)
 """
 
 
@@ -60,7 +77,7 @@ def test_the_readme_says_how_to_keep_work_on_the_drive():
 
 
 def test_first_notebook_runs_whole_in_an_empty_folder(machine):
-    notebook = machine.run_notebook(PROJECT / "notebooks" / "00_start_here.ipynb")
+    notebook = machine.run_notebook(NOTEBOOKS[0])
     assert (machine.course / "notebooks" / "00_start_here.ipynb").is_file()
     assert (machine.content / "my_models.py").is_file()  # beside the notebook, as its text says
     assert list((machine.course / "runs" / "mine").glob("pixels-*.safetensors"))
@@ -73,15 +90,18 @@ def test_work_on_the_drive_outlives_the_machine_and_a_cut_training_goes_on(machi
     with machine.start() as kernel:
         kernel.run(here(ON_THE_DRIVE, machine))
         kernel.run(BOOTSTRAP_CELL)
+        kernel.run(BUILT)
         kernel.cut_while(TRAINING, lambda: any(machine.drive.rglob("state.safetensors")))
     (state,) = machine.drive.rglob("state.safetensors")
     assert state.is_relative_to(machine.drive / "course" / "runs")
+    assert (machine.drive / "course" / "my_models.py").is_file()
 
     machine.replace()
     with machine.start() as kernel:
         kernel.run(here(ON_THE_DRIVE, machine))
         kernel.run(BOOTSTRAP_CELL)
         printed = kernel.run(TRAINING)
+        kernel.run("from course_utils.exercises import mine\nmine('brightness', load_dataset())")
     first, last = map(int, printed.split("epochs ")[-1].split(" to "))
     assert 1 < first < last == 60, printed
     assert not state.exists()
@@ -108,7 +128,7 @@ def test_homework_on_the_drive_and_a_field_to_draw_on(machine):
 
 
 @long
-@pytest.mark.parametrize("name", WHOLE)
-def test_notebook_runs_whole_in_an_empty_folder(machine, name):
-    machine.run_notebook(PROJECT / "notebooks" / f"{name}.ipynb")
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
+def test_notebook_runs_whole_in_an_empty_folder(machine, path):
+    machine.run_notebook(path)
     assert machine.course.is_dir()
