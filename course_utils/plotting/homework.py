@@ -178,9 +178,9 @@ def parameter_scatter(
         if reference is not None:
             axes.axhline(reference, linestyle="--", color="black", linewidth=1)
         unit = (units or {}).get(name, "")
-        axes.set(
-            title=name, xlabel=unit, ylabel=metric if axes.get_subplotspec().is_first_col() else ""
-        )
+        place = axes.get_subplotspec()
+        is_first = place is None or place.is_first_col()
+        axes.set(title=name, xlabel=unit, ylabel=metric if is_first else "")
         if axes is not all_axes[0]:
             axes.sharey(all_axes[0])
     _legend(fig)

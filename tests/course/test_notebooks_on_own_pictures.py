@@ -27,6 +27,6 @@ def test_text_to_image_runs_on_pictures_with_captions(tmp_path):
     folder = tmp_path / "pictures"
     write_pictures(folder)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
-    rows = [f"{name},\"A {name.split('/')[0][:-1]}, coloured\"" for name in names]
+    rows = [f'{name},"A {name.split("/")[0][:-1]}, coloured"' for name in names]
     (folder / "captions.csv").write_text("\n".join(["file,caption", *rows]), encoding="utf-8")
     run_notebook(TEXT_TO_IMAGE, tmp_path, f"folder:{folder}", tmp_path)
