@@ -279,7 +279,7 @@ MAX_SIDE = 128  # of own pictures, in pixels; a submission may ask for any
 def _rerun(school_class: SchoolClass, run_id: str, data: str | None) -> int:
     from course_utils.data import load_dataset, load_own_pictures
     from course_utils.homework.measure import measure_for
-    from course_utils.homework.rerun import find_claims, rerun, sound_claims
+    from course_utils.homework.rerun import checked_experiment, find_claims, rerun, sound_claims
     from course_utils.studies.sweep import run_and_measure
 
     claims = find_claims(school_class, run_id)
@@ -292,6 +292,7 @@ def _rerun(school_class: SchoolClass, run_id: str, data: str | None) -> int:
             return load_dataset(name)
         # a whole number, since the claim is sound
         side = cast("int", claim.row.experiment["model"].get("image_size", 28))
+        side = checked_experiment(claim, has_pictures).model.image_size
         require(side <= MAX_SIDE, "model.image_size", f"at most {MAX_SIDE} pixels", side)
         return load_own_pictures(name, data, side)
 

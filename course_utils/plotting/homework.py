@@ -167,7 +167,7 @@ def parameter_scatter(
     if not panels:
         raise CourseError("expected at least one parameter with runs, got none.")
     fig, all_axes = _panels(len(panels))
-    for axes, (name, groups) in zip(all_axes, panels.items()):
+    for place, (axes, (name, groups)) in enumerate(zip(all_axes, panels.items())):
         places, ticks = _places([value for points in groups.values() for value, _ in points])
         for (group, points), colour, marker in zip(groups.items(), OKABE_ITO, MARKERS):
             x, y = [places[_key(value)] for value, _ in points], [height for _, height in points]
@@ -181,6 +181,7 @@ def parameter_scatter(
         place = axes.get_subplotspec()
         is_first = place is None or place.is_first_col()
         axes.set(title=name, xlabel=unit, ylabel=metric if is_first else "")
+        axes.set(title=name, xlabel=unit, ylabel="" if place % _columns(len(panels)) else metric)
         if axes is not all_axes[0]:
             axes.sharey(all_axes[0])
     _legend(fig)
@@ -226,11 +227,16 @@ def challenge_board(entries: Mapping[str, Mapping[int, tuple[float, float]]]) ->
     return describe(fig, f"FID over {all_calls} calls of the network; lowest of each: {told}.")
 
 
-def _panels(count: int, per_row: int = 3, height: float = 2.6) -> tuple[Figure, list[Axes]]:
+def _columns(count: int) -> int:
+    """Returns how many of so many panels stand side by side."""
+    return 2 if count == 4 else min(3, max(1, count))
+
+
+def _panels(count: int, height: float = 2.6) -> tuple[Figure, list[Axes]]:
     """Returns a figure with `count` panels, row by row, with room for a legend above; the places
     left over are empty.
     """
-    columns = 2 if count == 4 else min(per_row, max(1, count))
+    columns = _columns(count)
     rows = -(-max(1, count) // columns)
     fig = new_figure(height * rows + 0.3)
     axes = list(fig.subplots(rows, columns, squeeze=False).flat)
