@@ -42,7 +42,7 @@ from course_utils.training.runs import PRETRAINED, find_or_train, load_run, mach
 
 MODELS = ("shipped", "latent", "pixel", "scenes")
 WITH_GUIDANCE = ("shipped", "latent")
-SCALES = (1.0, 1.5, 2.0, 3.0, 5.0)
+SCALES = (1.0, 2.0, 3.0, 4.0, 6.0)
 TIMED_STEPS = 12
 
 
@@ -140,29 +140,39 @@ def measured(model: TextToImage, dataset: Dataset, num: int, seed: int) -> dict[
     return found
 
 
-def guidance_rows(
-    model: TextToImage, dataset: Dataset, num: int, seed: int
-) -> list[dict[str, Any]]:
-    """Returns agreement, FID and variety for each strength of guidance."""
-    return [
-        {
-            "guidance_scale": row.guidance_scale,
-            "words": numbers(row.agreement.words),
-            "captions": numbers(row.agreement.captions),
-            "fid": row.fid.value,
-            "fid_error": row.fid.error,
-            "variety": row.variety.value,
-            "variety_error": row.variety.error,
-            "num_images": num,
-        }
-        for row in guidance_sweep(model, dataset, SCALES, num_images=num, seed=seed)
-    ]
+def guidance_row(
+    model: TextToImage, dataset: Dataset, scale: float, num: int, seed: int
+) -> dict[str, Any]:
+    """Returns agreement, FID and variety with one strength of guidance."""
+    [row] = guidance_sweep(model, dataset, [scale], num_images=num, seed=seed)
+    return {
+        "guidance_scale": scale,
+        "words": numbers(row.agreement.words),
+        "captions": numbers(row.agreement.captions),
+        "fid": row.fid.value,
+        "fid_error": row.fid.error,
+        "variety": row.variety.value,
+        "variety_error": row.variety.error,
+        "num_images": num,
+    }
 
 
 def add_rows(
-    kind: str, seed: int, wanted: Sequence[str], dataset: Dataset, options: argparse.Namespace
+    kind: str,
+    seed: int,
+    wanted: Sequence[float | None],
+    dataset: Dataset,
+    options: argparse.Namespace,
 ) -> None:
-    """Trains or finds one model and writes its wanted rows, "model" or "guidance"."""
+    """Trains or finds one model and writes its wanted rows.
+
+    Args:
+        kind: one of `MODELS`.
+        seed: of training and noise.
+        wanted: strengths of guidance, a row each; None is the row of the model as it draws.
+        dataset: whose captions are drawn.
+        options: of the command line.
+    """
     if kind == "shipped":
         trained = load_run(PRETRAINED / "text-to-image-captions")
     else:
@@ -178,12 +188,13 @@ def add_rows(
         "machine": machine(),
     }
     model = cast(TextToImage, trained.model)
-    if "model" in wanted:
-        found = measured(model, dataset, options.num, seed)
-        add_row(options.out, {"row": "model", **about, **found})
-    if "guidance" in wanted:
-        rows = guidance_rows(model, dataset, options.num // 2, seed)
-        add_row(options.out, *({"row": "guidance", **about, **each} for each in rows))
+    for scale in wanted:
+        if scale is None:
+            found = measured(model, dataset, options.num, seed)
+            add_row(options.out, {"row": "model", **about, **found})
+        else:
+            found = guidance_row(model, dataset, scale, options.num // 2, seed)
+            add_row(options.out, {"row": "guidance", **about, **found})
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -200,9 +211,13 @@ def main(words: Sequence[str] | None = None) -> None:
     for kind in options.models:
         dataset = load_dataset("captions:scenes" if kind == "scenes" else "captions")
         for seed in [0] if kind == "shipped" else options.seeds:
-            done = {(row["model"], row["seed"], row["row"]) for row in rows_in(options.out)}
-            asked = ("model", "guidance") if kind in WITH_GUIDANCE else ("model",)
-            wanted = [each for each in asked if (kind, seed, each) not in done]
+            done = {
+                row.get("guidance_scale")
+                for row in rows_in(options.out)
+                if (row["model"], row["seed"]) == (kind, seed) and row["row"] != "pixel steps"
+            }
+            asked = (None, *SCALES) if kind in WITH_GUIDANCE else (None,)
+            wanted = [scale for scale in asked if scale not in done]
             if wanted:
                 add_rows(kind, seed, wanted, dataset, options)
 
