@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from course_utils.base.config import require
 from course_utils.base.device import budget
@@ -290,8 +290,6 @@ def _rerun(school_class: SchoolClass, run_id: str, data: str | None) -> int:
     def load(name: str) -> Dataset:
         if not has_pictures:
             return load_dataset(name)
-        # a whole number, since the claim is sound
-        side = cast("int", claim.row.experiment["model"].get("image_size", 28))
         side = checked_experiment(claim, has_pictures).model.image_size
         require(side <= MAX_SIDE, "model.image_size", f"at most {MAX_SIDE} pixels", side)
         return load_own_pictures(name, data, side)

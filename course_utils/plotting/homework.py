@@ -178,9 +178,6 @@ def parameter_scatter(
         if reference is not None:
             axes.axhline(reference, linestyle="--", color="black", linewidth=1)
         unit = (units or {}).get(name, "")
-        place = axes.get_subplotspec()
-        is_first = place is None or place.is_first_col()
-        axes.set(title=name, xlabel=unit, ylabel=metric if is_first else "")
         axes.set(title=name, xlabel=unit, ylabel="" if place % _columns(len(panels)) else metric)
         if axes is not all_axes[0]:
             axes.sharey(all_axes[0])
