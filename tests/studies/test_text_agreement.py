@@ -13,11 +13,11 @@ import torch
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8
-from course_utils.data.captions import ATTRIBUTES, VOCABULARY, said
+from course_utils.data.captions import ATTRIBUTES, COLOUR_NAMES, VOCABULARY, said
 from course_utils.data.scenes import draw_scenes, draw_singles, make_captions
 from course_utils.models.text_to_image import TextToImageConfig
 from course_utils.studies import text_agreement
-from course_utils.studies.reading import obeyed
+from course_utils.studies.reading import obeyed, read_attributes
 from course_utils.studies.text_agreement import (
     caption_agreement,
     draw_captioned,
@@ -25,6 +25,7 @@ from course_utils.studies.text_agreement import (
     variety,
 )
 from course_utils.training.registry import build
+from course_utils.training.runs import pretrained
 
 TINY = TextToImageConfig(
     vocabulary=" ".join(VOCABULARY),
@@ -148,3 +149,15 @@ def test_a_sweep_compares_equal_captions_and_equal_noise(model, monkeypatch):
     assert two.agreement == caption_agreement(images, captions)
     assert two.fid.num_images == 140 and two.fid.value > 0
     assert two.variety.num_images == 2
+
+
+def test_the_shipped_model_obeys_most_words_and_is_small():
+    shipped = pretrained("text-to-image", "captions")
+    assert shipped.folder is not None
+    assert sum(path.stat().st_size for path in shipped.folder.iterdir()) <= 4_000_000
+    captions = draw_singles(150, np.random.default_rng(9), held_out=False).captions
+    found = caption_agreement(draw_captioned(shipped.model, captions), captions)
+    assert found.words.value >= 0.9 and found.captions.value >= 0.6
+    opposite = draw_captioned(shipped.model, ["a thin 1"] * 20, negative="a thin 1 on blue")
+    blue = read_attributes(opposite)["paper"] == COLOUR_NAMES.index("blue")
+    assert blue.double().mean() < 0.2, "the negative caption leads away from blue paper"
