@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import re
 import sys
 import tempfile
@@ -12,6 +14,7 @@ from typing import Any
 
 import nbformat
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from PIL import Image
 
 from course_utils.base.errors import CourseError
 from course_utils.base.files import cache_root, course_root, data_root, runs_root, write_text
@@ -26,6 +29,8 @@ LANGUAGE_INFO = {
     "pygments_lexer": "ipython3",
 }
 TIMING_METADATA = ("execution", "ExecuteTime")
+LARGE_PICTURE = 20_000  # bytes
+NUM_COLOURS = 256
 NOT_RUN_TAGS = {"no-output", "skip-execution"}  # cells with one of these need not have been run
 EMBEDDED_DATA = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=]+")
 PROGRESS_BAR = re.compile(r"[^\n]*\d+%\|.*\|")  # as text that stands in for tqdm's widget
@@ -121,6 +126,32 @@ def normalise(notebook: Any) -> None:
         for output in cell.outputs:
             output.get("data", {}).pop(WIDGET_VIEW, None)
             output.get("metadata", {}).pop(WIDGET_VIEW, None)
+
+
+def reduce_pictures(notebook: Any) -> None:
+    """Gives large still pictures among the outputs a palette of 256 colours, where that makes them
+    smaller.
+
+    Coloured noise hardly compresses, and a notebook that is kept in the repository has to stay
+    small. Animations, small pictures and those with transparent parts stay as they are.
+    """
+    for _, cell in code_cells(notebook):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if "image/png" in data:
+                data["image/png"] = _with_palette(data["image/png"])
+
+
+def _with_palette(encoded: str) -> str:
+    """Returns a PNG in base64, with a palette where that is smaller."""
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    is_still = getattr(picture, "n_frames", 1) == 1
+    if not is_still or picture.mode != "RGB" or len(encoded) * 3 / 4 <= LARGE_PICTURE:
+        return encoded
+    file = io.BytesIO()
+    picture.quantize(NUM_COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    smaller = base64.b64encode(file.getvalue()).decode()
+    return min(encoded, smaller, key=len)
 
 
 def _is_progress_bar(output: Any) -> bool:

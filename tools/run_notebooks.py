@@ -125,6 +125,7 @@ def _run(result: RunResult, site: Site | None, refresh: bool, workers: int) -> N
         from course_utils.base.device import budget  # these import torch
         from course_utils.data import resolve_auto
 
+        notebook_files.reduce_pictures(notebook)
         notebook_files.make_paths_relative(notebook, folder)
         notebook_files.record_run(notebook, budget(), resolve_auto()[0])
         if [cell.source for cell in read_notebook(path).cells] != sources:

@@ -6,6 +6,8 @@ made by hand.
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import sys
@@ -13,9 +15,11 @@ import threading
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from course_utils.base.errors import CourseError
 from course_utils.base.files import course_root
@@ -431,6 +435,44 @@ def test_relative_paths(text, expected, monkeypatch):
         text.format(folder=folder, runs=runs), Path(folder), "cell 1"
     )
     assert result == expected.format(folder=folder)
+
+
+def noisy_picture(side: int, mode: str = "RGB", num_frames: int = 1) -> str:
+    """Returns a PNG in base64: coloured noise around one red."""
+    rng, file = np.random.default_rng(0), io.BytesIO()
+    noise = rng.integers(-12, 13, (num_frames, side, side, 3))
+    frames = [
+        Image.fromarray(frame).convert(mode) for frame in (noise + (200, 40, 40)).astype(np.uint8)
+    ]
+    frames[0].save(file, "PNG", save_all=num_frames > 1, append_images=frames[1:])
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def opened(encoded: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(encoded)))
+
+
+def reduced(encoded: str) -> str:
+    output = new_output("display_data", data={"image/png": encoded})
+    notebook = new_notebook(cells=[new_code_cell("x", outputs=[output])])
+    notebook_files.reduce_pictures(notebook)
+    return notebook.cells[0].outputs[0].data["image/png"]
+
+
+def test_a_large_picture_gets_a_palette_and_looks_the_same():
+    large = noisy_picture(150)
+    small = reduced(large)
+    assert len(small) < 0.6 * len(large)
+    before, after = (np.asarray(opened(one).convert("RGB"), float) for one in (large, small))
+    assert np.abs(before - after).mean() < 3  # of 255 levels
+
+
+@pytest.mark.parametrize(
+    "kept", [{"side": 30}, {"side": 150, "mode": "RGBA"}, {"side": 100, "num_frames": 3}]
+)
+def test_small_and_transparent_pictures_and_animations_stay(kept):
+    picture = noisy_picture(**kept)
+    assert reduced(picture) == picture
 
 
 def test_base64_of_pictures_is_no_path():
