@@ -172,7 +172,7 @@ def test_failing_copy_keeps_its_error_and_stops_there(run):
 def test_page_reads_well_without_a_network(run):
     page = (run[2] / "01_good.html").read_text()
     loaded = r'<(?:script|link|iframe|img|source)[^>]+(?:src|href)="(?!data:)([^"]*)"'
-    assert re.findall(loaded, page) == ["site.js", "search.js"]
+    assert re.findall(loaded, page) == ["theme.js", "site.js", "search.js"]
     assert "@import" not in page and "url(" not in page
     text = page[page.index("<main") : page.index("</main>")]
     assert text.count("<math") == 4 and "$" not in re.sub(

@@ -381,7 +381,7 @@ def test_other_styles_pass(exercise_id, answer, capsys):
 def test_wrong_answers_are_told_what_is_wrong(exercise_id, answer_and_words, capsys):
     answer, words = answer_and_words
     core.check(exercise_id, answer)
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())  # printed in lines
     assert printed.startswith(f"✗ {exercise_id}: not yet.") and words in printed, printed
 
 

@@ -342,10 +342,14 @@ def test_dates_are_written_for_people():
 
 def test_the_templates_escape_everything_and_name_no_address():
     """No template marks a value as safe, writes one into a style, a script or a link, or loads
-    anything.
+    anything; the one script of the class page is a file of the course.
     """
+    own_script = "<script>{{ script }}</script>"
     for path in TEMPLATES.iterdir():
         source = path.read_text(encoding="utf-8")
+        if path.name == "class.html":
+            assert source.count(own_script) == 1
+            source = source.replace(own_script, "")
         assert not re.search(
             r"\|\s*safe\b|Markup|autoescape|<script|javascript:|https?:|url\(|@import|\son\w+\s*=",
             source,
