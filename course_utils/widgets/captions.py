@@ -14,7 +14,7 @@ from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8, tile
 from course_utils.plotting.pictures import image_rows
-from course_utils.widgets.controls import Panel, png_bytes, slider
+from course_utils.widgets.controls import CountSlider, LivePicture, Panel, png_bytes, slider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,9 +90,9 @@ def caption_box(
         value=caption, description="caption", layout=ipywidgets.Layout(width="520px")
     )
     scale = slider("guidance w", guidance_scale, 0.0, 6.0, step=0.5)
-    start = ipywidgets.IntSlider(value=seed, min=0, max=last, description="seed")
+    start = CountSlider(value=seed, max=last, description="seed")
     button = ipywidgets.Button(description="Draw")
-    message, picture = ipywidgets.HTML(), ipywidgets.Image(value=b"", format="png")
+    message, picture = ipywidgets.HTML(), LivePicture()
 
     def redraw(_: object = None) -> None:
         try:
@@ -101,7 +101,9 @@ def caption_box(
             message.value = html.escape(str(error))
             return
         message.value = f"Drawn for: <i>{html.escape(field.value)}</i>"
-        picture.value = png_bytes(tile(images, num_columns=len(images)), PICTURE_SCALE)
+        with picture.hold_sync():  # the pictures and their text arrive together
+            picture.value = png_bytes(tile(images, num_columns=len(images)), PICTURE_SCALE)
+            picture.alt = f"{len(images)} pictures drawn for: {field.value}"
 
     redraw()
     button.on_click(redraw)

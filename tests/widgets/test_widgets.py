@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import ipywidgets
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +13,7 @@ from course_utils.base.errors import CourseError
 from course_utils.widgets import (
     LivePicture,
     Slider,
+    caption_box,
     elbo_explorer,
     fid_explorer,
     inception_explorer,
@@ -104,6 +106,7 @@ def within(widget):
         elbo_explorer,
         fid_explorer,
         inception_explorer,
+        lambda: caption_box(lambda *asked: torch.zeros(2, 1, 4, 4), "a 7"),
         lambda: latent_explorer(decode, torch.zeros(4), dims=[0]),
         lambda: latent_pad(lambda z: decode(z.repeat(1, 2)), torch.tensor([-1.0, 1.0])),
         lambda: temperature_explorer(decode, 4),
@@ -116,6 +119,8 @@ def test_sliders_have_names_and_pictures_have_texts(make):
     names = [part.description for part in parts if isinstance(part, Slider)]
     texts = [part.alt for part in parts if isinstance(part, LivePicture)]
     assert names and all(names) and texts and all(len(text) > 15 for text in texts)
+    silent = (ipywidgets.IntSlider, ipywidgets.FloatSlider, ipywidgets.Image)
+    assert not any(isinstance(part, silent) for part in parts)
 
 
 def test_the_text_of_a_figure_follows_the_sliders():

@@ -54,6 +54,7 @@ def test_the_button_draws_what_the_fields_say():
     button.click()
     assert painter.asked[1:] == [("light", 7, 1.0)] and level(0.62) in shown(panel)
     assert message.value == "Drawn for: <i>light</i>"
+    assert panel.children[-1].alt == "2 pictures drawn for: light"
 
 
 def test_an_unknown_word_is_named_and_the_picture_stays():
