@@ -210,16 +210,21 @@ def test_the_divergence_is_that_of_torch_and_moments_move_in_training_only():
     assert model.codec.mean.abs().max() > 0
 
 
-def test_the_autoencoder_is_trained_first_and_the_latent_space_is_fixed_then():
-    dataset = flat_pictures()
+def tiny_training(dataset, num_epochs, autoencoder_share):
+    """Returns an experiment in which the autoencoder has a share of the steps."""
     experiment = preset("text-to-image", "laptop").changed(
-        train__num_epochs=3,
+        train__num_epochs=num_epochs,
         train__batch_size=16,
         train__num_validation_images=0,
         train__ema_decay=None,
     )
-    config = replace(TINY, autoencoder_share=0.5)
-    experiment = replace(experiment, model=config).fitted_to(dataset)
+    config = replace(TINY, autoencoder_share=autoencoder_share)
+    return replace(experiment, model=config).fitted_to(dataset)
+
+
+def test_the_autoencoder_is_trained_first_and_the_latent_space_is_fixed_then():
+    dataset = flat_pictures()
+    experiment = tiny_training(dataset, num_epochs=3, autoencoder_share=0.5)
     model = build(experiment.model)
     seen = []
 
@@ -249,14 +254,7 @@ def test_the_autoencoder_is_trained_first_and_the_latent_space_is_fixed_then():
 
 def test_the_autoencoder_rebuilds_what_it_was_trained_on():
     dataset = flat_pictures()
-    experiment = preset("text-to-image", "laptop").changed(
-        train__num_epochs=20,
-        train__batch_size=16,
-        train__num_validation_images=0,
-        train__ema_decay=None,
-    )
-    config = replace(TINY, autoencoder_share=0.9)
-    experiment = replace(experiment, model=config).fitted_to(dataset)
+    experiment = tiny_training(dataset, num_epochs=20, autoencoder_share=0.9)
     model = build(experiment.model)
     images = uint8_to_signed(dataset.test_images)
     fit(model, dataset, experiment.train)
