@@ -2,8 +2,9 @@
 and the tokens that a model reads. The pictures are drawn in `scenes.py`.
 
 A caption says some of what is true of a picture: "a thick red 7 leaning left on blue". Words have
-synonyms, their order varies, and some attributes are left out. `said` is the way back, from a
-caption to the attributes that it names, so that each word can be compared with a picture.
+synonyms, their order varies, and some attributes are left out, few in one caption and most in
+another. `said` is the way back, from a caption to the attributes that it names, so that each word
+can be compared with a picture.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ _SIDES = ("left", "right", "above", "below")  # "left" and "right" also say how 
 _SMALL_WORDS = ("a", "in", "on", "paper", "leaning", "of")
 VOCABULARY = (*_SMALL_WORDS, *_SIDES, *_COLOURS, *_MEANINGS)
 
-LEFT_OUT = 0.2  # probability that an attribute is not said; the digit always is
+# Each caption draws its own share of attributes that it does not say, from 0 to this; the digit it
+# always says. With one share for all, hardly any caption is as short as those that people write.
+MOST_LEFT_OUT = 0.6
 MAX_WORDS = 24  # of a caption; those of `write_caption` have 15 at most
 _WORD = re.compile(r"[^\W_]+")
 
@@ -143,11 +146,13 @@ def write_caption(values: Mapping[str, str], rng: np.random.Generator) -> str:
         values: a value of each of `ATTRIBUTES`, or of each of `SCENE_ATTRIBUTES`.
         rng: chooses what is left out, the synonyms and the order.
     """
-    paper = _paper(values["paper"], rng)
+    left_out = rng.uniform(0, MOST_LEFT_OUT)
+    paper = _paper(values["paper"], left_out, rng)
     if "relation" not in values:
-        return _arranged(_single(values, rng), paper, rng)
+        return _arranged(_single(values, left_out, rng), paper, rng)
+    names = ("digit", "ink", "thickness")
     first, second = (
-        _noun({name: values[f"{place}_{name}"] for name in ("digit", "ink", "thickness")}, rng)
+        _noun({name: values[f"{place}_{name}"] for name in names}, left_out, rng)
         for place in ("first", "second")
     )
     turned = rng.random() < 0.5
@@ -159,22 +164,22 @@ def write_caption(values: Mapping[str, str], rng: np.random.Generator) -> str:
     return _arranged(f"{before} {link} {after}", paper, rng)
 
 
-def _single(values: Mapping[str, str], rng: np.random.Generator) -> str:
-    phrase = _noun(values, rng)
-    if rng.random() < LEFT_OUT:
+def _single(values: Mapping[str, str], left_out: float, rng: np.random.Generator) -> str:
+    phrase = _noun(values, left_out, rng)
+    if rng.random() < left_out:
         return phrase
     slant = values["slant"]
     return f"{phrase} {'upright' if slant == 'upright' else f'leaning {slant}'}"
 
 
-def _noun(values: Mapping[str, str], rng: np.random.Generator) -> str:
+def _noun(values: Mapping[str, str], left_out: float, rng: np.random.Generator) -> str:
     """Returns a digit with the words before it, and its ink after it in some: "a big red 7", "a
-    big 7 in red".
+    big 7 in red". Each attribute but the digit is left out with the same probability.
     """
     spoken = [
         name
         for name in ("size", "thickness", "ink", "style")
-        if name in values and values[name] != "plain" and rng.random() >= LEFT_OUT
+        if name in values and values[name] != "plain" and rng.random() >= left_out
     ]
     ink_last = "ink" in spoken and rng.random() < 0.25
     before = [name for name in spoken if not (ink_last and name == "ink")]
@@ -185,8 +190,8 @@ def _noun(values: Mapping[str, str], rng: np.random.Generator) -> str:
     return " ".join(words) + (f" in {_synonym(values['ink'], rng)}" if ink_last else "")
 
 
-def _paper(colour: str, rng: np.random.Generator) -> str:
-    if rng.random() < LEFT_OUT:
+def _paper(colour: str, left_out: float, rng: np.random.Generator) -> str:
+    if rng.random() < left_out:
         return ""
     return f"on {_synonym(colour, rng)}" + (" paper" if rng.random() < 0.3 else "")
 

@@ -15,7 +15,7 @@ from course_utils import data
 from course_utils.base.errors import CourseError
 from course_utils.data.captions import (
     ATTRIBUTES,
-    LEFT_OUT,
+    MOST_LEFT_OUT,
     SCENE_ATTRIBUTES,
     VOCABULARY,
     Tokenizer,
@@ -49,7 +49,16 @@ def test_what_a_caption_says_is_true_and_all_is_said_in_some(attributes):
     assert all(counts[name] == 400 for name in digits)
     others = sum(counts[name] for name in attributes if name not in (*digits, "style"))
     num_others = len(set(attributes) - {*digits, "style"})
-    assert others / (400 * num_others) == pytest.approx(1 - LEFT_OUT, abs=0.04)
+    assert others / (400 * num_others) == pytest.approx(1 - MOST_LEFT_OUT / 2, abs=0.04)
+
+
+def test_captions_are_of_every_length():
+    # the style is hardly ever said, so six attributes at most; a caption of the digit alone and one
+    # of nothing but the digit and two colours are as a person would write them
+    spoken = [frozenset(said(caption)) for caption in written(ATTRIBUTES, 4000)[1]]
+    lengths = Counter(map(len, spoken))
+    assert all(lengths[length] > 100 for length in range(2, 7)) and lengths[1] > 30
+    assert Counter(spoken)[frozenset({"digit", "ink", "paper"})] > 20
 
 
 def test_all_words_are_used_in_several_orders():
