@@ -1,5 +1,5 @@
-"""Draws the README's picture: test digits, what the three families make of them or draw anew, and a
-digit on its way out of the noise.
+"""Draws the README's picture: test digits, what the three families make of them or draw anew, a
+digit on its way out of the noise, and pictures for captions.
 
 All weights are those that ship with the course; nothing is chosen by hand.
 
@@ -10,19 +10,34 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils.base.device import make_rng
 from course_utils.base.images import save_png, signed_to_uint8, uint8_to_signed
 from course_utils.data import load_dataset
 from course_utils.models.diffusion.model import Diffusion
+from course_utils.models.text_to_image import TextToImage
 from course_utils.models.vae import VAE
 from course_utils.training.runs import pretrained
 
 NUM_COLUMNS = 20
 DIGIT = 8  # of the film
+CAPTIONS = (  # four pictures each, two rows
+    "a thick red 7 on white",
+    "a tiny green 4 on black",
+    "on yellow, a blue 3 leaning right",
+    "a thin white 0 on purple",
+    "a big black 5 upright on green",
+    "a bold yellow 6 on blue",
+    "a fine purple 9 leaning left on white",
+    "a crossed red 7 on black",
+    "a small blue 2 on yellow paper",
+    "8",
+)
 
 
 @torch.no_grad()
@@ -48,6 +63,13 @@ def film_row(diffusion: Diffusion) -> Tensor:
     return torch.cat(film.xts).clamp(-1, 1)
 
 
+def captioned_rows(painter: TextToImage) -> Tensor:
+    """Returns pictures of `CAPTIONS`, signed, `[N, 3, 32, 32]`."""
+    each = 2 * NUM_COLUMNS // len(CAPTIONS)
+    repeated = [caption for caption in CAPTIONS for _ in range(each)]
+    return painter.sample(len(repeated), captions=repeated, rng=make_rng(0))
+
+
 def main() -> None:
     """Writes the picture."""
     parser = argparse.ArgumentParser(
@@ -61,8 +83,13 @@ def main() -> None:
     real = load_dataset("strokes").subset(num_test=NUM_COLUMNS).test_images
     drawn = [model.sample(2 * NUM_COLUMNS, rng=make_rng(0)) for model in (dcgan, diffusion)]
     rows = [*vae_rows(vae, real), *drawn, film_row(diffusion)]
+    grey = torch.cat([real, *(signed_to_uint8(row).cpu() for row in rows)])
+    painter = cast(TextToImage, pretrained("text-to-image", "captions").model)
+    coloured = signed_to_uint8(captioned_rows(painter)).cpu()
+    margin = (coloured.shape[-1] - grey.shape[-1]) // 2  # pictures with captions are larger
+    framed = F.pad(grey, [margin] * 4).expand(-1, 3, -1, -1)
     save_png(
-        torch.cat([real, *(signed_to_uint8(row).cpu() for row in rows)]),
+        torch.cat([framed, coloured]),
         options.out,
         num_columns=NUM_COLUMNS,
         scale=2,

@@ -30,6 +30,7 @@ from course_utils.models.text_to_image import TextToImage
 from course_utils.studies.reading import WordAccuracy, binding_errors
 from course_utils.studies.text_agreement import (
     CaptionAgreement,
+    agreement_by_length,
     caption_agreement,
     draw_captioned,
     guidance_sweep,
@@ -112,12 +113,16 @@ def drawing_time(model: TextToImage, caption: str) -> float:
 
 
 def measured(model: TextToImage, dataset: Dataset, num: int, seed: int) -> dict[str, Any]:
-    """Returns agreement on test captions, on those of held-out combinations alone, FID and the
-    time of 16 pictures.
+    """Returns agreement on test captions, also by how many attributes they name, on those of
+    held-out combinations alone, FID and the time of 16 pictures.
     """
     captions = dataset.test_captions[:num]
     images = draw_captioned(model, captions, seed=seed)
     found = agreement_row(caption_agreement(images, captions))
+    found["by_length"] = {
+        str(length): agreement_row(agreement)
+        for length, agreement in agreement_by_length(images, captions).items()
+    }
     # the test pictures have all combinations, so those that are held out come from the whole set
     factors = cast(Mapping[str, torch.Tensor], dataset.test_factors)
     held = [text for text, out in zip(dataset.test_captions, factors["held_out"].tolist()) if out][

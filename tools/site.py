@@ -56,6 +56,7 @@ LIVE = {
     ("06", "walk-figure"): ("gan-title", "Walk through the generator's noise yourself"),
     ("07", "order"): ("diffusion-title", "Order a digit, with guidance and steps of your choice"),
     ("10", "loop"): ("flow-title", "Train a flow on points that you draw"),
+    ("11", "box"): ("caption-title", "Write a caption and see four pictures of it"),
 }
 HOMEWORK = (
     "homework",

@@ -19,7 +19,7 @@ from course_utils.base.config import require
 from course_utils.base.device import make_rng
 from course_utils.base.errors import CourseError
 from course_utils.base.images import signed_to_uint8
-from course_utils.data.captions import ATTRIBUTES, SCENE_ATTRIBUTES
+from course_utils.data.captions import ATTRIBUTES, SCENE_ATTRIBUTES, said
 from course_utils.data.dataset import Dataset
 from course_utils.metrics.features import Extractor, extract
 from course_utils.metrics.frechet import fid
@@ -154,6 +154,23 @@ def _whole(
     of_reader = read / passing * math.hypot(*(shares[name] * slack[name] for name in shares))
     error = math.hypot(of_pictures, of_reader)
     return WordAccuracy(min(read / passing, 1.0), error, len(rows), read)
+
+
+def agreement_by_length(images: Tensor, captions: Sequence[str]) -> dict[int, CaptionAgreement]:
+    """Returns how often pictures have what their captions say, for each number of attributes that
+    a caption names: a mean over all captions hides what is wrong with the rare ones.
+
+    Args:
+        images, captions: as for `caption_agreement`; a length of one picture is left out.
+    """
+    groups: dict[int, list[int]] = {}
+    for index, caption in enumerate(captions):
+        groups.setdefault(len(said(caption)), []).append(index)
+    return {
+        length: caption_agreement(images[rows], [captions[row] for row in rows])
+        for length, rows in sorted(groups.items())
+        if len(rows) > 1
+    }
 
 
 def reader_extractor() -> Extractor:

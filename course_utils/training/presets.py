@@ -194,7 +194,7 @@ _DIFFUSION = TrainConfig(
     precision="native",
 )
 _TEXT_TO_IMAGE = TrainConfig(
-    num_epochs=12,
+    num_epochs=8,
     batch_size=64,
     learning_rate=3e-3,
     optimizer="muon",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -35,15 +36,32 @@ def page(file) -> Iterator[LivePage]:
     with LivePage(file, file.parent / "profile") as opened:
         opened.wait_for("document.documentElement?.dataset.ready")
         opened.value(
-            "globalThis.W = Object.fromEntries(['plane', 'vae', 'gan', 'diffusion', 'classifier']"
-            ".map((name) => [name, readWeights(...weightsOf(name))])), 0"
+            "(async () => { globalThis.W = {}; for (const name of"
+            f" {list(play.MODELS)}) W[name] = await readWeights(...weightsOf(name)); }})()"
         )
         yield opened
 
 
 def model(key: str):
-    name, _ = play.MODELS[key]
-    return pretrained(name, "mnist").model.eval()
+    name, dataset, _ = play.MODELS[key]
+    return pretrained(name, dataset).model.eval()
+
+
+@lru_cache
+def painter():
+    """The text-to-image model with its weights rounded as in the page."""
+    rounded, state = model("caption"), {}
+    for name, array in play.weights_of("caption").items():
+        values = torch.from_numpy(array.astype("float32"))
+        if array.ndim > 1 and len(array) >= play.FEWEST_ROWS:
+            numbers, scales = play.rounded_rows(array)
+            assert abs(numbers).max() == play.LARGEST_WHOLE
+            near = numbers.astype("float32") * scales.astype("float32")[:, None]
+            values = torch.from_numpy(near).view_as(values)
+        state[name] = values
+    assert all(name.startswith("codec.encoder") for name in set(rounded.state_dict()) - set(state))
+    rounded.load_state_dict(state, strict=False)
+    return rounded
 
 
 def numbers(values: Tensor) -> str:
@@ -121,7 +139,30 @@ def class_probabilities() -> tuple[str, Tensor]:
     return f"classify(W.classifier, {numbers(faint)})", model("classifier").probabilities(faint)
 
 
+CAPTION = "a thick red 7 leaning left on blue"
+
+
+def caption_codes() -> tuple[str, Tensor]:
+    tokens = painter().encode_captions([CAPTION])
+    codes, present = painter().flow.text(tokens)
+    return f"readCaption(W.caption, {tokens[tokens > 0].tolist()}).codes", codes[present]
+
+
+def caption_picture() -> tuple[str, Tensor]:
+    """Three guided steps against another caption, and the decoder."""
+    flow, tokens = painter().flow, painter().encode_captions([CAPTION, "a green 7"])
+    x = start = randn((1, 8, 8, 8), make_rng(3), torch.empty(()))
+    for t in (3 / 3, 2 / 3, 1 / 3):
+        told, away = flow(x.expand(2, -1, -1, -1), torch.tensor([t, t]), tokens)
+        x = x - (away + 3 * (told - away)) / 3
+    told, away = (row[row > 0].tolist() for row in tokens)
+    call = f"drawCaption(W.caption, {numbers(start)}, {told}, {{ steps: 3, guidance: 3,"
+    return f"{call} negative: {away} }})", painter().codec.decode(x).clamp(-1, 1)
+
+
 CASES = (
+    caption_codes,
+    caption_picture,
     plane_picture,
     vae_code,
     vae_picture,
@@ -196,6 +237,29 @@ def test_a_drawn_digit_is_judged_and_cleared(page):
     assert page.value("document.querySelectorAll('#bars li').length") == 10
     page.value("document.querySelector('#draw-clear').click()")
     page.wait_for("document.querySelector('#draw-text').textContent === 'Nothing is drawn yet.'")
+
+
+@needs_browser
+def test_a_caption_is_drawn_and_unknown_words_are_named(page):
+    said = "document.querySelector('#caption-text').textContent"
+    image = "document.querySelector('#caption-images').toDataURL()"
+    before = page.value(image)
+    page.value("document.querySelector('#caption-words').value = 'a Green 3, on white'")
+    page.value("document.querySelector('#caption-form').requestSubmit()")
+    page.wait_for(f"{said}.startsWith('“a Green 3, on white”, guidance 4.0: 4 pictures')")
+    drawn = page.value(image)
+    assert drawn != before
+    assert "a Green 3, on white" in page.value(
+        "document.querySelector('#caption-images').getAttribute('aria-label')"
+    )
+    page.value("document.querySelector('#caption-words').value = 'a pink 3'")
+    page.value("document.querySelector('#caption-form').requestSubmit()")
+    page.wait_for(f"{said}.startsWith('The model does not know the word “pink”. It knows: 0, 1')")
+    assert page.value("document.querySelector('#caption-words').ariaInvalid") == "true"
+    assert page.value(image) == drawn
+    page.value("document.querySelector('#caption-words').value = 'a '.repeat(25)")
+    page.value("document.querySelector('#caption-form').requestSubmit()")
+    page.wait_for(f"{said}.startsWith('The model reads 24 words at most, and these are 25.')")
 
 
 @needs_browser
@@ -283,7 +347,12 @@ def test_the_page_is_small_needs_no_network_and_complains_of_nothing(page, file,
         "{ steps: 10, guidance: 1.5 }); return performance.now() - before; })()"
     )
     record_property("first_picture_ms", first_ms)
+    caption_ms = page.value(
+        "(() => { const before = performance.now(); drawCaption(W.caption, normals(512, 1),"
+        "[1, 11, 12]); return performance.now() - before; })()"
+    )
     record_property("guided_digit_ms", guided_ms)
+    record_property("caption_ms", caption_ms)
     assert size <= 6e6
     assert {address.split(":")[0] for address in page.requests} <= {"file", "blob", "data"}
     assert page.problems == []
@@ -328,11 +397,11 @@ def test_among_the_pages_of_the_site_it_links_to_them(tmp_path):
 def test_missing_weights_and_weights_of_another_precision_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(play, "course_root", lambda: tmp_path)
     with pytest.raises(CourseError, match="expected shipped weights at .*restore that file"):
-        play.packed_weights("vae", ("",))
-    folder = tmp_path / "course_utils" / "pretrained" / "vae-mnist"
+        play.weights_of("vae")
+    folder = tmp_path / "course_utils" / "pretrained" / "vae-conv-mnist"
     folder.mkdir(parents=True)
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(2)}, folder / "model.safetensors")
     with pytest.raises(CourseError, match="expected float16, got float32 in a"):
-        play.packed_weights("vae", ("",))
+        play.weights_of("vae")

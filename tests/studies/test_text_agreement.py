@@ -19,6 +19,7 @@ from course_utils.models.text_to_image import TextToImageConfig
 from course_utils.studies import text_agreement
 from course_utils.studies.reading import obeyed, read_attributes
 from course_utils.studies.text_agreement import (
+    agreement_by_length,
     caption_agreement,
     draw_captioned,
     guidance_sweep,
@@ -97,6 +98,20 @@ def test_the_share_of_all_words_is_that_of_the_words_counted_one_by_one(singles,
     assert found.words.error == pytest.approx(spread, rel=0.08)
     by_words = np.sqrt(np.mean(words) * (1 - np.mean(words)) / len(words))
     assert found.words.error > 1.3 * by_words, "the words of a picture fail together"
+
+
+def test_lengths_of_captions_are_measured_apart(singles):
+    """Where the longer captions are those of others, only they are found wrong."""
+    lengths = [len(said(caption)) for caption in singles.captions]
+    long = [index for index, length in enumerate(lengths) if length >= 5]
+    images = singles.images.clone()
+    images[long] = singles.images[long[1:] + long[:1]]
+    found = agreement_by_length(images, singles.captions)
+    assert {length: each.words.num_pictures for length, each in found.items()} == {
+        length: lengths.count(length) for length in set(lengths)
+    }
+    assert all((each.captions.read > 0.9) == (length < 5) for length, each in found.items())
+    assert agreement_by_length(images[:1], singles.captions[:1]) == {}
 
 
 def test_a_reader_that_errs_makes_no_picture_worse(singles, monkeypatch):

@@ -12,14 +12,23 @@ function halfToNumber(bits) {
     : sign * 2 ** (exponent - 15) * (1 + fraction / 1024);
 }
 
-// entries: [name, number of values] in the order in which they lie in the text.
-function readWeights(entries, base64) {
-  const text = atob(base64), numbers = new Float32Array(text.length / 2), w = {};
-  const table = Float32Array.from({ length: 65536 }, (_, bits) => halfToNumber(bits));
-  for (let i = 0; i < numbers.length; i++)
-    numbers[i] = table[text.charCodeAt(2 * i) | (text.charCodeAt(2 * i + 1) << 8)];
-  let start = 0;
-  for (const [name, count] of entries) w[name] = numbers.subarray(start, start += count);
+// The text is base64 of what `packed_weights` in tools/play packed: float16 numbers, the upper bytes
+// of all before the lower ones, then whole numbers of one byte. entries: [name, number of values,
+// rows]; with rows the values are whole numbers, times the scale of their row, a float16.
+async function readWeights(entries, base64) {
+  const packed = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const table = Float32Array.from({ length: 65536 }, (_, bits) => halfToNumber(bits)), w = {};
+  const numHalves = entries.reduce((sum, [, count, rows]) => sum + (rows || count), 0);
+  const halves = Float32Array.from({ length: numHalves }, (_, i) => table[(bytes[i] << 8) | bytes[numHalves + i]]);
+  const wholes = new Int8Array(bytes.buffer, 2 * numHalves);
+  let half = 0, whole = 0;
+  for (const [name, count, rows] of entries) {
+    const part = halves.subarray(half, half += rows || count);
+    w[name] = rows ? Float32Array.from(wholes.subarray(whole, whole += count), (value, i) =>
+      value * part[Math.floor((i * rows) / count)]) : part;
+  }
   return w;
 }
 
@@ -252,21 +261,30 @@ function filmBlock(w, name, x, embedding) {
   return plus(shortcut, conv(w, `${name}.conv_out`, h));
 }
 
-function attention(w, name, x) {
-  const places = x.side * x.side, size = 16 * places; // of a head of 16 channels
-  const rows = conv(w, `${name}.queries_keys_values`, groupNorm(w, `${name}.norm`, x), 1).values;
-  const mixed = new Float32Array(x.values.length);
-  for (let start = 0; start < mixed.length; start += size) {
-    const [queries, keys, values] =
-      [0, 1, 2].map((part) => rows.subarray(part * mixed.length + start, part * mixed.length + start + size));
-    const scores = product(transposed(queries, 16), transposed(keys, 16), 16);
-    for (let i = 0; i < places; i++) {
-      const row = scores.subarray(i * places, (i + 1) * places);
+// Rows of queries [N, C], keys and values [L, C] -> what each query reads [N, C], in heads of 16.
+function attend(queries, keys, values, C) {
+  const L = keys.length / C, out = new Float32Array(queries.length);
+  const headOf = (rows, start) => Float32Array.from({ length: (rows.length / C) * 16 }, (_, i) =>
+    rows[(i >> 4) * C + start + (i & 15)]);
+  for (let start = 0; start < C; start += 16) {
+    const weights = product(headOf(queries, start), headOf(keys, start), 16);
+    for (let i = 0; i < weights.length; i += L) {
+      const row = weights.subarray(i, i + L);
       row.set(softmax(row.map((score) => score / 4)));
     }
-    mixed.set(product(values, scores, places), start);
+    product(weights, transposed(headOf(values, start), L), L)
+      .forEach((value, i) => { out[(i >> 4) * C + start + (i & 15)] = value; });
   }
-  return plus(x, conv(w, `${name}.out`, { ...x, values: mixed }, 1));
+  return out;
+}
+
+function attention(w, name, x) {
+  const places = x.side * x.side, C = x.channels;
+  const rows = conv(w, `${name}.queries_keys_values`, groupNorm(w, `${name}.norm`, x), 1).values;
+  const [queries, keys, values] = [0, 1, 2].map((part) =>
+    transposed(rows.subarray(part * C * places, (part + 1) * C * places), C));
+  const read = transposed(attend(queries, keys, values, C), places);
+  return plus(x, conv(w, `${name}.out`, { ...x, values: read }, 1));
 }
 
 // Noisy signed pixels [784], a time in [0, 1] and a class (10: none) -> velocity [784].

@@ -1,7 +1,7 @@
 // What the page does: it asks the worker for pictures and shows them. The models stand above.
 const $ = (id) => document.getElementById(id);
 const NEEDS = { plane: ["plane"], map: ["plane"], gan: ["gan"], diffusion: ["diffusion"],
-  judge: ["vae", "classifier"], edit: ["diffusion"] };
+  judge: ["vae", "classifier"], edit: ["diffusion"], caption: ["caption"] };
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const REACH = 3, MAP_SIDE = 14; // of the latent plane: z from -3 to 3, so many pictures a side
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -58,10 +58,11 @@ function latest(work) {
 
 const say = (text) => { $("status").textContent = text; };
 
-function tile(image, side = 28) { // unit pixels -> a small canvas
-  const canvas = document.createElement("canvas"), data = new ImageData(side, side);
+function tile(image, side = 28) { // unit pixels, grey or of three colours -> a small canvas
+  const canvas = document.createElement("canvas"), data = new ImageData(side, side), places = side * side;
   canvas.width = canvas.height = side;
-  for (let i = 0; i < image.length; i++) data.data.set([1, 1, 1].map((x) => 255 * clamp(x * image[i], 0, 1)).concat(255), 4 * i);
+  for (let i = 0; i < places; i++)
+    data.data.set([0, 1, 2].map((c) => 255 * clamp(image[(c * places) % image.length + i], 0, 1)).concat(255), 4 * i);
   canvas.getContext("2d").putImageData(data, 0, 0);
   return canvas;
 }
@@ -221,6 +222,39 @@ const updateDiffusion = latest(async () => {
 for (const part of ["label", "guidance", "steps"]) $(`diffusion-${part}`).addEventListener("input", updateDiffusion);
 $("diffusion-shown").addEventListener("input", () => { if (diffusion.result) showStep(); });
 $("diffusion-new").addEventListener("click", () => { diffusion.seed += 1; updateDiffusion(); });
+
+// ---- pictures of a caption
+
+const caption = { seed: 1 }, NUM_PICTURES = 4;
+// As in PyTorch: the first word of the vocabulary is 1, and 0 is none.
+const vocabulary = $("caption-words").dataset.vocabulary.split(" ");
+const wordsOf = (text) => text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+
+function faultOf(words) { // what is wrong with a caption, or nothing
+  const unknown = words.find((word) => !vocabulary.includes(word)), most = Number($("caption-words").dataset.most);
+  if (unknown !== undefined) return `The model does not know the word “${unknown}”. It knows: ${vocabulary.join(", ")}.`;
+  return words.length > most ? `The model reads ${most} words at most, and these are ${words.length}.` : "";
+}
+
+const updateCaption = latest(async (isOld) => {
+  const text = $("caption-words").value, words = wordsOf(text), fault = faultOf(words);
+  $("caption-words").setAttribute("aria-invalid", String(fault !== ""));
+  $("caption-text").textContent = fault;
+  if (fault) return;
+  const tokens = words.map((word) => vocabulary.indexOf(word) + 1), guidance = Number($("caption-guidance").value);
+  const ink = $("caption-images").getContext("2d"), before = performance.now();
+  for (let i = 0; i < NUM_PICTURES; i++) {
+    const image = await ask("caption", { tokens, guidance, seed: 100 * caption.seed + i });
+    if (isOld()) return;
+    ink.drawImage(tile(image, 32), 34 * i, 0);
+  }
+  const about = words.length ? `“${text.trim()}”` : "no caption", seconds = (performance.now() - before) / 1000;
+  $("caption-images").setAttribute("aria-label", `${NUM_PICTURES} pictures that the model drew for ${about}.`);
+  $("caption-text").textContent = `${about}, guidance ${guidance.toFixed(1)}: ${NUM_PICTURES} pictures in ${seconds.toFixed(1)} s`;
+});
+$("caption-form").addEventListener("submit", (event) => { event.preventDefault(); updateCaption(); });
+$("caption-guidance").addEventListener("input", updateCaption);
+$("caption-new").addEventListener("click", () => { caption.seed += 1; updateCaption(); });
 
 // ---- drawing a digit
 
@@ -402,7 +436,7 @@ document.addEventListener("themechange", redraw);
 (async () => {
   await updatePlane();
   document.documentElement.dataset.firstPictureMs = Math.round(performance.now()); // since it was opened
-  await Promise.all([drawMap(), updateGan(), updateDiffusion(), resetFlow(ring())]);
+  await Promise.all([drawMap(), updateGan(), updateDiffusion(), updateCaption(), resetFlow(ring())]);
   clearAnswers();
   drawField();
   say("All models are ready.");

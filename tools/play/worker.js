@@ -2,7 +2,7 @@
 // What the page asks for is computed beside it, so that it stays responsive. The page sends
 // { id, name, task } and gets { id, result } or { id, error }; the first message of all to need a
 // model brings its weights.
-const models = {}, DIFFUSION_NOISE = 784;
+const models = {}, DIFFUSION_NOISE = 784, CAPTION_NOISE = 512;
 let flow = null;
 
 const toSigned = (image) => on(image, (x) => 2 * x - 1);
@@ -33,6 +33,8 @@ const TASKS = {
   },
   edit: ({ image, label, strength, seed }) => toUnit(edit(models.diffusion, toSigned(image),
     normals(DIFFUSION_NOISE, seed), label, strength, { steps: 10, guidance: 1.5 }).image),
+  caption: ({ tokens, guidance, seed }) =>
+    toUnit(drawCaption(models.caption, normals(CAPTION_NOISE, seed), tokens, { guidance })),
   newFlow: ({ seed }) => { flow = newFlow(seed); },
   trainFlow: ({ points, steps, count }) => {
     const loss = trainFlow(flow, points, steps);
@@ -40,11 +42,15 @@ const TASKS = {
   },
 };
 
-onmessage = ({ data: { id, name, task, weights } }) => {
+async function answer({ id, name, task, weights }) {
   try {
-    for (const [key, [entries, text]] of Object.entries(weights ?? {})) models[key] = readWeights(entries, text);
+    for (const [key, [entries, text]] of Object.entries(weights ?? {})) models[key] = await readWeights(entries, text);
     postMessage({ id, result: TASKS[name](task) });
   } catch (error) {
     postMessage({ id, error: String(error) });
   }
-};
+}
+
+// One after the other: a task may need the weights that came with the one before it.
+let queue = Promise.resolve();
+onmessage = ({ data }) => { queue = queue.then(() => answer(data)); };
