@@ -37,7 +37,7 @@ VARIANTS = {
     "diffusion-long": ("diffusion-long", ()),
     "student": ("student", ()),  # learns from the shipped diffusion weights
     # longer than the preset, which a reader waits for
-    "text-to-image": ("text-to-image", ("train.num_epochs=32", "model.autoencoder_share=0.1")),
+    "text-to-image": ("text-to-image", ("train.num_epochs=32", "model.channels=64")),
     "regressor-inpaint-half": ("regressor-inpaint-half", ()),
     "vae-clinic": ("vae", CLINIC),
     **{
