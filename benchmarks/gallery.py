@@ -28,7 +28,7 @@ NUM_COLUMNS = 20
 DIGIT = 8  # of the film
 CAPTIONS = (  # four pictures each, two rows
     "a thick red 7 on white",
-    "a tiny green 4 on black",
+    "a big green 4 on black",
     "on yellow, a blue 3 leaning right",
     "a thin white 0 on purple",
     "a big black 5 upright on green",

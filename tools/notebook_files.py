@@ -14,7 +14,7 @@ from typing import Any
 
 import nbformat
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from course_utils.base.errors import CourseError
 from course_utils.base.files import cache_root, course_root, data_root, runs_root, write_text
@@ -129,11 +129,11 @@ def normalise(notebook: Any) -> None:
 
 
 def reduce_pictures(notebook: Any) -> None:
-    """Gives large still pictures among the outputs a palette of 256 colours, where that makes them
-    smaller.
+    """Gives large pictures and animations among the outputs a palette of 256 colours, where that
+    makes them smaller.
 
     Coloured noise hardly compresses, and a notebook that is kept in the repository has to stay
-    small. Animations, small pictures and those with transparent parts stay as they are.
+    small. Small pictures and those with transparent parts stay as they are.
     """
     for _, cell in code_cells(notebook):
         for output in cell.outputs:
@@ -145,13 +145,36 @@ def reduce_pictures(notebook: Any) -> None:
 def _with_palette(encoded: str) -> str:
     """Returns a PNG in base64, with a palette where that is smaller."""
     picture = Image.open(io.BytesIO(base64.b64decode(encoded)))
-    is_still = getattr(picture, "n_frames", 1) == 1
-    if not is_still or picture.mode != "RGB" or len(encoded) * 3 / 4 <= LARGE_PICTURE:
+    if picture.mode != "RGB" or len(encoded) * 3 / 4 <= LARGE_PICTURE:
         return encoded
+    frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(picture)]
+    # one palette for all frames, so that what stands still does not flicker
+    sheet = Image.new("RGB", (picture.width, picture.height * len(frames)))
+    for index, frame in enumerate(frames):
+        sheet.paste(frame, (0, index * picture.height))
+    palette = sheet.quantize(NUM_COLOURS, dither=Image.Dither.NONE)
+    reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     file = io.BytesIO()
-    picture.quantize(NUM_COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    if len(frames) == 1:
+        reduced[0].save(file, "PNG", optimize=True)
+    else:
+        options = _timing(picture)
+        reduced[0].save(file, "PNG", save_all=True, append_images=reduced[1:], **options)
     smaller = base64.b64encode(file.getvalue()).decode()
     return min(encoded, smaller, key=len)
+
+
+def _timing(picture: Any) -> dict[str, Any]:
+    """Returns how long each frame of an animation is shown, how often all are, and whether the
+    first is only the still picture, as Pillow takes it.
+    """
+    has_still = bool(picture.info.get("default_image"))
+    durations = []
+    for index in range(int(has_still), picture.n_frames):
+        picture.seek(index)
+        durations.append(picture.info.get("duration", 0))
+    loop = picture.info.get("loop", 0)
+    return {"duration": durations, "loop": loop, "default_image": has_still}
 
 
 def _is_progress_bar(output: Any) -> bool:

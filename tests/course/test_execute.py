@@ -467,10 +467,35 @@ def test_a_large_picture_gets_a_palette_and_looks_the_same():
     assert np.abs(before - after).mean() < 3  # of 255 levels
 
 
-@pytest.mark.parametrize(
-    "kept", [{"side": 30}, {"side": 150, "mode": "RGBA"}, {"side": 100, "num_frames": 3}]
-)
-def test_small_and_transparent_pictures_and_animations_stay(kept):
+def test_an_animation_keeps_its_frames_their_times_and_its_still_picture():
+    frames = [opened(noisy_picture(60 + step)).resize((150, 150)) for step in range(4)]
+    file, durations = io.BytesIO(), [100.0, 250.0, 1500.0]
+    still, *moving = frames
+    still.save(
+        file,
+        "PNG",
+        save_all=True,
+        append_images=moving,
+        default_image=True,
+        duration=durations,
+        loop=0,
+    )
+    before = base64.b64encode(file.getvalue()).decode()
+    after = reduced(before)
+    assert len(after) < 0.7 * len(before)
+    old, new = opened(before), opened(after)
+    assert new.n_frames == old.n_frames == 4
+    assert new.info["default_image"] is True and new.info["loop"] == 0
+    for index in range(4):
+        old.seek(index)
+        new.seek(index)
+        assert index == 0 or new.info["duration"] == durations[index - 1]
+        one, other = (np.asarray(each.convert("RGB"), float) for each in (old, new))
+        assert np.abs(one - other).mean() < 3
+
+
+@pytest.mark.parametrize("kept", [{"side": 30}, {"side": 150, "mode": "RGBA"}])
+def test_small_and_transparent_pictures_stay(kept):
     picture = noisy_picture(**kept)
     assert reduced(picture) == picture
 
