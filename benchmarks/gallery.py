@@ -88,12 +88,7 @@ def main() -> None:
     coloured = signed_to_uint8(captioned_rows(painter)).cpu()
     margin = (coloured.shape[-1] - grey.shape[-1]) // 2  # pictures with captions are larger
     framed = F.pad(grey, [margin] * 4).expand(-1, 3, -1, -1)
-    save_png(
-        torch.cat([framed, coloured]),
-        options.out,
-        num_columns=NUM_COLUMNS,
-        scale=2,
-    )
+    save_png(torch.cat([framed, coloured]), options.out, num_columns=NUM_COLUMNS, scale=2)
 
 
 if __name__ == "__main__":
