@@ -42,7 +42,7 @@ from course_utils.training.registry import build
 from course_utils.training.runs import PRETRAINED, find_or_train, load_run, machine
 
 MODELS = ("shipped", "latent", "pixel", "scenes")
-WITH_GUIDANCE = ("shipped", "latent")
+WITH_GUIDANCE = ("shipped",)
 SCALES = (1.0, 2.0, 3.0, 4.0, 6.0)
 TIMED_STEPS = 12
 

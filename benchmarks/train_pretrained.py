@@ -37,7 +37,10 @@ VARIANTS = {
     "diffusion-long": ("diffusion-long", ()),
     "student": ("student", ()),  # learns from the shipped diffusion weights
     # longer than the preset, which a reader waits for
-    "text-to-image": ("text-to-image", ("train.num_epochs=32", "model.channels=64")),
+    "text-to-image": (
+        "text-to-image",
+        ("train.num_epochs=32", "model.channels=64", "model.latent_channels=8"),
+    ),
     "regressor-inpaint-half": ("regressor-inpaint-half", ()),
     "vae-clinic": ("vae", CLINIC),
     **{

@@ -196,9 +196,10 @@ _DIFFUSION = TrainConfig(
     channels_last=True,
     precision="native",
 )
-# Half the channels of the shipped model: in five minutes on two cores twice as many steps are worth
-# more than a larger network.
-_TEXT_TO_IMAGE_MODEL = TextToImageConfig(channels=32, autoencoder_share=0.1)
+# Smaller than the shipped model, for five minutes on two cores. On 1,000 captions outside the test
+# set, one training each, equally long: all words right in 60 % of the pictures; in 50 % with twice
+# the channels and half the steps, in 32 % with 8 latent channels, which pay in longer trainings.
+_TEXT_TO_IMAGE_MODEL = TextToImageConfig(latent_channels=4, channels=32, autoencoder_share=0.1)
 _TEXT_TO_IMAGE = TrainConfig(
     num_epochs=16,
     batch_size=64,
@@ -242,7 +243,7 @@ PRESETS: dict[str, dict[str, Experiment]] = {
         _TEXT_TO_IMAGE_MODEL,
         _TEXT_TO_IMAGE,
         replace(_TEXT_TO_IMAGE, num_epochs=60),
-        replace(_TEXT_TO_IMAGE_MODEL, channels=64),
+        replace(_TEXT_TO_IMAGE_MODEL, latent_channels=8, channels=64),
     ),
     "gaussian": _budgets(
         "gaussian", GaussianConfig(), _GAUSSIAN, replace(_GAUSSIAN, num_epochs=20)
