@@ -197,8 +197,9 @@ _DIFFUSION = TrainConfig(
     precision="native",
 )
 # Smaller than the shipped model, for five minutes on two cores. On 1,000 captions outside the test
-# set, one training each, equally long: all words right in 60 % of the pictures; in 50 % with twice
-# the channels and half the steps, in 32 % with 8 latent channels, which pay in longer trainings.
+# set, one training each, equally long: all words right in 60 % of the pictures, and in 50 % with
+# twice the channels and half the steps. Eight latent channels pay only in longer trainings: 32 %
+# of 2,000 test captions here, 92 % in the shipped model.
 _TEXT_TO_IMAGE_MODEL = TextToImageConfig(latent_channels=4, channels=32, autoencoder_share=0.1)
 _TEXT_TO_IMAGE = TrainConfig(
     num_epochs=16,

@@ -172,7 +172,11 @@ def test_the_shipped_model_obeys_most_words_and_is_small():
     assert sum(path.stat().st_size for path in shipped.folder.iterdir()) <= 4_000_000
     captions = draw_singles(150, np.random.default_rng(9), held_out=False).captions
     found = caption_agreement(draw_captioned(shipped.model, captions), captions)
-    assert found.words.value >= 0.9 and found.captions.value >= 0.6
+    assert found.words.value >= 0.95 and found.captions.value >= 0.8
+    # sentences as people write them; an earlier model swapped the colours of just these
+    pairs = [(ink, paper) for ink in COLOUR_NAMES for paper in COLOUR_NAMES if ink != paper]
+    short = [f"a {ink} {place % 10} on {paper}" for place, (ink, paper) in enumerate(pairs)]
+    assert caption_agreement(draw_captioned(shipped.model, short), short).captions.value >= 0.85
     opposite = draw_captioned(shipped.model, ["a thin 1"] * 20, negative="a thin 1 on blue")
     blue = read_attributes(opposite)["paper"] == COLOUR_NAMES.index("blue")
     assert blue.double().mean() < 0.2, "the negative caption leads away from blue paper"
