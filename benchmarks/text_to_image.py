@@ -41,23 +41,29 @@ from course_utils.training.presets import Experiment, preset
 from course_utils.training.registry import build
 from course_utils.training.runs import PRETRAINED, find_or_train, load_run, machine
 
-MODELS = ("shipped", "latent", "pixel", "scenes")
+MODELS = ("shipped", "latent", "pixel", "pixel-wide", "scenes")
+# What differs from the preset in pixel space. The preset's network has fewer channels than a folded
+# square has numbers; the wide one has more, and time for fewer steps.
+PIXEL_CHANGES: dict[str, dict[str, Any]] = {
+    "pixel": {"model__space": "pixel"},
+    "pixel-wide": {"model__space": "pixel", "model__channels": 64},
+}
 WITH_GUIDANCE = ("shipped",)
 SCALES = (1.0, 2.0, 3.0, 4.0, 6.0)
 TIMED_STEPS = 12
 
 
-def pixel_epoch_steps(latent: Experiment, dataset: Dataset) -> int:
-    """Returns how many steps an epoch of the pixel model has, so that its training takes the time
-    of the latent model's: by the times of one step of each, on this machine and now.
+def pixel_epoch_steps(latent: Experiment, changes: dict[str, Any], dataset: Dataset) -> int:
+    """Returns how many steps an epoch of a pixel model has, so that its training takes the time of
+    the latent model's: by the times of one step of each, on this machine and now.
     """
     share = latent.model.autoencoder_share
     autoencoder, flow, pixel = (
-        step_seconds(latent.changed(**changes), dataset)
-        for changes in (
+        step_seconds(latent.changed(**some), dataset)
+        for some in (
             {"model__autoencoder_share": 0.999},
             {"model__autoencoder_share": 0.001},
-            {"model__space": "pixel"},
+            changes,
         )
     )
     num_steps = len(dataset.train_images) // latent.train.batch_size
@@ -69,14 +75,24 @@ def experiment_of(kind: str, seed: int, dataset: Dataset, budget: str, out: Path
     in a row of the file, so that all its seeds, and a second call, have the same.
     """
     experiment = replace(preset("text-to-image", budget), seed=seed).fitted_to(dataset)
-    if kind != "pixel":
+    if kind not in PIXEL_CHANGES:
         return experiment
-    known = [row["epoch_steps"] for row in rows_in(out) if row["row"] == "pixel steps"]
+    changes = PIXEL_CHANGES[kind]
+    known = [
+        row["epoch_steps"]
+        for row in rows_in(out)
+        if (row["row"], row["model"]) == ("pixel steps", kind)
+    ]
     if not known:
-        known = [pixel_epoch_steps(experiment, dataset)]
+        known = [pixel_epoch_steps(experiment, changes, dataset)]
         about = {"row": "pixel steps", "model": kind, "seed": seed, "machine": machine()}
         add_row(out, {**about, "epoch_steps": known[0]})
-    return experiment.changed(model__space="pixel", train__min_epoch_steps=known[0])
+    changed = experiment.changed(**changes)
+    num_steps = known[0] * experiment.train.num_epochs
+    # an epoch has at least the steps of its images, so a slower model has fewer epochs
+    per_epoch = len(dataset.train_images) // experiment.train.batch_size
+    num_epochs = max(1, round(num_steps / max(known[0], per_epoch)))
+    return changed.changed(train__num_epochs=num_epochs, train__min_epoch_steps=known[0])
 
 
 def step_seconds(experiment: Experiment, dataset: Dataset) -> float:

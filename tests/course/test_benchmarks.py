@@ -188,6 +188,7 @@ def test_text_to_image_measures_each_model_once(script, monkeypatch, tmp_path):
     module = script("text_to_image")
     monkeypatch.setattr(module, "load_dataset", lambda name: few)
     monkeypatch.setattr(module, "SCALES", (1.0, 2.0))
+    monkeypatch.setattr(module, "WITH_GUIDANCE", ("latent",))
     monkeypatch.setattr(module, "TIMED_STEPS", 2)
     monkeypatch.setattr(text_agreement, "VARIETY_CAPTIONS", 2)
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
