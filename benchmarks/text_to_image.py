@@ -85,8 +85,8 @@ def experiment_of(kind: str, seed: int, dataset: Dataset, budget: str, out: Path
     ]
     if not known:
         known = [pixel_epoch_steps(experiment, changes, dataset)]
-        about = {"row": "pixel steps", "model": kind, "seed": seed, "machine": machine()}
-        add_row(out, {**about, "epoch_steps": known[0]})
+        about = {"row": "pixel steps", "model": kind, "seed": seed, "dataset": dataset.name}
+        add_row(out, {**about, "machine": machine(), "epoch_steps": known[0]})
     changed = experiment.changed(**changes)
     num_steps = known[0] * experiment.train.num_epochs
     # an epoch has at least the steps of its images, so a slower model has fewer epochs
