@@ -93,8 +93,8 @@ class TextToImageConfig:
     num_steps: int = setting(
         10, "steps that the sampler takes", unit="steps", minimum=1, sensible=(1, 250)
     )
-    # Of the shipped model, on 400 captions without held-out combinations: all words right in 76,
-    # 80, 81 and 77 % (each ± 2) of the pictures with 3, 4, 5 and 7.
+    # Chosen with an earlier model on 400 captions without held-out combinations: all words right in
+    # 76, 80, 81 and 77 % (each ± 2) of the pictures with 3, 4, 5 and 7.
     guidance_scale: float = setting(
         4.0, "strength of classifier-free guidance; 1 is none", minimum=0, sensible=(0.0, 10.0)
     )
