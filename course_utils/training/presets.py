@@ -196,7 +196,7 @@ _DIFFUSION = TrainConfig(
     channels_last=True,
     precision="native",
 )
-# Smaller than the shipped model, for five minutes on two cores. On 1,000 captions outside the test
+# Smaller than the shipped model, for six minutes on two cores. On 1,000 captions outside the test
 # set, one training each, equally long: all words right in 60 % of the pictures, and in 50 % with
 # twice the channels and half the steps. Eight latent channels pay only in longer trainings: 32 %
 # of 2,000 test captions here, 92 % in the shipped model.
