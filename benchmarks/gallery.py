@@ -1,7 +1,7 @@
 """Draws the README's picture: test digits, what the three families make of them or draw anew, a
 digit on its way out of the noise, and pictures for captions.
 
-All weights are those that ship with the course; nothing is chosen by hand.
+All weights are those that ship with the course. The captions were chosen by hand, no picture was.
 
     python benchmarks/gallery.py --out gallery.png
 """

@@ -36,7 +36,7 @@ VARIANTS = {
     "diffusion": ("diffusion", ()),
     "diffusion-long": ("diffusion-long", ()),
     "student": ("student", ()),  # learns from the shipped diffusion weights
-    # longer than the preset, which a reader waits for
+    # larger and trained for longer than the preset, which a reader waits for
     "text-to-image": (
         "text-to-image",
         ("train.num_epochs=32", "model.channels=64", "model.latent_channels=8"),

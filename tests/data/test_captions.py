@@ -53,8 +53,7 @@ def test_what_a_caption_says_is_true_and_all_is_said_in_some(attributes):
 
 
 def test_captions_are_of_every_length():
-    # the style is hardly ever said, so six attributes at most; a caption of the digit alone and one
-    # of nothing but the digit and two colours are as a person would write them
+    # also those that a person would write: the digit alone, or the digit and its two colours
     spoken = [frozenset(said(caption)) for caption in written(ATTRIBUTES, 4000)[1]]
     lengths = Counter(map(len, spoken))
     assert all(lengths[length] > 100 for length in range(2, 7)) and lengths[1] > 30

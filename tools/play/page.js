@@ -436,9 +436,10 @@ document.addEventListener("themechange", redraw);
 (async () => {
   await updatePlane();
   document.documentElement.dataset.firstPictureMs = Math.round(performance.now()); // since it was opened
-  await Promise.all([drawMap(), updateGan(), updateDiffusion(), updateCaption(), resetFlow(ring())]);
+  await Promise.all([drawMap(), updateGan(), updateDiffusion(), resetFlow(ring())]);
   clearAnswers();
   drawField();
+  await updateCaption(); // it takes seconds, so all else comes first
   say("All models are ready.");
   document.documentElement.dataset.ready = "yes";
 })();
